@@ -1,1 +1,15 @@
-//! x
+//! How Tidegate touches the world: adapters, HTTP endpoints, the command line and the wiring of the actors.
+//!
+//! The rules are in `tidegate-schemas`, the actors in `tidegate-actors`; the heavy crates (rumqttc, arti, ruma, sled, actix-web,
+//! clap) are named in this package alone, each in its own room.
+
+pub mod adapters;
+pub mod admin;
+pub mod cli;
+pub mod device_endpoint;
+#[cfg(feature = "testnet")]
+pub mod lab;
+pub mod lifecycle;
+pub mod receiver;
+pub mod telemetry;
+pub mod wiring;

@@ -1,1 +1,31 @@
-//! x
+//! What is said in Tidegate: the words, the rules and the shapes, without any I/O, clock or randomness.
+//!
+//! The modules stand in the order in which a reading meets them. Everything here is a pure function of its arguments:
+//! time and random numbers come in as parameters, so that every rule can be tested by properties and replayed.
+
+pub mod id;
+pub mod onion;
+
+pub mod submission;
+
+pub mod route;
+
+pub mod window;
+
+pub mod agreement;
+
+pub mod entry;
+
+pub mod outcome;
+
+pub mod record;
+
+pub mod wire;
+
+pub mod config;
+
+pub mod view;
+
+pub mod messages;
+
+pub mod invariant;

@@ -1,0 +1,8 @@
+//! Fakes for the ports, and a clock that goes with tokio's paused time. Behind the feature `testing`.
+
+pub mod fake_room;
+pub mod fake_source;
+pub mod fake_transport;
+pub mod memory_store;
+pub mod seeded_entropy;
+pub mod sim_clock;

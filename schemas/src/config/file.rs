@@ -1,0 +1,151 @@
+//! The config file `tidegate.toml`.
+
+use crate::{agreement::Destination, onion::OnionEndpoint, route::Routes};
+use std::{net::SocketAddr, path::PathBuf};
+
+/// A checked config: what `run` works with.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Folder of everything that the gateway keeps (outbox, registry, Tor state, tokens).
+    pub state_dir: PathBuf,
+    /// The broker; absent when `mqtt.enabled = false`.
+    pub mqtt: Option<MqttConfig>,
+    /// The device HTTP endpoint; absent when `http.enabled = false`.
+    pub http: Option<HttpConfig>,
+    /// How onion services are reached.
+    pub tor: TorConfig,
+    /// Where deliveries are acknowledged; absent without a `[matrix]` section.
+    pub matrix: Option<MatrixConfig>,
+    /// The admin endpoint.
+    pub admin: AdminConfig,
+    /// The durable outbox.
+    pub outbox: OutboxConfig,
+    /// Logs.
+    pub log: LogConfig,
+    /// Routes, first match wins.
+    pub routes: Routes,
+    /// Destinations declared in the file, with the secrets that their files hold. Signing seed and pseudonym are the
+    /// Registry's to fill in.
+    pub destinations: Vec<Destination>,
+}
+
+/// `[mqtt]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MqttConfig {
+    /// Start our own broker as a child process (not durable: it acknowledges before the outbox has it).
+    pub embedded: bool,
+    /// An address, `localhost`, or a name in the hosts file.
+    pub host: String,
+    /// TCP port; with `embedded`, where our broker listens.
+    pub port: u16,
+    /// 5, or 3.1.1 as 4 (the protocol's own number).
+    pub protocol: MqttProtocol,
+    /// User name.
+    pub username: Option<String>,
+    /// File with the password.
+    pub password_file: Option<PathBuf>,
+    /// TLS, with the file of the CA certificate (PEM); needs a build with the feature `mqtt-tls`.
+    pub tls_ca_file: Option<PathBuf>,
+    /// How long the broker keeps our session while we are away, in seconds.
+    pub session_expiry_s: u32,
+    /// Publications at QoS 1 that the broker may have under way to us (MQTT 5 receive maximum).
+    pub receive_maximum: u16,
+}
+
+/// MQTT versions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MqttProtocol {
+    /// MQTT 5.
+    V5,
+    /// MQTT 3.1.1.
+    V311,
+}
+
+/// `[http]`: where devices without MQTT hand in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HttpConfig {
+    /// Where it listens.
+    pub listen: SocketAddr,
+    /// Requests a minute, of one device or address.
+    pub requests_per_minute: u32,
+}
+
+/// `[tor]`
+#[derive(Debug, Clone, PartialEq)]
+pub struct TorConfig {
+    /// arti in the process, or a system tor.
+    pub transport: TorTransport,
+    /// Vanguards.
+    pub vanguards: Vanguards,
+}
+
+/// How onion services are reached.
+#[derive(Debug, Clone, PartialEq)]
+pub enum TorTransport {
+    /// arti, in the process.
+    Arti,
+    /// The SOCKS port of a system `tor` on loopback.
+    Socks(SocketAddr),
+}
+
+/// How strongly the first relays of a path are kept (Tor's vanguards specification).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Vanguards {
+    /// The default.
+    Lite,
+    /// For high risk: slower, harder to trace.
+    Full,
+}
+
+/// `[matrix]`
+#[derive(Debug, Clone, PartialEq)]
+pub struct MatrixConfig {
+    /// Where the homeserver is: loopback, a private address, or an onion service.
+    pub homeserver: Homeserver,
+    /// Local part or full id of the gateway's user.
+    pub user: String,
+    /// File with its password, used once: the access token is kept.
+    pub password_file: PathBuf,
+    /// Local part of the room's alias; the room is created when it is missing.
+    pub room: String,
+    /// Users who are invited to a room that the gateway creates.
+    pub invite: Vec<String>,
+}
+
+/// A homeserver that the gateway may speak to without a look-up and without an exit.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Homeserver {
+    /// Plain HTTP on loopback or a private network.
+    Address(SocketAddr),
+    /// Over Tor, on an isolation of its own.
+    Onion(OnionEndpoint),
+}
+
+/// `[admin]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AdminConfig {
+    /// Where it listens.
+    pub listen: SocketAddr,
+    /// More values of `Host` that are answered (beside the address, `localhost` and `127.0.0.1`, with the port).
+    pub hosts: Vec<String>,
+}
+
+/// `[outbox]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OutboxConfig {
+    /// sled's page cache, in bytes.
+    pub cache_bytes: u64,
+    /// End states kept in the ledger.
+    pub ledger_entries_max: u64,
+    /// Quarantine records kept.
+    pub quarantine_entries_max: u64,
+}
+
+/// `[log]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogConfig {
+    /// A tracing filter, such as `info` or `tidegate=debug`.
+    pub filter: String,
+    /// JSON lines instead of text.
+    pub json: bool,
+}

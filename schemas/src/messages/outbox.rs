@@ -1,0 +1,324 @@
+//! All that can be said to the Outbox, the single writer of everything durable.
+//!
+//! A reply means that the change is on disk. Messages that change something are handed to the writer's bounded channel and
+//! committed in groups; the mailbox holds nothing back.
+
+use crate::{
+    agreement::{Limits, RetryPolicy},
+    entry::{Entry, EntryState, Event, IllegalTransition},
+    id::{DestinationId, EntryRef, MessageId},
+    outcome::DeliveryError,
+    submission::{Origin, QuarantineReason, Submission},
+    view::{DestinationLoad, EntryView, LedgerView, QuarantineView},
+};
+use actix::prelude::*;
+use jiff::SignedDuration;
+
+/// Why the store could not do it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum StoreError {
+    /// The disk is full.
+    #[error("the disk of the outbox is full")]
+    Full,
+    /// A record is damaged.
+    #[error("the outbox is damaged: {0}")]
+    Corrupt(String),
+    /// Another process has it.
+    #[error("another process has the outbox open")]
+    Locked,
+    /// Not a format that this version reads.
+    #[error("the outbox has format {found}, this version reads {wanted}")]
+    Format {
+        /// What is there.
+        found: String,
+        /// What this version reads.
+        wanted: String,
+    },
+    /// Input or output failed.
+    #[error("input/output of the outbox failed: {0}")]
+    Io(String),
+    /// An earlier failure left it unusable until it is opened again.
+    #[error("the outbox must be opened again after a failure")]
+    Poisoned,
+    /// The writer is gone or too busy to take more.
+    #[error("the outbox is not taking writes now")]
+    Unavailable,
+}
+
+/// "Take custody of this."
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "Result<Accepted, EnqueueError>")]
+pub struct Enqueue {
+    /// The reading.
+    pub submission: Submission,
+    /// What the destination's agreement lets wait.
+    pub limits: Limits,
+}
+
+/// It is on disk: it may be acknowledged.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Accepted {
+    /// Its id on the wire.
+    pub id: MessageId,
+    /// Its place.
+    pub entry: EntryRef,
+    /// Whether it was there already (a redelivery).
+    pub duplicate: bool,
+}
+
+/// Why custody was not taken.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum EnqueueError {
+    /// The destination's limit is reached. `recorded`: the refusal is on disk (end state *refused*), so that a broker's
+    /// publication may and must be acknowledged.
+    #[error("the queue of this destination is full")]
+    DestinationFull {
+        /// Whether the refusal was recorded.
+        recorded: bool,
+    },
+    /// The same Idempotency-Key came before with another body.
+    #[error("this Idempotency-Key was used for another body")]
+    KeyReused,
+    /// The store failed; nothing may be acknowledged.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// "This publication never became an entry; keep its metadata." On disk when answered, so that it may be acknowledged.
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "Result<(), StoreError>")]
+pub struct Quarantine {
+    /// Why.
+    pub reason: QuarantineReason,
+    /// Its topic, cut to 256 bytes.
+    pub topic: String,
+    /// Length of its body.
+    pub body_bytes: u64,
+    /// How it came.
+    pub origin: Origin,
+}
+
+/// "What waits, and when may each destination be tried?" From memory, one for each destination that has a record.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "Vec<DestinationLoad>")]
+pub struct Loads;
+
+/// "Give me the next entries of this destination." In order; held, parked and dead ones are not among them.
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "Result<Vec<Entry>, StoreError>")]
+pub struct Pick {
+    /// Whose.
+    pub destination: DestinationId,
+    /// Only those after this place.
+    pub after_seq: u64,
+    /// Most entries.
+    pub count_max: usize,
+    /// Most body bytes (the first entry comes whatever its size).
+    pub bytes_max: usize,
+}
+
+/// "This is what came of one entry."
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settlement {
+    /// Its place.
+    pub seq: u64,
+    /// What happened: `Deliver`, `Park`, `Refuse` or `Hold`.
+    pub event: Event,
+    /// The error, unless delivered.
+    pub error: Option<DeliveryError>,
+    /// The receiver's signed receipt, kept in the ledger.
+    pub receipt: Option<bytes::Bytes>,
+}
+
+/// "This is what came of an attempt." One message for a whole batch: one commit.
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "Result<Settled, StoreError>")]
+pub struct Settle {
+    /// Whose.
+    pub destination: DestinationId,
+    /// One for each entry that the answer spoke of.
+    pub settlements: Vec<Settlement>,
+}
+
+/// What became of the settlements.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Settled {
+    /// Those that an operator's act had overtaken; nothing was changed for them.
+    pub overtaken: Vec<(u64, IllegalTransition)>,
+    /// Ten entries in a row were refused: all of them are back in the queue, the destination is backed off, and the courier
+    /// has to stop.
+    pub everything_refused: bool,
+}
+
+/// "This destination could not be served."
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "Result<(), StoreError>")]
+pub struct Fail {
+    /// Whose.
+    pub destination: DestinationId,
+    /// How; its disposition is `Defer` or `Snooze`.
+    pub error: DeliveryError,
+    /// `Retry-After`, in seconds.
+    pub retry_after_s: Option<u32>,
+    /// The agreement's retry policy.
+    pub retry: RetryPolicy,
+}
+
+/// "May I build a fresh circuit?" Counted on disk before the answer, so that a restart doesn't refill the budget.
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "Result<Budget, StoreError>")]
+pub struct Spend {
+    /// Whose.
+    pub destination: DestinationId,
+    /// The agreement's limit.
+    pub fresh_circuits_per_hour: u16,
+}
+
+/// The answer to [`Spend`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Budget {
+    /// Yes; it is counted.
+    Granted,
+    /// No; at the earliest after this time.
+    UsedUp {
+        /// Until the oldest of the counted circuits is an hour old.
+        wait: SignedDuration,
+    },
+}
+
+/// "Which end states has nobody told the room about?"
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "Result<Option<ReportBatch>, StoreError>")]
+pub struct PendingReports {
+    /// Most reports; an already reserved range is given again as it was.
+    pub count_max: usize,
+}
+
+/// A range of reports whose transaction id is on disk: sending it again is harmless.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReportBatch {
+    /// Matrix transaction id of this very range.
+    pub transaction_id: String,
+    /// First ledger number.
+    pub first: u64,
+    /// Last ledger number.
+    pub last: u64,
+    /// The reports: aliases, ids, times to the minute; no payload, no address.
+    pub reports: Vec<LedgerView>,
+    /// How many more wait behind these.
+    pub more: u64,
+}
+
+/// "The room has them."
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "Result<(), StoreError>")]
+pub struct Reported {
+    /// Up to this ledger number.
+    pub last: u64,
+    /// The event that shows them.
+    pub event_id: String,
+}
+
+/// An operator's act on one entry.
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "Result<EntryState, OperateError>")]
+pub struct Operate {
+    /// Which.
+    pub entry: EntryRef,
+    /// `Hold`, `Release`, `Retry` or `Purge`.
+    pub event: Event,
+}
+
+/// Why an act was not done.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum OperateError {
+    /// No such entry (it may have ended: see the ledger).
+    #[error("there is no entry {0} in the outbox; if it has ended, the ledger shows it")]
+    Unknown(EntryRef),
+    /// It can't be done in its state.
+    #[error(transparent)]
+    Illegal(#[from] IllegalTransition),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// "End what is over, prune what is above its limit." Sent by the Outbox's own timer.
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "Result<Swept, StoreError>")]
+pub struct Sweep {
+    /// Lifetime of each destination's messages.
+    pub max_ages: Vec<(DestinationId, SignedDuration)>,
+}
+
+/// What a sweep did.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Swept {
+    /// Entries that expired.
+    pub expired: u64,
+}
+
+/// "Show me entries" (metadata alone).
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "Result<EntryPage, StoreError>")]
+pub struct List {
+    /// Only this destination.
+    pub destination: Option<DestinationId>,
+    /// Only these states; empty means all that are not ended.
+    pub states: Vec<EntryState>,
+    /// Only this device.
+    pub device: Option<crate::id::DeviceId>,
+    /// Where the last page ended.
+    pub after: Option<EntryRef>,
+    /// Most entries, 1 to [`PAGE_ENTRIES_MAX`].
+    pub limit: usize,
+}
+
+/// Most entries of one page.
+pub const PAGE_ENTRIES_MAX: usize = 500;
+
+/// A page of entries.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct EntryPage {
+    /// In order of destination and place.
+    pub entries: Vec<EntryView>,
+    /// Where the next page starts; absent on the last one.
+    pub next: Option<EntryRef>,
+}
+
+/// How an operator names an entry: by its place or by its id on the wire.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum EntryName {
+    /// `cardiology/42`
+    Place(EntryRef),
+    /// The UUID that the room and the receiver show.
+    Id(MessageId),
+}
+
+/// "Show me this entry" (metadata alone). Looks into the ledger when it has ended.
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "Result<Option<EntryView>, StoreError>")]
+pub struct Show {
+    /// Which.
+    pub name: EntryName,
+}
+
+/// "What was quarantined?" Newest first.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "Result<Vec<QuarantineView>, StoreError>")]
+pub struct ListQuarantine {
+    /// Only those before this number.
+    pub before: Option<u64>,
+    /// Most records.
+    pub limit: usize,
+}
+
+/// "What ended lately?" Newest first.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "Result<Vec<LedgerView>, StoreError>")]
+pub struct ListLedger {
+    /// Only those before this number.
+    pub before: Option<u64>,
+    /// Most records.
+    pub limit: usize,
+}

@@ -1,0 +1,289 @@
+//! What is shown: snapshots of the actors and the bodies of the admin API. No payload, no onion address, by construction.
+
+use crate::{
+    entry::{Account, EntryState},
+    id::{DestinationId, DeviceId, EntryRef, MessageId},
+    outcome::DeliveryError,
+    submission::{Origin, QuarantineReason},
+    window::Evaluation,
+};
+use serde::{Deserialize, Serialize};
+
+/// The snapshot with which an actor answers `Observe`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "actor", rename_all = "snake_case")]
+pub enum Observation {
+    /// Of the Registry.
+    Registry(RegistryObservation),
+    /// Of the Outbox.
+    Outbox(OutboxObservation),
+    /// Of the Subscriber.
+    Subscriber(SubscriberObservation),
+    /// Of the Uplink.
+    Uplink(UplinkObservation),
+    /// Of the Dispatcher.
+    Dispatcher(DispatcherObservation),
+    /// Of a Courier.
+    Courier(CourierObservation),
+    /// Of the Reporter.
+    Reporter(ReporterObservation),
+    /// Of an actor of a test.
+    Toy(u64),
+}
+
+/// The Registry, seen from outside.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RegistryObservation {
+    /// Rises with every change.
+    pub revision: u64,
+    /// Destinations.
+    pub destinations: u64,
+    /// Routes.
+    pub routes: u64,
+}
+
+/// The Outbox, seen from outside.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OutboxObservation {
+    /// CU-2.
+    pub account: Account,
+    /// Accepted minus all states; 0 unless there is a defect.
+    pub gap: i64,
+    /// Durable commits since the store was opened by this process.
+    pub commits: u64,
+    /// Writes in those commits.
+    pub writes: u64,
+    /// End states that the room doesn't know yet.
+    pub reports_pending: u64,
+    /// Size on disk, in bytes.
+    pub disk_bytes: u64,
+    /// Body bytes that wait.
+    pub waiting_bytes: u64,
+    /// The last failure of the store, if the last commit failed.
+    pub failure: Option<String>,
+}
+
+/// The Subscriber, seen from outside.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SubscriberObservation {
+    /// Whether the broker is connected.
+    pub connected: bool,
+    /// Broker and MQTT version, in words; "not durable: the broker acknowledges before the outbox has it" when embedded.
+    pub broker: String,
+    /// Connections since this actor began.
+    pub connections: u64,
+    /// Times that a session was expected and the broker had none: publications between may be lost at the broker.
+    pub sessions_lost: u64,
+    /// Times that another client took over our client id.
+    pub taken_over: u64,
+    /// Publications received.
+    pub received: u64,
+    /// In custody.
+    pub accepted: u64,
+    /// Recognised as redelivered.
+    pub duplicates: u64,
+    /// Acknowledged and quarantined.
+    pub quarantined: u64,
+    /// Acknowledged and refused, because a destination was full.
+    pub refused: u64,
+    /// Retained messages that no route asked for.
+    pub retained_ignored: u64,
+    /// Acknowledgements not sent because the connection that delivered the publication is gone.
+    pub acks_void: u64,
+    /// Waiting for their flush.
+    pub in_hand: u64,
+    /// Why the last connection ended.
+    pub last_error: Option<String>,
+}
+
+/// What Tor does.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "state", rename_all = "snake_case")]
+pub enum UplinkStatus {
+    /// Nothing yet.
+    #[default]
+    Starting,
+    /// Connecting.
+    Bootstrapping {
+        /// 0 to 100.
+        percent: u8,
+        /// What it is doing, in words.
+        doing: String,
+    },
+    /// Onion services can be reached.
+    Ready,
+    /// It failed and is tried again.
+    Failed {
+        /// Why, without addresses.
+        reason: String,
+    },
+    /// This version of Tor's code is too old for the network: the gateway must be updated. Intake goes on.
+    Obsolete,
+}
+
+/// The Uplink, seen from outside.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UplinkObservation {
+    /// What Tor does.
+    pub status: UplinkStatus,
+    /// arti or a system tor.
+    pub transport: String,
+    /// Bootstraps tried.
+    pub attempts: u64,
+}
+
+/// The Dispatcher, seen from outside.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DispatcherObservation {
+    /// Destinations with a courier now.
+    pub couriers: Vec<CourierObservation>,
+    /// Destinations whose couriers keep falling: suspended, one try every 15 minutes.
+    pub suspended: Vec<DestinationId>,
+    /// Reconciliations done.
+    pub rounds: u64,
+}
+
+/// A Courier, seen from outside.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CourierObservation {
+    /// Whose.
+    pub destination: DestinationId,
+    /// Lanes that are open.
+    pub lanes: u8,
+    /// Entries under way.
+    pub in_flight: u64,
+    /// Delivered by this courier.
+    pub delivered: u64,
+}
+
+/// The Reporter, seen from outside.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReporterObservation {
+    /// Whether a room is configured.
+    pub configured: bool,
+    /// Events sent since this actor began.
+    pub events_sent: u64,
+    /// End states told in them.
+    pub reports_sent: u64,
+    /// Why the last one was not sent.
+    pub last_error: Option<String>,
+}
+
+/// What waits for one destination, and when it may be tried: from memory.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DestinationLoad {
+    /// The alias.
+    pub destination: DestinationId,
+    /// Queued entries.
+    pub queued: u64,
+    /// Held entries.
+    pub held: u64,
+    /// Parked entries.
+    pub parked: u64,
+    /// Dead letters.
+    pub dead: u64,
+    /// Delivered, ever.
+    pub delivered: u64,
+    /// Body bytes of all that wait.
+    pub waiting_bytes: u64,
+    /// Milliseconds until the back-off ends; 0 when it may be tried now.
+    pub due_in_ms: u64,
+    /// Failures in a row.
+    pub failures: u32,
+    /// Why the last attempt failed.
+    pub last_error: Option<DeliveryError>,
+    /// All of the last ten entries were refused: the destination itself is taken to be at fault.
+    pub everything_refused: bool,
+    /// Fresh circuits counted in the last hour.
+    pub fresh_circuits_last_hour: u16,
+    /// Age of the oldest queued entry, in milliseconds of custody.
+    pub oldest_age_ms: Option<u64>,
+}
+
+/// An entry as operators see it: metadata alone.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EntryView {
+    /// Its place.
+    pub entry: EntryRef,
+    /// Its id on the wire.
+    pub id: MessageId,
+    /// Who sent it.
+    pub device: DeviceId,
+    /// Where it stands.
+    pub state: EntryState,
+    /// Wall clock at custody, in milliseconds since 1970.
+    pub accepted_ms: i64,
+    /// Whether that clock was trusted.
+    pub clock_trusted: bool,
+    /// Milliseconds in custody.
+    pub age_ms: u64,
+    /// How it came in.
+    pub origin: Origin,
+    /// Length of the body.
+    pub body_bytes: u32,
+    /// Content type of the body.
+    pub content_type: String,
+    /// Why it is parked, dead or held.
+    pub reason: Option<DeliveryError>,
+}
+
+/// One end state, as the ledger keeps it and the room hears it: no payload, no address.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LedgerView {
+    /// Ledger number, from 1.
+    pub no: u64,
+    /// Its place.
+    pub entry: EntryRef,
+    /// Its id on the wire.
+    pub id: MessageId,
+    /// Who sent it.
+    pub device: DeviceId,
+    /// The end state; `Dead` too is told, though it can be retried.
+    pub state: EntryState,
+    /// Wall clock at custody, in milliseconds since 1970.
+    pub accepted_ms: i64,
+    /// Wall clock at the end, in milliseconds since 1970.
+    pub ended_ms: i64,
+    /// Failed attempts of the destination since the last success, and this one.
+    pub attempts: u32,
+    /// Whether the receiver signed for it.
+    pub receipt: bool,
+    /// Why, unless delivered.
+    pub reason: Option<DeliveryError>,
+}
+
+/// A publication that was acknowledged and never became an entry: metadata alone.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct QuarantineView {
+    /// Number, from 1.
+    pub no: u64,
+    /// Why.
+    pub reason: QuarantineReason,
+    /// The topic, cut to 256 bytes.
+    pub topic: String,
+    /// Length of its body.
+    pub body_bytes: u64,
+    /// How it came.
+    pub origin: Origin,
+    /// Wall clock, in milliseconds since 1970.
+    pub at_ms: i64,
+}
+
+/// One destination on the admin API: the agreement in short, the windows, the load.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct DestinationView {
+    /// The alias.
+    pub destination: DestinationId,
+    /// `private-iot`, `raw`, `cloudevents`, `cloudevents-batch`.
+    pub format: crate::wire::WireFormat,
+    /// What counts as delivered.
+    pub success: crate::agreement::Success,
+    /// The windows as written.
+    pub windows: crate::window::RawWindows,
+    /// Whether they were set at run time.
+    pub windows_overridden: bool,
+    /// Open now, until when, next opening.
+    pub now: Evaluation,
+    /// What waits.
+    pub load: Option<DestinationLoad>,
+}

@@ -1,0 +1,12 @@
+//! One adapter a file: the only places that name rumqttc, arti, sled and ruma.
+
+pub mod arti;
+pub mod embedded_broker;
+pub mod http_lane;
+pub mod matrix;
+pub mod mqtt;
+pub mod registry_file;
+pub mod sled_store;
+pub mod socks;
+pub mod system_clock;
+pub mod system_entropy;

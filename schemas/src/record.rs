@@ -1,1 +1,527 @@
-//! Stored records: how keys and values of the outbox are written, byte by byte.
+//! Stored records: how the outbox's keys and values are written, byte by byte.
+//!
+//! One ordered tree, a one-byte prefix, numbers big-endian so that they sort:
+//!
+//! | key | value | what |
+//! |---|---|---|
+//! | `0x00` | [`Meta`] | counters, custody clock, report position; rewritten in every commit |
+//! | `d` dest:u32 | [`DestinationRecord`] | FIFO position, counts, back-off, budget of one destination |
+//! | `n` name | [`DestinationNumber`] | directory |
+//! | `m` dest seq:u64 | [`EntryRecord`] | a queued entry; the FIFO is the range from `head_seq` |
+//! | `h` dest seq | [`EntryRecord`] | an entry out of the FIFO: held, parked or dead; it keeps its place |
+//! | `b` dest seq chunk:u16 | bytes | the body, where it doesn't fit beside the envelope |
+//! | `p` packet:u16 | [`PacketSlot`] | what the broker session's packet id stood for, to recognise a redelivery |
+//! | `u` bucket:u32 hash:16 | [`KeySlot`] | an HTTP Idempotency-Key; old buckets are removed whole |
+//! | `q` no:u64 | [`QuarantineRecord`] | acknowledged, never an entry; metadata alone |
+//! | `l` no:u64 | [`LedgerRecord`] | an end state, and at once the report that the room still has to hear |
+//!
+//! A value is `type:u8 version:u8 body crc32:u32`. The checksum covers the key too, so that a value under the wrong key is found.
+//! The body is postcard. How to change a format: see `schemas/README.md`.
+
+use crate::{
+    entry::{Account, EntryState, Envelope},
+    id::{DestinationId, DeviceId, EntryRef, MessageId},
+    outcome::DeliveryError,
+    submission::{Origin, QuarantineReason},
+    view::{EntryView, LedgerView, QuarantineView},
+};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+/// Number of this layout; a store with another one is refused.
+pub const LAYOUT: u32 = 1;
+/// Largest value, in bytes.
+pub const VALUE_BYTES_MAX: usize = 4_096;
+/// Largest chunk of a body, in bytes.
+pub const CHUNK_BYTES_MAX: usize = 4_000;
+/// How a body is sealed: not at all.
+pub const SEAL_PLAIN: u8 = 0;
+
+/// Why a stored value can't be read.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RecordError {
+    /// Too short to be one.
+    #[error("a stored record is cut short")]
+    Short,
+    /// The checksum is wrong.
+    #[error("the checksum of a stored record is wrong")]
+    Checksum,
+    /// Another type or version than expected.
+    #[error("a stored record has type {found_type} version {found_version}, expected type {wanted_type}")]
+    Kind {
+        /// Type byte found.
+        found_type: u8,
+        /// Version byte found.
+        found_version: u8,
+        /// Type byte expected.
+        wanted_type: u8,
+    },
+    /// The checksum is right and the content isn't: written by a defect.
+    #[error("a stored record does not decode")]
+    Decode,
+}
+
+/// A type of stored record.
+pub trait Record: Serialize + DeserializeOwned {
+    /// Its type byte.
+    const TYPE: u8;
+    /// Its version byte.
+    const VERSION: u8;
+}
+
+macro_rules! record {
+    ($name:ident, $type:literal) => {
+        impl Record for $name {
+            const TYPE: u8 = $type;
+            const VERSION: u8 = 1;
+        }
+    };
+}
+
+fn frame(key: &[u8], kind: u8, version: u8, body: &[u8]) -> Vec<u8> {
+    let mut value = Vec::with_capacity(body.len() + 6);
+    value.extend_from_slice(&[kind, version]);
+    value.extend_from_slice(body);
+    let checksum = checksum(key, &value);
+    value.extend_from_slice(&checksum.to_be_bytes());
+    value
+}
+
+fn checksum(key: &[u8], value: &[u8]) -> u32 {
+    let mut hasher = crc32fast::Hasher::new();
+    hasher.update(key);
+    hasher.update(value);
+    hasher.finalize()
+}
+
+fn unframe<'v>(key: &[u8], value: &'v [u8], kind: u8, version: u8) -> Result<&'v [u8], RecordError> {
+    let split = value.len().checked_sub(4).filter(|split| *split >= 2).ok_or(RecordError::Short)?;
+    let (framed, sum) = value.split_at(split);
+    if checksum(key, framed).to_be_bytes() != sum {
+        return Err(RecordError::Checksum);
+    }
+    if framed[0] != kind || framed[1] != version {
+        return Err(RecordError::Kind { found_type: framed[0], found_version: framed[1], wanted_type: kind });
+    }
+    Ok(&framed[2..])
+}
+
+/// The value of a record under its key.
+#[must_use]
+pub fn encode<R: Record>(key: &[u8], record: &R) -> Vec<u8> {
+    // These records hold no maps with non-text keys and no unsized sequences: postcard can't fail on them.
+    let body = postcard::to_stdvec(record).unwrap_or_default();
+    frame(key, R::TYPE, R::VERSION, &body)
+}
+
+/// The record in a value.
+///
+/// # Errors
+/// When it is damaged or something else.
+pub fn decode<R: Record>(key: &[u8], value: &[u8]) -> Result<R, RecordError> {
+    let body = unframe(key, value, R::TYPE, R::VERSION)?;
+    postcard::from_bytes(body).map_err(|_| RecordError::Decode)
+}
+
+const CHUNK_TYPE: u8 = b'b';
+
+/// The value of a chunk of a body.
+#[must_use]
+pub fn encode_chunk(key: &[u8], bytes: &[u8]) -> Vec<u8> {
+    frame(key, CHUNK_TYPE, 1, bytes)
+}
+
+/// The bytes of a chunk.
+///
+/// # Errors
+/// When it is damaged.
+pub fn decode_chunk<'v>(key: &[u8], value: &'v [u8]) -> Result<&'v [u8], RecordError> {
+    unframe(key, value, CHUNK_TYPE, 1)
+}
+
+/// Keys.
+pub mod key {
+    /// The key of [`super::Meta`].
+    pub const META: [u8; 1] = [0];
+
+    fn numbered(prefix: u8, dest: u32) -> Vec<u8> {
+        let mut key = vec![prefix];
+        key.extend_from_slice(&dest.to_be_bytes());
+        key
+    }
+    fn placed(prefix: u8, dest: u32, seq: u64) -> Vec<u8> {
+        let mut key = numbered(prefix, dest);
+        key.extend_from_slice(&seq.to_be_bytes());
+        key
+    }
+    /// A destination's record.
+    #[must_use]
+    pub fn destination(dest: u32) -> Vec<u8> {
+        numbered(b'd', dest)
+    }
+    /// A destination's directory entry.
+    #[must_use]
+    pub fn name(name: &str) -> Vec<u8> {
+        [b"n", name.as_bytes()].concat()
+    }
+    /// A queued entry.
+    #[must_use]
+    pub fn queued(dest: u32, seq: u64) -> Vec<u8> {
+        placed(b'm', dest, seq)
+    }
+    /// An entry that is held, parked or dead.
+    #[must_use]
+    pub fn aside(dest: u32, seq: u64) -> Vec<u8> {
+        placed(b'h', dest, seq)
+    }
+    /// A chunk of a body.
+    #[must_use]
+    pub fn chunk(dest: u32, seq: u64, chunk: u16) -> Vec<u8> {
+        let mut key = placed(b'b', dest, seq);
+        key.extend_from_slice(&chunk.to_be_bytes());
+        key
+    }
+    /// A packet slot.
+    #[must_use]
+    pub fn packet(packet_id: u16) -> Vec<u8> {
+        let mut key = vec![b'p'];
+        key.extend_from_slice(&packet_id.to_be_bytes());
+        key
+    }
+    /// An idempotency slot.
+    #[must_use]
+    pub fn idempotency(bucket: u32, hash: &[u8; 16]) -> Vec<u8> {
+        let mut key = numbered(b'u', bucket);
+        key.extend_from_slice(hash);
+        key
+    }
+    /// The first key of a bucket of idempotency slots.
+    #[must_use]
+    pub fn idempotency_bucket(bucket: u32) -> Vec<u8> {
+        numbered(b'u', bucket)
+    }
+    /// A quarantine record.
+    #[must_use]
+    pub fn quarantine(no: u64) -> Vec<u8> {
+        [&b"q"[..], &no.to_be_bytes()].concat()
+    }
+    /// A ledger record.
+    #[must_use]
+    pub fn ledger(no: u64) -> Vec<u8> {
+        [&b"l"[..], &no.to_be_bytes()].concat()
+    }
+    /// The place in a key of an entry (`m` or `h`).
+    #[must_use]
+    pub fn seq_of(key: &[u8]) -> Option<u64> {
+        key.get(5..13).and_then(|bytes| bytes.try_into().ok()).map(u64::from_be_bytes)
+    }
+}
+
+/// Counters and clocks of the whole outbox.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Meta {
+    /// [`LAYOUT`].
+    pub layout: u32,
+    /// Commits, ever.
+    pub commit_no: u64,
+    /// CU-2.
+    pub account: Account,
+    /// The next destination's number.
+    pub next_destination: u32,
+    /// The last ledger number that was given.
+    pub ledger_no: u64,
+    /// The first ledger number that is still there.
+    pub ledger_first: u64,
+    /// The last ledger number that the room has heard.
+    pub reported_no: u64,
+    /// A range whose transaction id may have reached the homeserver: first, last, transaction id.
+    pub report_reserved: Option<(u64, u64, String)>,
+    /// End states that were pruned before the room heard of them.
+    pub reports_lost: u64,
+    /// The last quarantine number that was given.
+    pub quarantine_no: u64,
+    /// The first quarantine number that is still there.
+    pub quarantine_first: u64,
+    /// Custody clock, in milliseconds (see `actors::outbox::custody_clock`).
+    pub custody_ms: u64,
+    /// Wall clock at that moment, in milliseconds since 1970.
+    pub wall_ms: i64,
+    /// Whether that wall clock was trusted.
+    pub wall_trusted: bool,
+    /// The oldest bucket of idempotency slots that may still be there.
+    pub oldest_bucket: u32,
+}
+record!(Meta, 1);
+
+/// Where a destination's records lie.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DestinationNumber(pub u32);
+record!(DestinationNumber, 2);
+
+/// All FIFO, retry and budget state of one destination.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DestinationRecord {
+    /// The alias.
+    pub name: DestinationId,
+    /// The next entry's place.
+    pub next_seq: u64,
+    /// No queued entry has a lower place.
+    pub head_seq: u64,
+    /// Queued entries.
+    pub queued: u64,
+    /// Held entries.
+    pub held: u64,
+    /// Parked entries.
+    pub parked: u64,
+    /// Dead letters.
+    pub dead: u64,
+    /// Delivered, ever.
+    pub delivered: u64,
+    /// Body bytes of queued, held, parked and dead entries.
+    pub waiting_bytes: u64,
+    /// Failures in a row.
+    pub failures: u32,
+    /// Custody clock before which it is not tried.
+    pub due_custody_ms: u64,
+    /// Why the last attempt failed; none after a success.
+    pub last_error: Option<DeliveryError>,
+    /// Entries that were parked in a row, without a success between: ten are the destination's fault.
+    pub park_streak: Vec<u64>,
+    /// That happened, and nothing was delivered since.
+    pub everything_refused: bool,
+    /// Custody clock of each fresh circuit of the last hour.
+    pub circuits_custody_ms: Vec<u64>,
+}
+record!(DestinationRecord, 3);
+
+impl DestinationRecord {
+    /// A destination that never had an entry.
+    #[must_use]
+    pub fn new(name: DestinationId) -> Self {
+        Self {
+            name,
+            next_seq: 1,
+            head_seq: 1,
+            queued: 0,
+            held: 0,
+            parked: 0,
+            dead: 0,
+            delivered: 0,
+            waiting_bytes: 0,
+            failures: 0,
+            due_custody_ms: 0,
+            last_error: None,
+            park_streak: Vec::new(),
+            everything_refused: false,
+            circuits_custody_ms: Vec::new(),
+        }
+    }
+    /// Entries that take room: all that are not ended.
+    #[must_use]
+    pub fn waiting(&self) -> u64 {
+        self.queued + self.held + self.parked + self.dead
+    }
+}
+
+/// An entry as it is stored.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EntryRecord {
+    /// `Queued` under `m`; `Held`, `Parked` or `Dead` under `h`.
+    pub state: EntryState,
+    /// Why it is aside.
+    pub reason: Option<DeliveryError>,
+    /// What is known about it.
+    pub envelope: Envelope,
+    /// How the body is sealed ([`SEAL_PLAIN`]).
+    pub seal: u8,
+    /// Chunks that hold the body; 0: it is in `body`.
+    pub chunks: u16,
+    /// The body, where it fits.
+    pub body: bytes::Bytes,
+}
+record!(EntryRecord, 4);
+
+impl EntryRecord {
+    /// What an operator sees of it.
+    #[must_use]
+    pub fn view(&self, entry: EntryRef, custody_ms: u64) -> EntryView {
+        EntryView {
+            entry,
+            id: self.envelope.id,
+            device: self.envelope.device.clone(),
+            state: self.state,
+            accepted_ms: self.envelope.accepted_ms,
+            clock_trusted: self.envelope.clock_trusted,
+            age_ms: custody_ms.saturating_sub(self.envelope.accepted_custody_ms),
+            origin: self.envelope.origin,
+            body_bytes: self.envelope.body_bytes,
+            content_type: self.envelope.content_type.clone(),
+            reason: self.reason,
+        }
+    }
+}
+
+/// What a packet id stood for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PacketSlot {
+    /// In which broker session.
+    pub session: u64,
+    /// Of topic and body.
+    pub content: [u8; 16],
+    /// What was made of it; none for a quarantined or refused publication.
+    pub made: Option<(u32, u64, MessageId)>,
+}
+record!(PacketSlot, 5);
+
+/// What an Idempotency-Key stood for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeySlot {
+    /// Of the body.
+    pub content: [u8; 16],
+    /// What was made of it.
+    pub made: (u32, u64, MessageId),
+}
+record!(KeySlot, 6);
+
+/// An acknowledged publication that never became an entry.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct QuarantineRecord {
+    /// Why.
+    pub reason: QuarantineReason,
+    /// The topic, cut.
+    pub topic: String,
+    /// Length of its body.
+    pub body_bytes: u64,
+    /// How it came.
+    pub origin: Origin,
+    /// Wall clock, in milliseconds since 1970.
+    pub at_ms: i64,
+}
+record!(QuarantineRecord, 7);
+
+impl QuarantineRecord {
+    /// What an operator sees of it.
+    #[must_use]
+    pub fn view(self, no: u64) -> QuarantineView {
+        QuarantineView {
+            no,
+            reason: self.reason,
+            topic: self.topic,
+            body_bytes: self.body_bytes,
+            origin: self.origin,
+            at_ms: self.at_ms,
+        }
+    }
+}
+
+/// An end state.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LedgerRecord {
+    /// Whose, by alias: the ledger is read without the directory.
+    pub destination: DestinationId,
+    /// Its place.
+    pub seq: u64,
+    /// Its id on the wire.
+    pub id: MessageId,
+    /// Who sent it.
+    pub device: DeviceId,
+    /// The end state.
+    pub state: EntryState,
+    /// Wall clock at custody, in milliseconds since 1970.
+    pub accepted_ms: i64,
+    /// Wall clock at the end, in milliseconds since 1970.
+    pub ended_ms: i64,
+    /// Failed attempts of the destination since its last success, and this one.
+    pub attempts: u32,
+    /// The receiver's signed receipt.
+    pub receipt: Option<bytes::Bytes>,
+    /// Why, unless delivered.
+    pub reason: Option<DeliveryError>,
+}
+record!(LedgerRecord, 8);
+
+impl LedgerRecord {
+    /// What an operator and the room see of it.
+    #[must_use]
+    pub fn view(self, no: u64) -> LedgerView {
+        LedgerView {
+            no,
+            entry: EntryRef { destination: self.destination, seq: self.seq },
+            id: self.id,
+            device: self.device,
+            state: self.state,
+            accepted_ms: self.accepted_ms,
+            ended_ms: self.ended_ms,
+            attempts: self.attempts,
+            receipt: self.receipt.is_some(),
+            reason: self.reason,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+    use proptest::prelude::*;
+
+    fn entry(body: Vec<u8>, device: String, label: Option<String>) -> EntryRecord {
+        EntryRecord {
+            state: EntryState::Queued,
+            reason: None,
+            envelope: Envelope {
+                id: MessageId::from_random([7; 16]),
+                device: device.parse().unwrap(),
+                label,
+                content_type: "text/plain".into(),
+                origin: Origin::MqttQos1,
+                accepted_ms: 1_795_000_000_000,
+                clock_trusted: true,
+                accepted_custody_ms: 42,
+                expires_custody_ms: None,
+                body_bytes: u32::try_from(body.len()).unwrap(),
+            },
+            seal: SEAL_PLAIN,
+            chunks: 0,
+            body: body.into(),
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_record_survives_its_bytes(body in proptest::collection::vec(any::<u8>(), 0..500), device in "[a-z]{1,64}", label in proptest::option::of(".{0,20}"), seq: u64) {
+            let record = entry(body, device, label);
+            let key = key::queued(3, seq);
+            prop_assert_eq!(key::seq_of(&key), Some(seq));
+            prop_assert_eq!(decode::<EntryRecord>(&key, &encode(&key, &record)).unwrap(), record);
+        }
+
+        #[test]
+        fn one_flipped_bit_is_always_seen(at: prop::sample::Index, bit in 0_u8..8) {
+            let key = key::queued(1, 1);
+            let mut value = encode(&key, &entry(vec![1, 2, 3], "patient".into(), None));
+            let at = at.index(value.len());
+            value[at] ^= 1 << bit;
+            prop_assert!(decode::<EntryRecord>(&key, &value).is_err());
+        }
+
+        #[test]
+        fn no_bytes_panic(key in proptest::collection::vec(any::<u8>(), 0..20), value in proptest::collection::vec(any::<u8>(), 0..80)) {
+            let _ = decode::<Meta>(&key, &value);
+            let _ = decode::<EntryRecord>(&key, &value);
+            let _ = decode_chunk(&key, &value);
+            let _ = key::seq_of(&key);
+        }
+    }
+
+    #[test]
+    fn a_value_under_another_key_is_seen() {
+        let value = encode(&key::queued(1, 1), &entry(vec![], "patient".into(), None));
+        assert_eq!(decode::<EntryRecord>(&key::queued(1, 2), &value), Err(RecordError::Checksum));
+    }
+
+    #[test]
+    fn places_sort_as_numbers() {
+        assert!(key::queued(1, 255) < key::queued(1, 256));
+        assert!(key::queued(1, u64::MAX) < key::queued(2, 0));
+    }
+}

@@ -146,6 +146,12 @@ pub enum QuarantineReason {
     /// The topic is longer than [`TOPIC_BYTES_MAX`].
     #[error("the topic is longer than {TOPIC_BYTES_MAX} bytes")]
     TopicTooLong,
+    /// The destination's limit was reached; its end state is *refused*.
+    #[error("the queue of the destination was full")]
+    DestinationFull,
+    /// The stored message can't be read back; its raw bytes are kept.
+    #[error("the stored message is damaged")]
+    Damaged,
 }
 
 #[cfg(test)]

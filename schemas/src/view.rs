@@ -287,3 +287,13 @@ pub struct DestinationView {
     /// What waits.
     pub load: Option<DestinationLoad>,
 }
+
+/// One entry, wherever it stands.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Shown {
+    /// It is in the outbox.
+    Waiting(EntryView),
+    /// It has ended: the ledger's record.
+    Ended(LedgerView),
+}

@@ -9,7 +9,7 @@ use crate::{
     id::{DestinationId, EntryRef, MessageId},
     outcome::DeliveryError,
     submission::{Origin, QuarantineReason, Submission},
-    view::{DestinationLoad, EntryView, LedgerView, QuarantineView},
+    view::{DestinationLoad, EntryView, LedgerView, QuarantineView, Shown},
 };
 use actix::prelude::*;
 use jiff::SignedDuration;
@@ -297,7 +297,7 @@ pub enum EntryName {
 
 /// "Show me this entry" (metadata alone). Looks into the ledger when it has ended.
 #[derive(Debug, Clone, Message)]
-#[rtype(result = "Result<Option<EntryView>, StoreError>")]
+#[rtype(result = "Result<Option<Shown>, StoreError>")]
 pub struct Show {
     /// Which.
     pub name: EntryName,

@@ -1,0 +1,285 @@
+//! The writer's heart: what the outbox knows in memory, and how a group of writes becomes one commit.
+//!
+//! Life of a write: it is *staged* (its changes go into one batch and into memory, its reply is kept back), the batch is committed
+//! durably, and only then all replies are given (CU-1). Staging reads through the batch, so writes of one group see each other.
+//!
+//! When a commit fails its outcome is unknown: every write of the group hears the error, and memory is read anew from the store
+//! before anything else is done. Nothing is acknowledged, so whoever handed in hands in again.
+
+use super::{custody_clock::Moment, op::Op};
+use crate::ports::{
+    entropy::Entropy,
+    outbox_store::{BATCH_BYTES_MAX, Batch, OutboxStore},
+};
+use std::{collections::HashMap, sync::Arc};
+use tidegate_schemas::{
+    id::DestinationId,
+    messages::outbox::StoreError,
+    record::{self, DestinationNumber, DestinationRecord, LAYOUT, Meta, Record, RecordError, key},
+};
+
+/// Limits of the outbox as a whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// End states that are kept in the ledger.
+    pub ledger_entries_max: u64,
+    /// Quarantine records that are kept.
+    pub quarantine_entries_max: u64,
+    /// Whether a room hears reports; without one the ledger is pruned regardless.
+    pub reporting: bool,
+}
+impl Default for Limits {
+    fn default() -> Self {
+        Self { ledger_entries_max: 20_000, quarantine_entries_max: 1_000, reporting: true }
+    }
+}
+
+/// End states that wait for a room that can't be reached: this many times the ledger's limit, then the oldest go, counted.
+pub(super) const UNREPORTED_FACTOR: u64 = 5;
+/// A batch is committed when it has grown to this, in bytes; one entry of the largest size still fits above it.
+const BATCH_BYTES_FULL: usize = BATCH_BYTES_MAX / 4;
+
+/// What is known of a destination in memory.
+#[derive(Debug, Clone)]
+pub(super) struct Dest {
+    pub record: DestinationRecord,
+    /// Custody clock of the oldest queued entry, as the last sweep saw it.
+    pub oldest_custody_ms: Option<u64>,
+    dirty: bool,
+}
+
+/// A reply, kept back until its batch is on disk.
+pub(super) type Reply = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
+
+/// The writer's state. One at a time for a store: see `super::Lease`.
+pub(super) struct Core {
+    pub store: Arc<dyn OutboxStore>,
+    pub entropy: Arc<dyn Entropy>,
+    pub limits: Limits,
+    pub meta: Meta,
+    pub dests: HashMap<u32, Dest>,
+    pub names: HashMap<DestinationId, u32>,
+    pub moment: Moment,
+    batch: Batch,
+    overlay: HashMap<Vec<u8>, Option<Vec<u8>>>,
+    replies: Vec<Reply>,
+    pub tally: Tally,
+    stale: bool,
+    pub failure: Option<StoreError>,
+}
+
+/// What a group of writes has changed, for the bells and the counters.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Tally {
+    pub commits: u64,
+    pub writes: u64,
+    pub queue_changed: bool,
+    pub reports_added: bool,
+}
+
+/// A record that can't be read is damage of the store.
+pub(super) fn damaged(error: &RecordError) -> StoreError {
+    StoreError::Corrupt(error.to_string())
+}
+
+impl Core {
+    /// Reads what is there. O(destinations): no entry is read.
+    pub fn load(
+        store: Arc<dyn OutboxStore>,
+        entropy: Arc<dyn Entropy>,
+        limits: Limits,
+        moment: Moment,
+    ) -> Result<Self, StoreError> {
+        store.reopen()?;
+        let mut core = Self {
+            store,
+            entropy,
+            limits,
+            meta: Meta { layout: LAYOUT, ..Meta::default() },
+            dests: HashMap::new(),
+            names: HashMap::new(),
+            moment,
+            batch: Batch::default(),
+            overlay: HashMap::new(),
+            replies: Vec::new(),
+            tally: Tally::default(),
+            stale: false,
+            failure: None,
+        };
+        core.read_memory()?;
+        Ok(core)
+    }
+
+    /// The moment that was stored last; what the custody clock goes on from.
+    pub fn stored_moment(store: &dyn OutboxStore) -> Result<Moment, StoreError> {
+        store.reopen()?;
+        let meta: Option<Meta> = match store.get(&key::META)? {
+            Some(value) => Some(record::decode(&key::META, &value).map_err(|e| damaged(&e))?),
+            None => None,
+        };
+        let meta = meta.unwrap_or_default();
+        Ok(Moment { custody_ms: meta.custody_ms, wall_ms: meta.wall_ms, wall_trusted: meta.wall_trusted })
+    }
+
+    fn read_memory(&mut self) -> Result<(), StoreError> {
+        let tally = self.tally;
+        self.meta = match self.store.get(&key::META)? {
+            Some(value) => record::decode(&key::META, &value).map_err(|e| damaged(&e))?,
+            None => Meta { layout: LAYOUT, ledger_first: 1, quarantine_first: 1, ..Meta::default() },
+        };
+        if self.meta.layout != LAYOUT {
+            return Err(StoreError::Format {
+                found: format!("layout {}", self.meta.layout),
+                wanted: format!("layout {LAYOUT}"),
+            });
+        }
+        (self.dests, self.names) = (HashMap::new(), HashMap::new());
+        let mut from = key::destination(0);
+        loop {
+            let page = self.store.scan(&from, b"e", 256, false)?;
+            for (at, value) in &page {
+                let record: DestinationRecord = record::decode(at, value).map_err(|e| damaged(&e))?;
+                let number = at.get(1..5).and_then(|b| b.try_into().ok()).map(u32::from_be_bytes);
+                let number = number.ok_or_else(|| StoreError::Corrupt("a destination's key is cut short".into()))?;
+                self.names.insert(record.name.clone(), number);
+                self.dests.insert(number, Dest { record, oldest_custody_ms: None, dirty: false });
+            }
+            match page.last() {
+                Some((last, _)) if page.len() == 256 => from = [last.as_slice(), &[0]].concat(),
+                _ => break,
+            }
+        }
+        self.tally = tally;
+        Ok(())
+    }
+
+    /// Does a group of writes. Every one is answered before this returns.
+    pub fn apply(&mut self, ops: Vec<Op>, moment: Moment) {
+        self.moment = moment;
+        for op in ops {
+            if let Err(error) = self.refresh() {
+                op.fail(error);
+                continue;
+            }
+            self.tally.writes += 1;
+            self.stage(op);
+            if self.batch.bytes() >= BATCH_BYTES_FULL {
+                self.commit();
+            }
+        }
+        self.commit();
+    }
+
+    /// After a failed commit memory can't be trusted: it is read anew.
+    fn refresh(&mut self) -> Result<(), StoreError> {
+        if self.stale {
+            self.store.reopen()?;
+            self.read_memory()?;
+            self.stale = false;
+        }
+        Ok(())
+    }
+
+    /// Commits what is staged and answers.
+    pub fn commit(&mut self) {
+        let replies = std::mem::take(&mut self.replies);
+        let result = self.write_out();
+        if let Err(error) = &result {
+            self.stale = true;
+            self.failure = Some(error.clone());
+        } else {
+            self.failure = None;
+        }
+        for reply in replies {
+            reply(result.clone());
+        }
+    }
+
+    fn write_out(&mut self) -> Result<(), StoreError> {
+        let mut batch = std::mem::take(&mut self.batch);
+        self.overlay.clear();
+        let numbers: Vec<u32> = self.dests.iter().filter(|(_, dest)| dest.dirty).map(|(n, _)| *n).collect();
+        if batch.changes.is_empty() && numbers.is_empty() {
+            return Ok(());
+        }
+        for number in numbers {
+            if let Some(dest) = self.dests.get_mut(&number) {
+                dest.dirty = false;
+                let at = key::destination(number);
+                let value = record::encode(&at, &dest.record);
+                batch.put(at, value);
+            }
+        }
+        self.meta.commit_no += 1;
+        self.meta.custody_ms = self.moment.custody_ms;
+        self.meta.wall_ms = self.moment.wall_ms;
+        self.meta.wall_trusted = self.moment.wall_trusted;
+        let gap = self.meta.account.gap();
+        if !tidegate_schemas::check_invariant!(tidegate_schemas::invariant::InvariantId::Cu2, gap == 0, "gap {gap}") {
+            tracing::error!(%gap, "the account of accepted messages has a gap: please report this");
+        }
+        batch.put(key::META.to_vec(), record::encode(&key::META, &self.meta));
+        self.store.commit(&batch)?;
+        self.tally.commits += 1;
+        Ok(())
+    }
+
+    /// Keeps a reply back until the commit.
+    pub fn reply(&mut self, reply: Reply) {
+        self.replies.push(reply);
+    }
+
+    /// Stages a value.
+    pub fn put<R: Record>(&mut self, at: Vec<u8>, record: &R) {
+        let value = record::encode(&at, record);
+        self.put_raw(at, value);
+    }
+
+    /// Stages raw bytes.
+    pub fn put_raw(&mut self, at: Vec<u8>, value: Vec<u8>) {
+        self.overlay.insert(at.clone(), Some(value.clone()));
+        self.batch.put(at, value);
+    }
+
+    /// Stages a removal.
+    pub fn remove(&mut self, at: Vec<u8>) {
+        self.overlay.insert(at.clone(), None);
+        self.batch.remove(at);
+    }
+
+    /// Reads through what is staged.
+    pub fn read_raw(&self, at: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        match self.overlay.get(at) {
+            Some(staged) => Ok(staged.clone()),
+            None => self.store.get(at),
+        }
+    }
+
+    /// Reads a record through what is staged.
+    pub fn read<R: Record>(&self, at: &[u8]) -> Result<Option<R>, StoreError> {
+        self.read_raw(at)?.map(|value| record::decode(at, &value).map_err(|e| damaged(&e))).transpose()
+    }
+
+    /// The number of a destination; a new one gets its records.
+    pub fn number_of(&mut self, name: &DestinationId) -> u32 {
+        if let Some(number) = self.names.get(name) {
+            return *number;
+        }
+        let number = self.meta.next_destination;
+        self.meta.next_destination += 1;
+        let at = key::name(name.as_str());
+        self.put(at, &DestinationNumber(number));
+        self.names.insert(name.clone(), number);
+        let record = DestinationRecord::new(name.clone());
+        self.dests.insert(number, Dest { record, oldest_custody_ms: None, dirty: true });
+        number
+    }
+
+    /// A destination's record, to be changed.
+    pub fn dest(&mut self, number: u32) -> Option<&mut DestinationRecord> {
+        self.dests.get_mut(&number).map(|dest| {
+            dest.dirty = true;
+            &mut dest.record
+        })
+    }
+}

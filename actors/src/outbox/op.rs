@@ -1,0 +1,44 @@
+//! What the writer's channel carries: a message that changes something, and where its answer goes.
+
+use tidegate_schemas::{
+    entry::EntryState,
+    id::DestinationId,
+    messages::outbox::{
+        Accepted, Budget, Enqueue, EnqueueError, Fail, Operate, OperateError, PendingReports, Quarantine, ReportBatch,
+        Reported, Settle, Settled, Spend, StoreError, Sweep, Swept,
+    },
+};
+use tokio::sync::oneshot::Sender;
+
+/// A write and its answer's way back.
+pub(super) enum Op {
+    Enqueue(Enqueue, Sender<Result<Accepted, EnqueueError>>),
+    Quarantine(Quarantine, Sender<Result<(), StoreError>>),
+    Settle(Settle, Sender<Result<Settled, StoreError>>),
+    Fail(Fail, Sender<Result<(), StoreError>>),
+    Spend(Spend, Sender<Result<Budget, StoreError>>),
+    Operate(Operate, Sender<Result<EntryState, OperateError>>),
+    PendingReports(PendingReports, Sender<Result<Option<ReportBatch>, StoreError>>),
+    Reported(Reported, Sender<Result<(), StoreError>>),
+    Sweep(Sweep, Sender<Result<Swept, StoreError>>),
+    /// A reader found an entry that can't be decoded.
+    Damaged(DestinationId, u64),
+}
+
+impl Op {
+    /// Answers with the store's error. A receiver that is gone doesn't mind.
+    pub fn fail(self, error: StoreError) {
+        match self {
+            Self::Enqueue(_, to) => drop(to.send(Err(error.into()))),
+            Self::Operate(_, to) => drop(to.send(Err(error.into()))),
+            Self::Quarantine(_, to) => drop(to.send(Err(error))),
+            Self::Settle(_, to) => drop(to.send(Err(error))),
+            Self::Fail(_, to) => drop(to.send(Err(error))),
+            Self::Spend(_, to) => drop(to.send(Err(error))),
+            Self::PendingReports(_, to) => drop(to.send(Err(error))),
+            Self::Reported(_, to) => drop(to.send(Err(error))),
+            Self::Sweep(_, to) => drop(to.send(Err(error))),
+            Self::Damaged(..) => {}
+        }
+    }
+}

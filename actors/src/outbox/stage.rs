@@ -1,0 +1,503 @@
+//! Staging: what each write changes. Nothing here waits for the disk; errors of reading leave memory as it was.
+
+use super::{core::Core, op::Op};
+use sha2::{Digest, Sha256};
+use tidegate_schemas::{
+    entry::{EntryState, Envelope, Event, IllegalTransition},
+    id::{DestinationId, EntryRef, MessageId},
+    messages::outbox::{
+        Accepted, Budget, Enqueue, EnqueueError, Fail, Operate, OperateError, Quarantine, Settle, Settled, Settlement,
+        Spend, StoreError,
+    },
+    outcome::{DeliveryError, Disposition},
+    record::{
+        self, CHUNK_BYTES_MAX, EntryRecord, KeySlot, LedgerRecord, PacketSlot, QuarantineRecord, SEAL_PLAIN,
+        VALUE_BYTES_MAX, key,
+    },
+    submission::{Origin, QuarantineReason, Redelivery, Submission},
+};
+use tokio::sync::oneshot::Sender;
+
+/// Refusals in a row, without a success between, that are taken for the destination's own fault (DESIGN decision 8).
+const PARKS_IN_A_ROW_MAX: usize = 10;
+/// Length of a bucket of idempotency slots, in milliseconds of custody (6 hours).
+const BUCKET_MS: u64 = 6 * 3_600_000;
+/// Buckets that are looked into: an Idempotency-Key is remembered for 42 to 48 hours.
+const BUCKETS: u32 = 8;
+/// An hour, in milliseconds: what the Tor budget is counted over.
+const HOUR_MS: u64 = 3_600_000;
+/// Longest topic kept in quarantine, in bytes.
+const TOPIC_BYTES_KEPT: usize = 256;
+
+/// A reply that carries a value once the batch is on disk.
+fn on_disk<T: Send + 'static, E: From<StoreError> + Send + 'static>(
+    to: Sender<Result<T, E>>,
+    value: T,
+) -> super::core::Reply {
+    Box::new(move |result| drop(to.send(result.map(|()| value).map_err(E::from))))
+}
+
+impl Core {
+    /// Stages one write, or answers it at once when it changes nothing.
+    pub fn stage(&mut self, op: Op) {
+        match op {
+            Op::Enqueue(message, to) => self.stage_enqueue(message, to),
+            Op::Quarantine(message, to) => {
+                self.quarantine(message);
+                self.reply(on_disk(to, ()));
+            }
+            Op::Settle(message, to) => match self.settle(message) {
+                Ok(settled) => self.reply(on_disk(to, settled)),
+                Err(error) => drop(to.send(Err(error))),
+            },
+            Op::Fail(message, to) => {
+                self.fail(&message);
+                self.reply(on_disk(to, ()));
+            }
+            Op::Spend(message, to) => {
+                let budget = self.spend(&message);
+                self.reply(on_disk(to, budget));
+            }
+            Op::Operate(message, to) => match self.operate(&message) {
+                Ok(state) => self.reply(on_disk(to, state)),
+                Err(error) => drop(to.send(Err(error))),
+            },
+            Op::PendingReports(message, to) => match self.pending_reports(message) {
+                Ok(batch) => self.reply(on_disk(to, batch)),
+                Err(error) => drop(to.send(Err(error))),
+            },
+            Op::Reported(message, to) => {
+                self.reported(&message);
+                self.reply(on_disk(to, ()));
+            }
+            Op::Sweep(message, to) => {
+                // A sweep scans the store, so what is staged has to be there.
+                self.commit();
+                let swept = self.sweep(&message);
+                drop(to.send(swept));
+            }
+            Op::Damaged(destination, seq) => self.set_damaged_aside(&destination, seq),
+        }
+    }
+
+    fn stage_enqueue(&mut self, message: Enqueue, to: Sender<Result<Accepted, EnqueueError>>) {
+        match self.enqueue(message) {
+            Ok(Ok(accepted)) => self.reply(on_disk(to, accepted)),
+            // The refusal itself is a write: it is heard when it is on disk.
+            Ok(Err(refused)) => self.reply(Box::new(move |result| {
+                drop(to.send(result.map_err(EnqueueError::from).and(Err(refused))));
+            })),
+            Err(error) => drop(to.send(Err(error))),
+        }
+    }
+
+    /// Outer error: nothing is staged. Inner error: the refusal is staged.
+    fn enqueue(&mut self, message: Enqueue) -> Result<Result<Accepted, EnqueueError>, EnqueueError> {
+        let Enqueue { submission, limits } = message;
+        let content = content_hash(&submission);
+        if let Some(accepted) = self.find_duplicate(&submission, content)? {
+            return Ok(Ok(accepted));
+        }
+        let number = self.number_of(&submission.destination);
+        let body_bytes = submission.payload.len() as u64;
+        let full = self
+            .dest(number)
+            .is_some_and(|d| d.waiting() >= limits.messages || d.waiting_bytes + body_bytes > limits.bytes);
+        if full {
+            // An HTTP client hears it and keeps its message; a broker's publication was acknowledged to the device already.
+            let recorded = submission.origin != Origin::Http;
+            if !recorded {
+                return Err(EnqueueError::DestinationFull { recorded });
+            }
+            self.remember(&submission, content, None);
+            self.refuse(&submission);
+            return Ok(Err(EnqueueError::DestinationFull { recorded }));
+        }
+        let id = MessageId::from_random(self.entropy.bytes16());
+        let seq = self.append(number, id, &submission)?;
+        self.remember(&submission, content, Some((number, seq, id)));
+        self.meta.account.accepted += 1;
+        self.meta.account.queued += 1;
+        self.tally.queue_changed = true;
+        Ok(Ok(Accepted { id, entry: EntryRef { destination: submission.destination, seq }, duplicate: false }))
+    }
+
+    fn append(&mut self, number: u32, id: MessageId, submission: &Submission) -> Result<u64, EnqueueError> {
+        let moment = self.moment;
+        let gone = || EnqueueError::Store(StoreError::Corrupt("a destination's record is missing".into()));
+        let dest = self.dest(number).ok_or_else(gone)?;
+        let seq = dest.next_seq;
+        dest.next_seq += 1;
+        dest.queued += 1;
+        dest.waiting_bytes += submission.payload.len() as u64;
+        let envelope = Envelope {
+            id,
+            device: submission.device.clone(),
+            label: submission.label.clone(),
+            content_type: submission.content_type.clone(),
+            origin: submission.origin,
+            accepted_ms: moment.wall_ms,
+            clock_trusted: moment.wall_trusted,
+            accepted_custody_ms: moment.custody_ms,
+            expires_custody_ms: submission.expiry_s.map(|s| moment.custody_ms + u64::from(s) * 1_000),
+            body_bytes: u32::try_from(submission.payload.len()).unwrap_or(u32::MAX),
+        };
+        let mut record = EntryRecord {
+            state: EntryState::Queued,
+            reason: None,
+            envelope,
+            seal: SEAL_PLAIN,
+            chunks: 0,
+            body: submission.payload.reveal().clone(),
+        };
+        let at = key::queued(number, seq);
+        if record::encode(&at, &record).len() > VALUE_BYTES_MAX {
+            record.body = bytes::Bytes::new();
+            for (index, chunk) in submission.payload.reveal().chunks(CHUNK_BYTES_MAX).enumerate() {
+                let chunk_at = key::chunk(number, seq, u16::try_from(index).unwrap_or(u16::MAX));
+                let value = record::encode_chunk(&chunk_at, chunk);
+                self.put_raw(chunk_at, value);
+                record.chunks += 1;
+            }
+        }
+        self.put(at, &record);
+        Ok(seq)
+    }
+
+    fn find_duplicate(&self, submission: &Submission, content: [u8; 16]) -> Result<Option<Accepted>, EnqueueError> {
+        let accepted = |(number, seq, id): (u32, u64, MessageId)| {
+            let destination = self.dests.get(&number).map(|d| d.record.name.clone())?;
+            Some(Accepted { id, entry: EntryRef { destination, seq }, duplicate: true })
+        };
+        match &submission.redelivery {
+            Some(Redelivery::Mqtt { session, packet_id, dup: true }) => {
+                let slot: Option<PacketSlot> = self.read(&key::packet(*packet_id))?;
+                let known = slot.filter(|slot| slot.session == *session && slot.content == content);
+                Ok(known.and_then(|slot| slot.made).and_then(accepted))
+            }
+            Some(Redelivery::Mqtt { .. }) | None => Ok(None),
+            Some(Redelivery::Key(_)) => {
+                let hash = key_hash(submission);
+                let newest = self.bucket();
+                for bucket in (newest.saturating_sub(BUCKETS - 1)..=newest).rev() {
+                    if let Some(slot) = self.read::<KeySlot>(&key::idempotency(bucket, &hash))? {
+                        if slot.content != content {
+                            return Err(EnqueueError::KeyReused);
+                        }
+                        return Ok(accepted(slot.made));
+                    }
+                }
+                Ok(None)
+            }
+        }
+    }
+
+    fn remember(&mut self, submission: &Submission, content: [u8; 16], made: Option<(u32, u64, MessageId)>) {
+        match (&submission.redelivery, made) {
+            (Some(Redelivery::Mqtt { session, packet_id, .. }), made) => {
+                self.put(key::packet(*packet_id), &PacketSlot { session: *session, content, made });
+            }
+            (Some(Redelivery::Key(_)), Some(made)) => {
+                let at = key::idempotency(self.bucket(), &key_hash(submission));
+                self.put(at, &KeySlot { content, made });
+            }
+            _ => {}
+        }
+    }
+
+    fn bucket(&self) -> u32 {
+        u32::try_from(self.moment.custody_ms / BUCKET_MS).unwrap_or(u32::MAX)
+    }
+
+    /// The oldest bucket that is still looked into.
+    pub fn oldest_bucket_kept(&self) -> u32 {
+        self.bucket().saturating_sub(BUCKETS - 1)
+    }
+
+    fn refuse(&mut self, submission: &Submission) {
+        self.meta.account.accepted += 1;
+        self.meta.account.refused += 1;
+        let topic = format!("{} -> {}", submission.device, submission.destination);
+        self.add_quarantine_record(QuarantineRecord {
+            reason: QuarantineReason::DestinationFull,
+            topic,
+            body_bytes: submission.payload.len() as u64,
+            origin: submission.origin,
+            at_ms: self.moment.wall_ms,
+        });
+    }
+
+    fn quarantine(&mut self, message: Quarantine) {
+        self.meta.account.accepted += 1;
+        self.meta.account.quarantined += 1;
+        let Quarantine { reason, mut topic, body_bytes, origin } = message;
+        let cut = (0..=TOPIC_BYTES_KEPT.min(topic.len())).rev().find(|at| topic.is_char_boundary(*at)).unwrap_or(0);
+        topic.truncate(cut);
+        self.add_quarantine_record(QuarantineRecord { reason, topic, body_bytes, origin, at_ms: self.moment.wall_ms });
+    }
+
+    fn add_quarantine_record(&mut self, record: QuarantineRecord) {
+        self.meta.quarantine_no += 1;
+        self.put(key::quarantine(self.meta.quarantine_no), &record);
+        while self.meta.quarantine_no + 1 - self.meta.quarantine_first > self.limits.quarantine_entries_max {
+            self.remove(key::quarantine(self.meta.quarantine_first));
+            self.meta.quarantine_first += 1;
+        }
+    }
+
+    fn settle(&mut self, message: Settle) -> Result<Settled, StoreError> {
+        let Some(number) = self.names.get(&message.destination).copied() else { return Ok(Settled::default()) };
+        let mut settled = Settled::default();
+        for settlement in message.settlements {
+            let seq = settlement.seq;
+            if let Err(illegal) = self.settle_one(number, settlement)? {
+                settled.overtaken.push((seq, illegal));
+            }
+            if self.dest(number).is_some_and(|d| d.park_streak.len() >= PARKS_IN_A_ROW_MAX) {
+                self.undo_parks(number)?;
+                settled.everything_refused = true;
+            }
+        }
+        Ok(settled)
+    }
+
+    fn settle_one(&mut self, number: u32, settlement: Settlement) -> Result<Result<(), IllegalTransition>, StoreError> {
+        let Settlement { seq, event, error, receipt } = settlement;
+        let done = self.transition(number, seq, event, error, receipt)?;
+        if done.is_ok() {
+            if let Some(dest) = self.dest(number) {
+                match event {
+                    Event::Deliver => {
+                        dest.delivered += 1;
+                        dest.failures = 0;
+                        dest.due_custody_ms = 0;
+                        dest.last_error = None;
+                        dest.park_streak.clear();
+                        dest.everything_refused = false;
+                    }
+                    Event::Park => dest.park_streak.push(seq),
+                    _ => {}
+                }
+            }
+        }
+        Ok(done.map(|_| ()))
+    }
+
+    /// Ten in a row: it is the destination, not the messages.
+    fn undo_parks(&mut self, number: u32) -> Result<(), StoreError> {
+        let streak = self.dest(number).map(|d| std::mem::take(&mut d.park_streak)).unwrap_or_default();
+        for seq in streak {
+            // An operator may have acted on one of them meanwhile.
+            let _ = self.transition(number, seq, Event::Unpark, None, None)?;
+        }
+        if let Some(dest) = self.dest(number) {
+            dest.everything_refused = true;
+        }
+        Ok(())
+    }
+
+    /// Moves an entry to its next state: record, key, counters, ledger. The only place that does.
+    pub fn transition(
+        &mut self,
+        number: u32,
+        seq: u64,
+        event: Event,
+        reason: Option<DeliveryError>,
+        receipt: Option<bytes::Bytes>,
+    ) -> Result<Result<EntryState, IllegalTransition>, StoreError> {
+        let (queued_at, aside_at) = (key::queued(number, seq), key::aside(number, seq));
+        let (at, record) = match self.read::<EntryRecord>(&queued_at)? {
+            Some(record) => (queued_at.clone(), record),
+            None => match self.read::<EntryRecord>(&aside_at)? {
+                Some(record) => (aside_at.clone(), record),
+                // It has ended: whoever asks is late.
+                None => return Ok(Err(IllegalTransition { state: EntryState::Purged, event })),
+            },
+        };
+        let next = match record.state.on(event) {
+            Ok(next) => next,
+            Err(illegal) => return Ok(Err(illegal)),
+        };
+        self.count(number, record.state, next, u64::from(record.envelope.body_bytes), seq);
+        self.remove(at);
+        if next.is_end() {
+            for chunk in 0..record.chunks {
+                self.remove(key::chunk(number, seq, chunk));
+            }
+        } else {
+            let at = if next == EntryState::Queued { queued_at } else { aside_at };
+            self.put(at, &EntryRecord { state: next, reason, ..record.clone() });
+        }
+        if next.is_end() || next == EntryState::Dead {
+            self.add_to_ledger(number, seq, &record.envelope, next, reason, receipt);
+        }
+        Ok(Ok(next))
+    }
+
+    fn count(&mut self, number: u32, from: EntryState, to: EntryState, bytes: u64, seq: u64) {
+        for (state, up) in [(from, false), (to, true)] {
+            let slot = self.meta.account.slot(state);
+            *slot = if up { *slot + 1 } else { slot.saturating_sub(1) };
+        }
+        self.tally.queue_changed |= to == EntryState::Queued;
+        let Some(dest) = self.dest(number) else { return };
+        for (state, up) in [(from, false), (to, true)] {
+            let slot = match state {
+                EntryState::Queued => &mut dest.queued,
+                EntryState::Held => &mut dest.held,
+                EntryState::Parked => &mut dest.parked,
+                EntryState::Dead => &mut dest.dead,
+                _ => continue,
+            };
+            *slot = if up { *slot + 1 } else { slot.saturating_sub(1) };
+        }
+        if to.is_end() {
+            dest.waiting_bytes = dest.waiting_bytes.saturating_sub(bytes);
+        }
+        if to == EntryState::Queued {
+            dest.head_seq = dest.head_seq.min(seq);
+        } else if from == EntryState::Queued && dest.head_seq == seq {
+            dest.head_seq = seq + 1;
+        }
+    }
+
+    fn add_to_ledger(
+        &mut self,
+        number: u32,
+        seq: u64,
+        envelope: &Envelope,
+        state: EntryState,
+        reason: Option<DeliveryError>,
+        receipt: Option<bytes::Bytes>,
+    ) {
+        let Some((destination, failures)) = self.dest(number).map(|d| (d.name.clone(), d.failures)) else { return };
+        self.meta.ledger_no += 1;
+        let record = LedgerRecord {
+            destination,
+            seq,
+            id: envelope.id,
+            device: envelope.device.clone(),
+            state,
+            accepted_ms: envelope.accepted_ms,
+            ended_ms: self.moment.wall_ms,
+            attempts: failures + u32::from(state == EntryState::Delivered || state == EntryState::Dead),
+            receipt,
+            reason,
+        };
+        self.put(key::ledger(self.meta.ledger_no), &record);
+        self.tally.reports_added = true;
+        self.prune_ledger();
+    }
+
+    fn fail(&mut self, message: &Fail) {
+        let number = self.number_of(&message.destination);
+        let (custody_ms, random) = (self.moment.custody_ms, self.entropy.unit());
+        let Some(dest) = self.dest(number) else { return };
+        dest.last_error = Some(message.error);
+        if message.error.disposition() == Disposition::Snooze {
+            return;
+        }
+        dest.failures = dest.failures.saturating_add(1);
+        let asked = message.retry_after_s.map(|s| jiff::SignedDuration::from_secs(i64::from(s)));
+        let wait = message.retry.delay(dest.failures, random, asked);
+        dest.due_custody_ms = custody_ms.saturating_add(u64::try_from(wait.as_millis()).unwrap_or(u64::MAX));
+    }
+
+    fn spend(&mut self, message: &Spend) -> Budget {
+        let number = self.number_of(&message.destination);
+        let now = self.moment.custody_ms;
+        let Some(dest) = self.dest(number) else { return Budget::Granted };
+        dest.circuits_custody_ms.retain(|at| at.saturating_add(HOUR_MS) > now);
+        if dest.circuits_custody_ms.len() >= usize::from(message.fresh_circuits_per_hour) {
+            let oldest = dest.circuits_custody_ms.iter().min().copied().unwrap_or(now);
+            let wait_ms = oldest.saturating_add(HOUR_MS).saturating_sub(now);
+            dest.last_error = Some(DeliveryError::TorBudget);
+            dest.due_custody_ms = dest.due_custody_ms.max(now.saturating_add(wait_ms));
+            let wait = jiff::SignedDuration::from_millis(i64::try_from(wait_ms).unwrap_or(i64::MAX));
+            return Budget::UsedUp { wait };
+        }
+        dest.circuits_custody_ms.push(now);
+        Budget::Granted
+    }
+
+    fn operate(&mut self, message: &Operate) -> Result<EntryState, OperateError> {
+        let unknown = || OperateError::Unknown(message.entry.clone());
+        let number = self.names.get(&message.entry.destination).copied().ok_or_else(unknown)?;
+        let reason = None;
+        let seq = message.entry.seq;
+        let known = self.read_raw(&key::queued(number, seq))?.is_some() || self.read_raw(&key::aside(number, seq))?.is_some();
+        if !known {
+            return Err(unknown());
+        }
+        let state = self.transition(number, seq, message.event, reason, None)??;
+        if message.event == Event::Retry {
+            // A person wants it tried: the destination's back-off ends, too.
+            if let Some(dest) = self.dest(number) {
+                dest.due_custody_ms = 0;
+            }
+        }
+        Ok(state)
+    }
+
+    /// An entry that can't be read back leaves the queue; its raw bytes stay under `x` for whoever can mend them.
+    fn set_damaged_aside(&mut self, destination: &DestinationId, seq: u64) {
+        let Some(number) = self.names.get(destination).copied() else { return };
+        let at = key::queued(number, seq);
+        let Ok(Some(raw)) = self.read_raw(&at) else { return };
+        let kept_at = [&b"x"[..], &at[1..]].concat();
+        self.put_raw(kept_at, raw);
+        self.remove(at);
+        self.meta.account.queued = self.meta.account.queued.saturating_sub(1);
+        self.meta.account.quarantined += 1;
+        if let Some(dest) = self.dest(number) {
+            dest.queued = dest.queued.saturating_sub(1);
+            if dest.head_seq == seq {
+                dest.head_seq = seq + 1;
+            }
+        }
+        self.add_quarantine_record(QuarantineRecord {
+            reason: QuarantineReason::Damaged,
+            topic: EntryRef { destination: destination.clone(), seq }.to_string(),
+            body_bytes: 0,
+            origin: Origin::MqttQos1,
+            at_ms: self.moment.wall_ms,
+        });
+        tracing::error!(%destination, seq, "a stored message is damaged and was set aside: the disk may be failing");
+    }
+}
+
+fn half(digest: &[u8]) -> [u8; 16] {
+    let mut half = [0; 16];
+    half.copy_from_slice(&digest[..16]);
+    half
+}
+
+/// Of all that makes two publications the same, but for their packet.
+fn content_hash(submission: &Submission) -> [u8; 16] {
+    let mut hasher = Sha256::new();
+    for part in [
+        submission.destination.as_str().as_bytes(),
+        submission.device.as_str().as_bytes(),
+        submission.label.as_deref().unwrap_or_default().as_bytes(),
+        submission.content_type.as_bytes(),
+        submission.payload.reveal(),
+    ] {
+        hasher.update((part.len() as u64).to_be_bytes());
+        hasher.update(part);
+    }
+    half(&hasher.finalize())
+}
+
+/// Of an Idempotency-Key within its device and destination.
+fn key_hash(submission: &Submission) -> [u8; 16] {
+    let key = match &submission.redelivery {
+        Some(Redelivery::Key(key)) => key.as_str(),
+        _ => "",
+    };
+    let mut hasher = Sha256::new();
+    for part in [submission.destination.as_str(), submission.device.as_str(), key] {
+        hasher.update((part.len() as u64).to_be_bytes());
+        hasher.update(part);
+    }
+    half(&hasher.finalize())
+}

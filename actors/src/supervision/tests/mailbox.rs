@@ -1,0 +1,80 @@
+//! The trap of full mailboxes, and that [`ask`] does not step into it.
+
+use crate::supervision::{AskError, ask};
+use actix::prelude::*;
+use std::time::Duration;
+use tokio::time::timeout;
+
+const LIMIT: Duration = Duration::from_secs(5);
+const BUSY: Duration = Duration::from_secs(1);
+
+/// An actor that is busy for a second before it looks into its mailbox.
+struct Busy;
+
+impl Actor for Busy {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        ctx.wait(tokio::time::sleep(BUSY).into_actor(self));
+    }
+}
+
+#[derive(Message)]
+#[rtype(result = "u8")]
+struct Ping;
+
+impl Handler<Ping> for Busy {
+    type Result = u8;
+
+    fn handle(&mut self, _: Ping, _: &mut Self::Context) -> u8 {
+        7
+    }
+}
+
+fn fill(addr: &Addr<Busy>) {
+    let mut sent = 0;
+    while addr.try_send(Ping).is_ok() {
+        sent += 1;
+    }
+    assert_eq!(sent, 16, "the default capacity");
+}
+
+#[actix::test]
+async fn actix_forgets_a_request_through_the_address_that_filled_the_mailbox() {
+    tokio::time::pause();
+    let addr = Busy.start();
+    fill(&addr);
+    // Its own time-out is not even looked at; only one around it ends the wait. The actor was free after a second.
+    let parked = timeout(Duration::from_secs(3600), addr.send(Ping).timeout(LIMIT)).await;
+    assert!(parked.is_err(), "if this fails, actix was repaired, and `ask` can be simpler");
+}
+
+#[actix::test]
+async fn ask_enters_a_full_mailbox_and_is_answered() {
+    tokio::time::pause();
+    let addr = Busy.start();
+    fill(&addr);
+    assert_eq!(ask(&addr, Ping, LIMIT).await, Ok(7));
+}
+
+#[actix::test]
+async fn ask_tells_a_slow_actor_from_an_ended_one() {
+    tokio::time::pause();
+    let addr = Busy.start();
+    assert_eq!(ask(&addr, Ping, BUSY / 2).await, Err(AskError::TimedOut));
+
+    struct Gone;
+    impl Actor for Gone {
+        type Context = Context<Self>;
+        fn started(&mut self, ctx: &mut Self::Context) {
+            ctx.stop();
+        }
+    }
+    impl Handler<Ping> for Gone {
+        type Result = u8;
+        fn handle(&mut self, _: Ping, _: &mut Self::Context) -> u8 {
+            0
+        }
+    }
+    assert_eq!(ask(&Gone.start(), Ping, LIMIT).await, Err(AskError::Closed));
+}

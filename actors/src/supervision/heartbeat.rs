@@ -90,7 +90,10 @@ mod tests {
     #[actix::test]
     async fn a_blocked_system_thread_is_noticed_and_a_busy_one_is_not() {
         let (stuck, seen) = mpsc::sync_channel(1);
-        let _watch = Heartbeat::start(EVERY, LIMIT, move |silence| drop(stuck.send(silence))).expect("a thread");
+        let _watch = Heartbeat::start(EVERY, LIMIT, move |silence| {
+            let _ = stuck.send(silence);
+        })
+        .expect("a thread");
         tokio::time::sleep(2 * LIMIT).await;
         assert!(seen.try_recv().is_err(), "a thread that only awaits is alive");
         // The test's thread is the System thread: to wait here is to block it.
@@ -101,7 +104,10 @@ mod tests {
     #[actix::test]
     async fn a_dropped_watch_calls_nobody() {
         let (stuck, seen) = mpsc::sync_channel::<Duration>(1);
-        let watch = Heartbeat::start(EVERY, LIMIT, move |silence| drop(stuck.send(silence))).expect("a thread");
+        let watch = Heartbeat::start(EVERY, LIMIT, move |silence| {
+            let _ = stuck.send(silence);
+        })
+        .expect("a thread");
         drop(watch);
         let answer = seen.recv_timeout(3 * LIMIT);
         assert_eq!(answer, Err(mpsc::RecvTimeoutError::Disconnected), "the thread has ended without a call");

@@ -89,6 +89,8 @@ impl<H> Roster<H> {
         if self.ending.is_none() {
             self.stop_the_uprooted(now, handles);
             self.start_the_ready(now, handles);
+            // A start may uproot, too: who went on without a suspended line now gets its address.
+            self.stop_the_uprooted(now, handles);
         }
         // Not an else: a start that exhausts a budget begins the end in this very turn.
         if self.ending.is_some() {
@@ -188,14 +190,20 @@ impl<H> Roster<H> {
         }
     }
 
-    /// Stops those whose floor fell, the highest first and one at a time.
-    fn stop_the_uprooted(&mut self, now: Instant, handles: &mut H) {
+    /// Who runs on a floor that is not there any more, directly or not.
+    fn uprooted(&self) -> Vec<bool> {
         let mut uprooted = vec![false; self.slots.len()];
         for place in 0..self.slots.len() {
             if let State::Up(it) = &self.slots[place].state {
                 uprooted[place] = !self.stands_firm(it) || it.floor.iter().any(|(below, _)| uprooted[*below]);
             }
         }
+        uprooted
+    }
+
+    /// Stops those whose floor fell, the highest first and one at a time.
+    fn stop_the_uprooted(&mut self, now: Instant, handles: &mut H) {
+        let uprooted = self.uprooted();
         for place in (0..self.slots.len()).rev() {
             if matches!(self.slots[place].state, State::Stopping { .. }) {
                 return;
@@ -221,22 +229,21 @@ impl<H> Roster<H> {
         }
     }
 
-    /// Whether the floor of a child that is down is there, and nobody stands on its former incarnation any more.
+    /// Whether the floor of a child that is down is there to stay, and nobody stands on its former incarnation any more.
     fn is_ready(&self, place: usize) -> bool {
-        let slot = &self.slots[place];
-        slot.needs.iter().all(|need| self.slots[*need].up_generation().is_some())
-            && slot.uses.iter().all(|used| {
-                let used = &self.slots[*used];
-                used.up_generation().is_some() || used.is_suspended() || self.waits_for_suspended(used)
-            })
-            && !self.above[place].iter().any(|dependant| self.slots[*dependant].is_alive())
+        let (slot, uprooted) = (&self.slots[place], self.uprooted());
+        let up = |below: usize| self.slots[below].up_generation().is_some() && !uprooted[below];
+        let gone = |above: usize| !uprooted[above] && !matches!(self.slots[above].state, State::Stopping { .. });
+        slot.needs.iter().all(|need| up(*need))
+            && slot.uses.iter().all(|used| up(*used) || self.is_down_for_long(*used))
+            && self.above[place].iter().all(|above| gone(*above))
     }
 
-    /// Whether a child is down for as long as a suspended line below it.
-    fn waits_for_suspended(&self, slot: &Slot<H>) -> bool {
+    /// Whether a child is suspended, or waits for one that is.
+    fn is_down_for_long(&self, place: usize) -> bool {
+        let slot = &self.slots[place];
         let down = matches!(slot.state, State::Down(_));
-        let blocked = |need: &usize| self.slots[*need].is_suspended() || self.waits_for_suspended(&self.slots[*need]);
-        down && slot.needs.iter().any(blocked)
+        down && (slot.is_suspended() || slot.needs.iter().any(|need| self.is_down_for_long(*need)))
     }
 
     fn start_one(&mut self, place: usize, now: Instant, handles: &mut H) {

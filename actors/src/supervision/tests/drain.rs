@@ -17,6 +17,7 @@ fn asked(world: &World) -> Vec<String> {
 
 #[actix::test]
 async fn a_drain_stops_intake_first_then_from_the_top_and_ends_with_0() {
+    tokio::time::pause();
     let mut house = House::up_with(intake_first()).await;
     house.run.addr.send(Drain).await.expect("the gateway lives");
     house.run.addr.send(Drain).await.ok();
@@ -36,6 +37,7 @@ async fn a_drain_stops_intake_first_then_from_the_top_and_ends_with_0() {
 
 #[actix::test]
 async fn children_that_ignore_a_drain_are_cut_off_within_its_limit_and_the_outbox_still_gets_its_share() {
+    tokio::time::pause();
     let mut house = House::up_with(intake_first()).await;
     for name in NAMES {
         house.world.faults.borrow_mut().insert(name, Fault::IgnoresShutdown);
@@ -53,6 +55,7 @@ async fn children_that_ignore_a_drain_are_cut_off_within_its_limit_and_the_outbo
 
 #[actix::test]
 async fn a_fall_and_a_hang_during_a_drain_do_not_stop_it_and_restart_nobody() {
+    tokio::time::pause();
     let mut house = House::up_with(intake_first()).await;
     house.world.faults.borrow_mut().insert("subscriber", Fault::EndsSlowlyMs(3_000));
     house.tell(4, Act::Hang);
@@ -71,6 +74,7 @@ async fn a_fall_and_a_hang_during_a_drain_do_not_stop_it_and_restart_nobody() {
 
 #[actix::test]
 async fn a_drain_in_the_middle_of_a_restart_and_of_a_suspension_ends_too() {
+    tokio::time::pause();
     let mut house = House::up_with(intake_first()).await;
     house.world.faults.borrow_mut().insert("uplink", Fault::StartFails);
     house.tell(3, Act::Panic);

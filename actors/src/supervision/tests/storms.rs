@@ -9,6 +9,7 @@ const HOUR: Duration = Duration::from_secs(3600);
 
 #[actix::test]
 async fn a_reporter_that_always_panics_is_suspended_and_disturbs_nobody_for_an_hour() {
+    tokio::time::pause();
     let mut house = House::up().await;
     let before = house.addrs();
     house.world.faults.borrow_mut().insert("reporter", Fault::PanicsAfterMs(3));
@@ -28,6 +29,7 @@ async fn a_reporter_that_always_panics_is_suspended_and_disturbs_nobody_for_an_h
 
 #[actix::test]
 async fn a_suspended_uplink_keeps_its_dependants_down_and_nobody_else() {
+    tokio::time::pause();
     let mut house = House::up().await;
     house.world.faults.borrow_mut().insert("uplink", Fault::StartFails);
     house.tell(3, Act::Panic);
@@ -49,6 +51,7 @@ async fn a_suspended_uplink_keeps_its_dependants_down_and_nobody_else() {
 
 #[actix::test]
 async fn a_try_after_a_suspension_that_lasts_gives_back_the_full_budget() {
+    tokio::time::pause();
     let mut house = House::up().await;
     house.world.faults.borrow_mut().insert("console", Fault::StartFails);
     house.tell(6, Act::Panic);
@@ -66,6 +69,7 @@ async fn a_try_after_a_suspension_that_lasts_gives_back_the_full_budget() {
 
 #[actix::test]
 async fn an_outbox_that_always_panics_ends_the_gateway_in_order_with_code_70() {
+    tokio::time::pause();
     let mut house = House::up().await;
     house.world.faults.borrow_mut().insert("outbox", Fault::PanicsAfterMs(0));
     let began = Instant::now();
@@ -95,6 +99,7 @@ async fn a_registry_that_never_starts_ends_the_gateway_with_code_70() {
 
 #[actix::test]
 async fn a_stuck_outbox_is_charged_like_any_fall() {
+    tokio::time::pause();
     let mut house = House::up().await;
     for fall in 1..=3 {
         house.tell(1, Act::Hang);

@@ -5,6 +5,7 @@ use crate::supervision::{Exit, TaskEnd, record_panic_site};
 
 #[actix::test]
 async fn every_kind_of_end_is_told_apart() {
+    tokio::time::pause();
     let previous = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |info| {
         record_panic_site(info);
@@ -42,6 +43,7 @@ async fn every_kind_of_end_is_told_apart() {
 
 #[actix::test]
 async fn a_task_with_an_end_and_a_task_that_is_dropped_leave_their_actor_alone() {
+    tokio::time::pause();
     for act in [Act::FiniteTaskReturns, Act::DropTask] {
         let house = House::up().await;
         house.tell(5, act);
@@ -53,6 +55,7 @@ async fn a_task_with_an_end_and_a_task_that_is_dropped_leave_their_actor_alone()
 
 #[actix::test]
 async fn no_task_outlives_its_actor() {
+    tokio::time::pause();
     for act in [Act::Panic, Act::Stop, Act::TaskPanics] {
         let mut house = House::up().await;
         assert_eq!(house.world.tasks.get(), LINES);

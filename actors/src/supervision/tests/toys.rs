@@ -148,7 +148,7 @@ impl World {
     }
 }
 
-/// A started house with virtual time.
+/// A started house. Its test pauses the time first.
 pub struct House {
     pub world: World,
     pub run: GatewayRun<Toys>,
@@ -160,7 +160,6 @@ impl House {
     }
 
     pub async fn up_with(options: Options) -> Self {
-        tokio::time::pause();
         let world = World::default();
         let mut house = Self { run: world.start(options), world };
         house.all_running().await;

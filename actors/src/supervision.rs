@@ -12,8 +12,7 @@
 //!   Every ten seconds it sends [`Observe`]; a child that does not answer is cut off and replaced.
 //! - [`Heartbeat`]: an OS thread that notices when the one System thread itself is blocked, which no actor can.
 //!
-//! Beside them: [`Bell`], the payload-free way to send news *up* the list, and [`ask`], the way to send a message that
-//! really times out.
+//! Beside them: [`Bell`], the payload-free way to send news *up* the list, and [`ask`], a request with a time limit.
 //!
 //! # Life of a child
 //!

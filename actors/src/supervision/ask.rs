@@ -1,9 +1,9 @@
-//! Asking an actor with a time limit that holds.
+//! Asking an actor, with a time limit.
 //!
-//! Two traps of actix 0.13 make this a function. When a mailbox is full, a request through the *same* `Addr` value that
-//! filled it is parked without a waker: it may never be looked at again. And `Request::timeout` is not even polled while
-//! the request is parked. A fresh clone of the address is never parked: its first message always enters, so the mailbox is
-//! bounded by its capacity plus the number of askers, each of which has one request under way.
+//! What actix 0.13 does with a full mailbox (capacity 16): `try_send` refuses, while the request of `send().await` enters
+//! all the same, since actix clones the sender for it and a fresh clone may always put in one message. So `send` never waits
+//! for room and exerts no back-pressure: a mailbox is bounded by its capacity plus the requests under way, and whoever
+//! starts requests must bound their number. The tests of this folder hold actix to that.
 
 use actix::{Actor, Addr, Handler, Message, dev::ToEnvelope};
 use std::time::Duration;
@@ -31,9 +31,7 @@ where
     M: Message + Send + 'static,
     M::Result: Send,
 {
-    // The clone lives as long as the request: see the module's doc.
-    let fresh = to.clone();
-    match tokio::time::timeout(limit, fresh.send(message)).await {
+    match tokio::time::timeout(limit, to.send(message)).await {
         Ok(Ok(answer)) => Ok(answer),
         Ok(Err(_)) => Err(AskError::Closed),
         Err(_) => Err(AskError::TimedOut),

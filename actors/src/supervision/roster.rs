@@ -64,7 +64,7 @@ impl<H> Roster<H> {
             }
             let below = |need: &&'static str| {
                 let found = names[..place].iter().position(|name| name == need);
-                found.ok_or(WiringError::NotBelow { child: spec.name, need: *need })
+                found.ok_or(WiringError::NotBelow { child: spec.name, need })
             };
             let needs = spec.needs.iter().map(below).collect::<Result<Vec<_>, _>>()?;
             let uses = spec.uses.iter().map(below).collect::<Result<Vec<_>, _>>()?;

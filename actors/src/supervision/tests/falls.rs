@@ -1,7 +1,9 @@
 //! Who falls with whom, who is left alone, and in which order they come back.
 
-use super::toys::{Act, EXHAUSTED, FALL_TOGETHER, FALLS, Fault, House, LINES, NAMES, NEEDS, Toys, World, settle};
-use crate::supervision::{ChildSpec, ChildState, Exhausted, Exit, Gateway, Options, Running, StartError, WiringError};
+use super::toys::{Act, EXHAUSTED, FALL_TOGETHER, FALLS, Fault, House, LINES, NAMES, NEEDS, Toy, Toys, World, settle};
+use crate::supervision::{
+    Bell, ChildSpec, ChildState, DeathWatch, Exhausted, Exit, Gateway, Options, Running, StartError, View, WiringError,
+};
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -196,14 +198,14 @@ async fn a_soft_need_restarts_its_user_but_does_not_keep_it_down() {
     let record = std::rc::Rc::clone(&starts);
     children[4].start = Box::new(move |watch, toys: &mut Toys| {
         record.borrow_mut().push(toys.0[3].is_some());
-        let (addr, running) = Running::start(super::toys::Toy::new(&seen, watch));
+        let (addr, running) = Running::start(Toy::new(&seen, watch));
         toys.0[4] = Some(addr);
         Ok(running)
     });
     children[6].start = {
         let world = world.clone();
         Box::new(move |watch, toys: &mut Toys| {
-            let (addr, running) = Running::start(super::toys::Toy::new(&world, watch));
+            let (addr, running) = Running::start(Toy::new(&world, watch));
             toys.0[6] = Some(addr);
             Ok::<_, StartError>(running)
         })
@@ -251,4 +253,43 @@ fn the_table_of_the_tests_agrees_with_its_own_needs() {
         assert_eq!(fallen, FALL_TOGETHER[place]);
     }
     assert_eq!(EXHAUSTED.iter().filter(|it| **it == Exhausted::Exit).count(), 3);
+}
+
+#[actix::test]
+async fn the_late_death_of_an_actor_that_was_left_behind_reaches_nobody() {
+    tokio::time::pause();
+    let world = World::default();
+    let mut children = world.children();
+    // A console that does not carry its watch, so that the kernel does not see it end.
+    let (toys_world, watches) = (world.clone(), std::rc::Rc::new(std::cell::RefCell::new(Vec::new())));
+    let kept = std::rc::Rc::clone(&watches);
+    children[6].start = Box::new(move |watch: DeathWatch, toys: &mut Toys| {
+        let inner = DeathWatch::pair("console", watch.generation(), Bell::default()).0;
+        kept.borrow_mut().push(watch);
+        let (addr, running) = Running::start(Toy::new(&toys_world, inner));
+        toys.0[6] = Some(addr);
+        Ok(running)
+    });
+    let run = Gateway::start(children, Options::default()).expect("a sound list");
+    let mut house = House { world, run };
+    house.all_running().await;
+    house.tell(3, Act::Panic);
+    house.until(|view| view.status.children[6].generation == 2).await;
+    house.all_running().await;
+    let before = house.addrs();
+
+    drop(watches.borrow_mut().remove(0));
+    settle().await;
+    assert!(house.addrs() == before, "the death of generation 1 changes nothing");
+    assert_eq!(house.child(6).await.falls_total, 0);
+
+    drop(watches.borrow_mut().remove(0));
+    settle().await;
+    assert_eq!((house.child(6).await.falls_total, house.generations().await[6]), (1, 3), "that of generation 2 does");
+}
+
+#[test]
+fn what_is_published_can_be_read_from_the_threads_of_an_http_server() {
+    fn shareable<T: Send + Sync>() {}
+    shareable::<tokio::sync::watch::Receiver<View<Toys>>>();
 }

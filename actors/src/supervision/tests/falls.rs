@@ -52,8 +52,8 @@ async fn dependants_are_not_charged_for_the_fall_of_their_floor() {
     }
     let status = house.status().await;
     assert_eq!(status.children[0].falls_total, 20);
-    for place in 1..LINES {
-        assert_eq!(status.children[place].falls_total, 0, "{}", NAMES[place]);
+    for child in &status.children[1..] {
+        assert_eq!(child.falls_total, 0, "{}", child.name);
     }
     assert_eq!(status.children[1].restarts_total, 20);
     assert_eq!(status.children[3].restarts_total, 0, "uplink does not stand on the registry");
@@ -243,14 +243,14 @@ fn a_list_that_makes_no_sense_is_refused() {
 
 #[test]
 fn the_table_of_the_tests_agrees_with_its_own_needs() {
-    for place in 0..LINES {
+    for (place, expected) in FALL_TOGETHER.iter().enumerate() {
         let mut fallen = vec![place];
-        for above in place + 1..LINES {
-            if NEEDS[above].iter().any(|need| fallen.iter().any(|fallen| NAMES[*fallen] == *need)) {
+        for (above, needs) in NEEDS.iter().enumerate().skip(place + 1) {
+            if needs.iter().any(|need| fallen.iter().any(|fallen| NAMES[*fallen] == *need)) {
                 fallen.push(above);
             }
         }
-        assert_eq!(fallen, FALL_TOGETHER[place]);
+        assert_eq!(fallen, *expected);
     }
     assert_eq!(EXHAUSTED.iter().filter(|it| **it == Exhausted::Exit).count(), 3);
 }

@@ -9,7 +9,7 @@
 //! - [`RestartBudget`]: how often a child may fall, how long to wait before the next try, and when to give up.
 //! - [`Gateway`]: the root. Children in list order, each with the names of the lines whose addresses it holds. A fall stops
 //!   the transitive dependants (top first), then restarts the fallen and them (bottom first); all others are untouched.
-//!   Every ten seconds it sends [`Observe`]; a child that does not answer is cut off and replaced.
+//!   Every ten seconds it sends `Observe`; a child that does not answer is cut off and replaced.
 //! - [`Heartbeat`]: an OS thread that notices when the one System thread itself is blocked, which no actor can.
 //!
 //! Beside them: [`Bell`], the payload-free way to send news *up* the list, and [`ask`], a request with a time limit.
@@ -29,8 +29,10 @@
 //!
 //! - The [`DeathWatch`] is the *last* field: fields drop in order, so owned tasks are aborted before the kernel hears.
 //! - `stopping` and `stopped` must not panic: actix calls them while a panic unwinds, and a second one aborts the process.
-//! - On [`Shutdown`], finish what fits in its limit and call `ctx.stop()`; the death is the answer.
-//! - Answer [`Observe`] at once, from memory; never hold `ctx.wait` for longer than the observation limit.
+//! - On `Shutdown`, finish what is in hand and call `ctx.stop()`; the death is the answer, not the reply. There are seconds
+//!   for it in a drain, but only [`Options::restart_stop_limit`] when the floor fell; then the actor is dropped where it
+//!   stands, which must be as safe as a panic.
+//! - Answer `Observe` at once, from memory; never hold `ctx.wait` for longer than the observation limit.
 //! - Act once on start, before waiting for a bell: a ring may have been heard by the incarnation before.
 
 mod ask;
@@ -57,6 +59,6 @@ pub use death_watch::{Death, DeathWatch};
 pub use exit::{Exit, PanicSite, TaskEnd, install_panic_hook, record_panic_site};
 pub use gateway::{CODE_DRAINED, CODE_GAVE_UP, Ended, Gateway, GatewayRun, Options};
 pub use heartbeat::Heartbeat;
-pub use messages::{Drain, GetStatus, Observation, Observe, Shutdown, ShutdownCause};
+pub use messages::{Drain, GetStatus};
 pub use owned_task::OwnedTask;
 pub use status::{ChildState, ChildStatus, GatewayStatus, Phase, View};

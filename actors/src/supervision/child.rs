@@ -1,9 +1,10 @@
 //! A line of the list: how a child is named, started, stopped and forgotten, and on whom it stands.
 
-use super::{DeathWatch, Observe, Shutdown};
+use super::DeathWatch;
 use actix::{Actor, Addr, AsyncContext, Context, Handler, Recipient};
 use std::fmt::{self, Debug, Display};
 use thiserror::Error;
+use tidegate_schemas::messages::gateway::{Observe, Shutdown};
 use tokio::task::AbortHandle;
 
 /// What is done when a child's restart budget is exhausted.

@@ -1,14 +1,13 @@
 //! The Gateway: the root of the house.
 //!
 //! Purpose: keeps the list running, publishes the addresses of the living, ends everything in order. Hears: [`Drain`],
-//! [`GetStatus`], and the bell that every [`super::DeathWatch`] rings. Tells: [`super::Observe`] and [`super::Shutdown`] to
-//! each child. If it dies: nobody puts it back; `main` sees it by [`GatewayRun::ended`] and the process ends non-zero.
+//! [`GetStatus`], and the bell that every [`super::DeathWatch`] rings. Tells: [`Observe`] and `Shutdown` to each child. If it dies: nobody puts it back; `main` sees it by [`GatewayRun::ended`] and the process ends non-zero.
 //!
 //! It never waits for a child: a shutdown is a message and a deadline, an observation is a request and a limit. All
 //! decisions are the roster's; this actor only wakes it.
 
 use super::{
-    Bell, ChildSpec, Drain, GatewayStatus, GetStatus, Intensity, Observe, View, WiringError,
+    Bell, ChildSpec, Drain, GatewayStatus, GetStatus, Intensity, View, WiringError,
     roster::{self, Roster},
 };
 use actix::{
@@ -16,6 +15,7 @@ use actix::{
     WrapFuture, fut::wrap_future,
 };
 use std::time::Duration;
+use tidegate_schemas::messages::gateway::Observe;
 use tokio::{
     sync::{oneshot, watch},
     time::{Instant, timeout},
@@ -37,7 +37,8 @@ pub struct Options {
     pub observe_every: Duration,
     /// How long a child may take to answer an observation.
     pub observe_limit: Duration,
-    /// How long a child may take to end when its floor fell.
+    /// How long a child may take to end when its floor fell. Short: the fallen is started after all that stood on it have
+    /// ended, so this is what a slow one adds to the restart of everybody below and above it.
     pub restart_stop_limit: Duration,
     /// How long a child may take to end in a drain.
     pub drain_stop_limit: Duration,
@@ -54,7 +55,7 @@ impl Default for Options {
             suspended_retry: Duration::from_secs(15 * 60),
             observe_every: Duration::from_secs(10),
             observe_limit: Duration::from_secs(5),
-            restart_stop_limit: Duration::from_secs(1),
+            restart_stop_limit: Duration::from_millis(50),
             drain_stop_limit: Duration::from_secs(4),
             drain_limit: Duration::from_secs(10),
             drain_order: Vec::new(),

@@ -7,8 +7,7 @@
 //! each may start again (bottom first, after its own delay, and after all that stood on it have ended).
 
 use super::{
-    Bell, ChildSpec, DeathWatch, Ended, Exhausted, Exit, GatewayStatus, Options, Phase, ShutdownCause, Verdict,
-    WiringError,
+    Bell, ChildSpec, DeathWatch, Ended, Exhausted, Exit, GatewayStatus, Options, Phase, Verdict, WiringError,
     gateway::{CODE_DRAINED, CODE_GAVE_UP},
     slot::{Incarnation, Resume, Slot, State},
 };
@@ -16,6 +15,7 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     time::Duration,
 };
+use tidegate_schemas::messages::gateway::Observe;
 use tokio::time::Instant;
 
 /// How long the death of a child that was cut off is awaited before it is given up for lost. It normally takes one turn of
@@ -116,7 +116,7 @@ impl<H> Roster<H> {
     }
 
     /// The running children that can be observed: place, generation, whom to ask.
-    pub fn observable(&self) -> Vec<(usize, u64, actix::Recipient<super::Observe>)> {
+    pub fn observable(&self) -> Vec<(usize, u64, actix::Recipient<Observe>)> {
         let up = |(place, slot): (usize, &Slot<H>)| match &slot.state {
             State::Up(it) => Some((place, it.generation, it.running.observe.clone())),
             State::Down(_) | State::Stopping { .. } | State::Stopped => None,
@@ -212,7 +212,7 @@ impl<H> Roster<H> {
                 let slot = &mut self.slots[place];
                 (slot.spec.forget)(handles);
                 let resume = Resume { at: now, suspended: false };
-                slot.ask_to_stop(ShutdownCause::FloorFell, self.options.restart_stop_limit, resume, now);
+                slot.ask_to_stop(self.options.restart_stop_limit, resume, now);
                 self.changed = true;
                 return;
             }
@@ -337,7 +337,7 @@ impl<H> Roster<H> {
                     left = left.saturating_sub(1);
                     let others = DRAIN_SHARE * u32::try_from(left).unwrap_or(u32::MAX);
                     let limit = (deadline - now).saturating_sub(others).min(self.options.drain_stop_limit);
-                    slot.ask_to_stop(ShutdownCause::Drain, limit, resume, now);
+                    slot.ask_to_stop(limit, resume, now);
                 }
                 State::Stopping { .. } if now >= deadline => continue,
                 State::Stopping { .. } => return,

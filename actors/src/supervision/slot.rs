@@ -1,9 +1,8 @@
 //! The place of one child in the list, and what is known of it across its incarnations.
 
-use super::{
-    ChildSpec, ChildState, ChildStatus, Death, Exit, Intensity, RestartBudget, Running, Shutdown, ShutdownCause,
-};
+use super::{ChildSpec, ChildState, ChildStatus, Death, Exit, Intensity, RestartBudget, Running};
 use std::time::Duration;
+use tidegate_schemas::messages::gateway::Shutdown;
 use tokio::time::Instant;
 
 /// One child's place.
@@ -92,11 +91,11 @@ impl<H> Slot<H> {
     }
 
     /// Asks the running incarnation to end within `limit`; what follows its death is `resume`.
-    pub fn ask_to_stop(&mut self, cause: ShutdownCause, limit: Duration, resume: Resume, now: Instant) {
+    pub fn ask_to_stop(&mut self, limit: Duration, resume: Resume, now: Instant) {
         self.state = match std::mem::replace(&mut self.state, State::Stopped) {
             State::Up(incarnation) => {
                 // A fresh clone enters even a full mailbox, by one message (see `ask`). A closed one means that the death is on its way.
-                let _ = incarnation.running.stop.clone().try_send(Shutdown { cause, limit });
+                let _ = incarnation.running.stop.clone().try_send(Shutdown);
                 State::Stopping { incarnation, until: now + limit, cut: false, resume }
             }
             other => other,

@@ -1,8 +1,8 @@
 //! Toy children that fall on command, wired like the seven lines of the house.
 
 use crate::supervision::{
-    ChildSpec, ChildState, ChildStatus, DeathWatch, Exhausted, Gateway, GatewayRun, GatewayStatus, GetStatus,
-    Observation, Observe, Options, OwnedTask, Running, Shutdown, StartError, View,
+    ChildSpec, ChildState, ChildStatus, DeathWatch, Exhausted, Gateway, GatewayRun, GatewayStatus, GetStatus, Options,
+    OwnedTask, Running, StartError, View,
 };
 use actix::prelude::*;
 use std::{
@@ -10,6 +10,10 @@ use std::{
     collections::HashMap,
     rc::Rc,
     time::Duration,
+};
+use tidegate_schemas::{
+    messages::gateway::{Observe, Shutdown},
+    view::Observation,
 };
 use tokio::sync::mpsc;
 
@@ -330,15 +334,15 @@ impl Handler<Observe> for Toy {
     type Result = MessageResult<Observe>;
 
     fn handle(&mut self, _: Observe, _: &mut Self::Context) -> Self::Result {
-        MessageResult(Observation::default())
+        MessageResult(Observation::Toy(self.watch.generation()))
     }
 }
 
 impl Handler<Shutdown> for Toy {
     type Result = ();
 
-    fn handle(&mut self, shutdown: Shutdown, ctx: &mut Self::Context) {
-        self.world.say(format!("asked {} {:?}", self.watch.name(), shutdown.cause));
+    fn handle(&mut self, _: Shutdown, ctx: &mut Self::Context) {
+        self.world.say(format!("asked {}", self.watch.name()));
         match self.world.fault(self.watch.name()) {
             Some(Fault::IgnoresShutdown) => {}
             Some(Fault::EndsSlowlyMs(after)) => {

@@ -1,1 +1,134 @@
-//! Not written yet.
+//! A Courier serves one destination while it is due, and owns its circuit pool: the lanes.
+//!
+//! - *Hears* `Wake` (there is more), `Close` (start nothing new), `Observe`, `Shutdown`.
+//! - *Tells* the Outbox below: `Pick`, `Spend`, `Settle`, `Fail`.
+//! - *If it dies*: its destination pauses; nothing is lost, because "in flight" is only in its memory. The Dispatcher opens another.
+//!
+//! Life: pick entries in order; hand them to lanes, a device's entries to one lane at a time (OR-1), a batch where the format knows
+//! batches; settle each answer in one commit; pick again. A failure that is the destination's (`Defer`, `Snooze`) is told to the
+//! Outbox, which decides when to try again, and ends the courier once what is under way has ended. With nothing to do it keeps its
+//! lanes warm for [`IDLE`] and then ends, too.
+//!
+//! Every attempt starts inside the window (DW-1) and is cut off at the closing plus [`GRACE`] (DW-2).
+//!
+//! Limits: [`PICK_ENTRIES_MAX`] and [`PICK_BYTES_MAX`] in memory for a destination, lanes by its agreement.
+
+mod lane;
+mod pool;
+
+pub use lane::IsolationMemory;
+
+use crate::{
+    outbox::Outbox,
+    ports::{clock::Clock, entropy::Entropy, transport::Transport},
+    supervision::{Bell, DeathWatch, OwnedTask},
+};
+use actix::prelude::*;
+use std::{
+    cell::{Cell, RefCell},
+    rc::Rc,
+    sync::Arc,
+    time::Duration,
+};
+use tidegate_schemas::{
+    agreement::Destination,
+    messages::{
+        courier::{Close, Wake},
+        gateway::{Observe, Shutdown},
+    },
+    view::{CourierObservation, Observation},
+};
+use tokio::sync::watch;
+
+/// Entries that a courier holds at most.
+const PICK_ENTRIES_MAX: usize = 400;
+/// Body bytes that a courier picks at a time.
+const PICK_BYTES_MAX: usize = 1024 * 1024;
+/// How long a courier without work keeps its lanes.
+const IDLE: Duration = Duration::from_secs(300);
+/// How long an attempt that is under way at the closing may go on.
+const GRACE: jiff::SignedDuration = jiff::SignedDuration::from_secs(30);
+
+/// What a Courier is made of.
+#[derive(Clone)]
+pub struct CourierParts {
+    /// Whom it serves.
+    pub destination: Arc<Destination>,
+    /// The way to onion services.
+    pub transport: Arc<dyn Transport>,
+    /// The outbox.
+    pub outbox: Addr<Outbox>,
+    /// The wall clock, for windows.
+    pub clock: Arc<dyn Clock>,
+    /// Isolation nonces.
+    pub entropy: Arc<dyn Entropy>,
+    /// The destination's isolations, which outlive a courier.
+    pub isolations: IsolationMemory,
+    /// Ends the courier when its other end, the Dispatcher's, is dropped.
+    pub lifeline: watch::Receiver<()>,
+}
+
+/// The actor.
+pub struct Courier {
+    parts: CourierParts,
+    orders: Orders,
+    work: Option<OwnedTask>,
+    watch: DeathWatch,
+}
+
+/// What the actor's handlers and its work have in common.
+#[derive(Clone)]
+struct Orders {
+    wake: Bell,
+    closing: Rc<Cell<bool>>,
+    seen: Rc<RefCell<CourierObservation>>,
+}
+
+impl Courier {
+    /// A courier; `watch` tells the Dispatcher of its end.
+    #[must_use]
+    pub fn new(parts: CourierParts, watch: DeathWatch) -> Self {
+        let seen =
+            CourierObservation { destination: parts.destination.id.clone(), lanes: 0, in_flight: 0, delivered: 0 };
+        let orders = Orders { wake: Bell::default(), closing: Rc::default(), seen: Rc::new(RefCell::new(seen)) };
+        Self { parts, orders, work: None, watch }
+    }
+}
+
+impl Actor for Courier {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        let work = pool::serve(self.parts.clone(), self.orders.clone());
+        self.work = Some(OwnedTask::spawn(ctx, &self.watch, "deliveries", work));
+    }
+}
+
+impl Handler<Wake> for Courier {
+    type Result = ();
+    fn handle(&mut self, _: Wake, _: &mut Self::Context) {
+        self.orders.wake.ring();
+    }
+}
+
+impl Handler<Close> for Courier {
+    type Result = ();
+    fn handle(&mut self, _: Close, _: &mut Self::Context) {
+        self.orders.closing.set(true);
+        self.orders.wake.ring();
+    }
+}
+
+impl Handler<Observe> for Courier {
+    type Result = MessageResult<Observe>;
+    fn handle(&mut self, _: Observe, _: &mut Self::Context) -> Self::Result {
+        MessageResult(Observation::Courier(self.orders.seen.borrow().clone()))
+    }
+}
+
+impl Handler<Shutdown> for Courier {
+    type Result = ();
+    fn handle(&mut self, _: Shutdown, ctx: &mut Self::Context) {
+        ctx.stop();
+    }
+}

@@ -1,1 +1,95 @@
-//! Not written yet.
+//! The Dispatcher: opens a courier for each destination that is due, and closes it when its window does.
+//!
+//! - *Hears* `Observe`, `Shutdown`; takes no orders. A bell (from Outbox, Registry, Uplink, or a courier's death watch) or a tick of
+//!   at most [`TICK_MAX`] wakes it, and it looks at what is due: a new message, an opening, a changed agreement, a restored uplink, a
+//!   restart and a clock step are one code path.
+//! - *Asks* Registry, Outbox and Uplink below; *owns* the couriers.
+//! - *If it dies*: its couriers die with it (their lifeline is cut) and nothing is lost.
+//!
+//! A destination is due when something is queued, its window is open, its back-off is over and the uplink is ready. A wall clock that
+//! is not trusted opens nothing whose windows depend on the time. One courier for a destination at most; one that keeps panicking
+//! suspends its destination alone, with a try every 15 minutes.
+
+mod round;
+
+use crate::{
+    outbox::Outbox,
+    ports::{clock::Clock, entropy::Entropy, transport::Transport},
+    supervision::{Bell, DeathWatch, OwnedTask},
+};
+use actix::prelude::*;
+use std::{cell::RefCell, rc::Rc, sync::Arc, time::Duration};
+use tidegate_schemas::{
+    messages::{
+        gateway::{Observe, Shutdown},
+        registry::Current,
+        uplink::Status,
+    },
+    view::{DispatcherObservation, Observation},
+};
+
+/// Longest time between two looks: no timer trusts the wall clock for longer.
+const TICK_MAX: Duration = Duration::from_secs(60);
+
+/// What a Dispatcher is made of.
+#[derive(Clone)]
+pub struct DispatcherParts {
+    /// Destinations and agreements.
+    pub registry: Recipient<Current>,
+    /// What waits.
+    pub outbox: Addr<Outbox>,
+    /// Whether Tor is ready; absent while that line is suspended.
+    pub uplink: Option<Recipient<Status>>,
+    /// The way to onion services.
+    pub transport: Arc<dyn Transport>,
+    /// The wall clock.
+    pub clock: Arc<dyn Clock>,
+    /// Isolation nonces.
+    pub entropy: Arc<dyn Entropy>,
+    /// Its own bell.
+    pub bell: Bell,
+}
+
+/// The actor.
+pub struct Dispatcher {
+    parts: DispatcherParts,
+    seen: Rc<RefCell<DispatcherObservation>>,
+    rounds: Option<OwnedTask>,
+    watch: DeathWatch,
+}
+
+impl Dispatcher {
+    /// A Dispatcher.
+    #[must_use]
+    pub fn new(parts: DispatcherParts, watch: DeathWatch) -> Self {
+        Self { parts, seen: Rc::default(), rounds: None, watch }
+    }
+}
+
+impl Actor for Dispatcher {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        let rounds = round::run(self.parts.clone(), Rc::clone(&self.seen));
+        self.rounds = Some(OwnedTask::spawn(ctx, &self.watch, "rounds", rounds));
+    }
+}
+
+impl Handler<Observe> for Dispatcher {
+    type Result = MessageResult<Observe>;
+    fn handle(&mut self, _: Observe, _: &mut Self::Context) -> Self::Result {
+        MessageResult(Observation::Dispatcher(self.seen.borrow().clone()))
+    }
+}
+
+impl Handler<Shutdown> for Dispatcher {
+    type Result = ();
+    fn handle(&mut self, _: Shutdown, ctx: &mut Self::Context) {
+        // What is under way is dropped with the couriers; it is delivered again under the same id.
+        self.rounds = None;
+        ctx.stop();
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,1 +1,419 @@
-//! Not written yet.
+//! The Outbox: single writer of everything durable, and custodian of every message from its acknowledgement on.
+//!
+//! - *Hears* `Enqueue`, `Quarantine`, `Settle`, `Fail`, `Spend`, `Operate`, `PendingReports`, `Reported` (writes), `Pick`, `Loads`,
+//!   `List`, `Show`, `ListQuarantine`, `ListLedger` (reads).
+//! - *Asks* the Registry below for lifetimes, once in a sweep.
+//! - *Rings* the Dispatcher when something is queued, the Reporter when something ended.
+//! - *If it dies*: everything above restarts; the store is re-attached, not re-opened; what was not answered was not promised.
+//!
+//! **Group commit.** A handler puts (write, reply channel) into the writer's bounded channel and returns a future. The writer takes
+//! what is there, stages it as one batch, commits it with one durable flush on a blocking thread, and answers all. What arrives
+//! meanwhile is the next batch: it sizes itself, there is no timer. A reply means "on disk" (CU-1).
+//!
+//! **One writer.** The writer's memory is only right while nobody else writes, so it holds the store's [`Lease`]: a restarted Outbox
+//! waits until the old writer's last commit has ended.
+//!
+//! Limits: [`OPS_MAX`] writes in the channel (more are refused as unavailable), [`GROUP_OPS_MAX`] in a group.
+
+pub mod custody_clock;
+
+mod core;
+mod op;
+mod read;
+mod stage;
+mod upkeep;
+
+pub use self::core::Limits;
+
+use self::{
+    core::{Core, Tally},
+    custody_clock::{CustodyClock, Moment},
+    op::Op,
+};
+use crate::{
+    ports::{clock::Clock, entropy::Entropy, outbox_store::OutboxStore},
+    supervision::{Bells, DeathWatch, OwnedTask},
+};
+use actix::prelude::*;
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+use tidegate_schemas::{
+    id::{DestinationId, EntryRef},
+    messages::{
+        gateway::{Observe, Shutdown},
+        outbox::{
+            Enqueue, EnqueueError, EntryPage, Fail, List, ListLedger, ListQuarantine, Loads, Operate, OperateError,
+            PAGE_ENTRIES_MAX, PendingReports, Pick, Quarantine, Reported, Settle, Show, Spend, StoreError, Sweep,
+        },
+        registry::Current,
+    },
+    record::DestinationRecord,
+    view::{DestinationLoad, LedgerView, Observation, OutboxObservation, QuarantineView, Shown},
+};
+use tokio::sync::{mpsc, oneshot};
+
+/// Writes that wait for the writer.
+const OPS_MAX: usize = 4_096;
+/// Writes of one group.
+const GROUP_OPS_MAX: usize = 512;
+/// How often messages that outlived their agreement are looked for.
+const SWEEP_EVERY: Duration = Duration::from_secs(30);
+/// How long the Registry may take to answer.
+const ASK_LIMIT: Duration = Duration::from_secs(5);
+/// Mailbox of the Outbox: intake comes in bursts of the broker's whole in-flight window.
+const MAILBOX: usize = 2_048;
+
+/// The right to write to a store. One for each store of the process, shared by the incarnations of the Outbox.
+pub type Lease = Arc<tokio::sync::Mutex<()>>;
+
+/// What an Outbox is made of.
+#[derive(Clone)]
+pub struct OutboxParts {
+    /// The store, opened once in this process.
+    pub store: Arc<dyn OutboxStore>,
+    /// Its lease.
+    pub lease: Lease,
+    /// The wall clock.
+    pub clock: Arc<dyn Clock>,
+    /// Message ids, jitter.
+    pub entropy: Arc<dyn Entropy>,
+    /// Limits of the outbox as a whole.
+    pub limits: Limits,
+    /// Bells of the lines above.
+    pub bells: Bells,
+}
+
+/// The actor.
+pub struct Outbox {
+    parts: OutboxParts,
+    registry: Recipient<Current>,
+    ops: Option<mpsc::Sender<Op>>,
+    shared: Arc<Mutex<Shared>>,
+    writer: Option<OwnedTask>,
+    sweeper: Option<OwnedTask>,
+    watch: DeathWatch,
+}
+
+/// What the writer publishes after each group: read without asking the writer.
+#[derive(Debug, Clone, Default)]
+struct Shared {
+    loads: HashMap<u32, (DestinationRecord, Option<u64>)>,
+    observation: OutboxObservation,
+    custody: Option<CustodyClock>,
+}
+
+impl Outbox {
+    /// An Outbox above this Registry.
+    #[must_use]
+    pub fn new(parts: OutboxParts, registry: Recipient<Current>, watch: DeathWatch) -> Self {
+        Self { parts, registry, ops: None, shared: Arc::default(), writer: None, sweeper: None, watch }
+    }
+
+    /// Puts a write into the writer's channel; its answer comes through the receiver.
+    fn write<T: Send + 'static>(
+        &self,
+        make: impl FnOnce(oneshot::Sender<T>) -> Op,
+        unavailable: impl FnOnce(StoreError) -> T + Send + 'static,
+    ) -> ResponseFuture<T> {
+        let (to, answer) = oneshot::channel();
+        let sent = self.ops.as_ref().map(|ops| ops.try_send(make(to)).is_ok()).unwrap_or(false);
+        Box::pin(async move {
+            match if sent { answer.await.ok() } else { None } {
+                Some(answer) => answer,
+                None => unavailable(StoreError::Unavailable),
+            }
+        })
+    }
+
+    /// Reads on a blocking thread.
+    fn read<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&dyn OutboxStore) -> Result<T, StoreError> + Send + 'static,
+    ) -> ResponseFuture<Result<T, StoreError>> {
+        let store = Arc::clone(&self.parts.store);
+        Box::pin(async move {
+            let joined = tokio::task::spawn_blocking(move || read(&*store)).await;
+            joined.unwrap_or_else(|_| Err(StoreError::Corrupt("reading the store failed unexpectedly".into())))
+        })
+    }
+
+    fn shared(&self) -> std::sync::MutexGuard<'_, Shared> {
+        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn custody_now(&self) -> u64 {
+        let (wall, trusted) = (self.parts.clock.now(), self.parts.clock.trusted());
+        self.shared().custody.as_mut().map_or(0, |clock| clock.observe(wall, trusted).custody_ms)
+    }
+
+    fn names(&self) -> Vec<DestinationId> {
+        let mut names: Vec<_> = self.shared().loads.values().map(|(record, _)| record.name.clone()).collect();
+        names.sort();
+        names
+    }
+}
+
+impl Actor for Outbox {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        ctx.set_mailbox_capacity(MAILBOX);
+        let (ops, taken) = mpsc::channel(OPS_MAX);
+        self.ops = Some(ops.clone());
+        let writing = write_loop(self.parts.clone(), taken, Arc::clone(&self.shared));
+        self.writer = Some(OwnedTask::spawn(ctx, &self.watch, "writer", writing));
+        let sweeping = sweep_loop(self.registry.clone(), ops.downgrade());
+        self.sweeper = Some(OwnedTask::spawn(ctx, &self.watch, "sweeper", sweeping));
+    }
+}
+
+/// Takes groups of writes until every sender is gone, then ends.
+async fn write_loop(parts: OutboxParts, mut taken: mpsc::Receiver<Op>, shared: Arc<Mutex<Shared>>) {
+    let Some(mut core) = load(&parts, &shared).await else { return };
+    parts.bells.dispatcher.ring();
+    parts.bells.reporter.ring();
+    while let Some(first) = taken.recv().await {
+        let mut group = vec![first];
+        while group.len() < GROUP_OPS_MAX {
+            match taken.try_recv() {
+                Ok(op) => group.push(op),
+                Err(_) => break,
+            }
+        }
+        let Some(moment) = observe_clock(&parts, &shared) else { return };
+        // The core travels with its lease: even if this actor falls now, nobody writes until the commit has ended.
+        let published = Arc::clone(&shared);
+        core = blocking(move || {
+            core.apply(group, moment, move |core| publish(&published, core));
+            core
+        })
+        .await;
+        ring(&parts.bells, &mut core.tally);
+    }
+}
+
+async fn load(parts: &OutboxParts, shared: &Mutex<Shared>) -> Option<Core> {
+    let lease = Arc::clone(&parts.lease).lock_owned().await;
+    let loading = parts.clone();
+    let (wall, trusted) = (parts.clock.now(), parts.clock.trusted());
+    let loaded = blocking(move || {
+        let stored = Core::stored_moment(&*loading.store)?;
+        let mut custody = CustodyClock::resume(stored, wall, trusted);
+        let moment = custody.observe(wall, trusted);
+        Ok((Core::load(loading, lease, moment)?, custody))
+    })
+    .await;
+    match loaded {
+        Ok((mut core, custody)) => {
+            shared.lock().unwrap_or_else(PoisonError::into_inner).custody = Some(custody);
+            publish(shared, &mut core);
+            Some(core)
+        }
+        Err::<_, StoreError>(error) => {
+            tracing::error!(%error, "the outbox can't be read");
+            None
+        }
+    }
+}
+
+/// Runs on a blocking thread; a panic there is a panic here, so that it ends the actor.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(value) => value,
+        Err(error) => match error.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            // The runtime is going down: nothing more happens.
+            Err(_) => std::future::pending().await,
+        },
+    }
+}
+
+fn observe_clock(parts: &OutboxParts, shared: &Mutex<Shared>) -> Option<Moment> {
+    let (wall, trusted) = (parts.clock.now(), parts.clock.trusted());
+    let mut shared = shared.lock().unwrap_or_else(PoisonError::into_inner);
+    shared.custody.as_mut().map(|custody| custody.observe(wall, trusted))
+}
+
+fn ring(bells: &Bells, tally: &mut Tally) {
+    if std::mem::take(&mut tally.queue_changed) {
+        bells.dispatcher.ring();
+    }
+    if std::mem::take(&mut tally.reports_added) {
+        bells.reporter.ring();
+    }
+}
+
+/// Shows what the writer knows; called before replies are given, so that whoever hears one sees its effect.
+fn publish(shared: &Mutex<Shared>, core: &mut Core) {
+    let mut shared = shared.lock().unwrap_or_else(PoisonError::into_inner);
+    for number in core.take_changed() {
+        if let Some(dest) = core.dests.get(&number) {
+            shared.loads.insert(number, (dest.record.clone(), dest.oldest_custody_ms));
+        }
+    }
+    shared.observation = OutboxObservation {
+        account: core.meta.account,
+        gap: i64::try_from(core.meta.account.gap()).unwrap_or(i64::MAX),
+        commits: core.tally.commits,
+        writes: core.tally.writes,
+        reports_pending: core.reports_pending(),
+        disk_bytes: core.disk_bytes,
+        waiting_bytes: core.dests.values().map(|d| d.record.waiting_bytes).sum(),
+        failure: core.failure.as_ref().map(ToString::to_string),
+    };
+}
+
+/// Every [`SWEEP_EVERY`] ends what outlived its agreement. Ends when the Registry or the writer is gone.
+async fn sweep_loop(registry: Recipient<Current>, ops: mpsc::WeakSender<Op>) {
+    loop {
+        tokio::time::sleep(SWEEP_EVERY).await;
+        let asked = tokio::time::timeout(ASK_LIMIT, registry.send(Current)).await;
+        let Ok(Ok(snapshot)) = asked else { continue };
+        let max_ages = snapshot
+            .destinations
+            .iter()
+            .map(|(id, registered)| (id.clone(), registered.destination.agreement.max_age))
+            .collect();
+        let Some(sender) = ops.upgrade() else { return };
+        let (to, answer) = oneshot::channel();
+        if sender.send(Op::Sweep(Sweep { max_ages }, to)).await.is_err() {
+            return;
+        }
+        drop(sender);
+        match answer.await {
+            Ok(Ok(swept)) if swept.expired > 0 => {
+                tracing::warn!(expired = swept.expired, "messages outlived their agreement");
+            }
+            Ok(Err(error)) => tracing::warn!(%error, "the outbox could not be swept"),
+            Ok(Ok(_)) | Err(_) => {}
+        }
+    }
+}
+
+macro_rules! write_handler {
+    ($message:ident, $result:ty) => {
+        impl Handler<$message> for Outbox {
+            type Result = ResponseFuture<$result>;
+            fn handle(&mut self, message: $message, _: &mut Self::Context) -> Self::Result {
+                self.write(|to| Op::$message(message, to), |error| Err(error.into()))
+            }
+        }
+    };
+}
+
+write_handler!(Enqueue, Result<tidegate_schemas::messages::outbox::Accepted, EnqueueError>);
+write_handler!(Quarantine, Result<(), StoreError>);
+write_handler!(Settle, Result<tidegate_schemas::messages::outbox::Settled, StoreError>);
+write_handler!(Fail, Result<(), StoreError>);
+write_handler!(Spend, Result<tidegate_schemas::messages::outbox::Budget, StoreError>);
+write_handler!(Operate, Result<tidegate_schemas::entry::EntryState, OperateError>);
+write_handler!(PendingReports, Result<Option<tidegate_schemas::messages::outbox::ReportBatch>, StoreError>);
+write_handler!(Reported, Result<(), StoreError>);
+write_handler!(Sweep, Result<tidegate_schemas::messages::outbox::Swept, StoreError>);
+
+impl Handler<Loads> for Outbox {
+    type Result = MessageResult<Loads>;
+    fn handle(&mut self, _: Loads, _: &mut Self::Context) -> Self::Result {
+        let custody_ms = self.custody_now();
+        let shared = self.shared();
+        let mut loads: Vec<_> = shared.loads.values().map(|(r, oldest)| load_of(r, *oldest, custody_ms)).collect();
+        loads.sort_by(|a, b| a.destination.cmp(&b.destination));
+        MessageResult(loads)
+    }
+}
+
+fn load_of(record: &DestinationRecord, oldest_custody_ms: Option<u64>, custody_ms: u64) -> DestinationLoad {
+    let recent = record.circuits_custody_ms.iter().filter(|at| at.saturating_add(3_600_000) > custody_ms).count();
+    DestinationLoad {
+        destination: record.name.clone(),
+        queued: record.queued,
+        held: record.held,
+        parked: record.parked,
+        dead: record.dead,
+        delivered: record.delivered,
+        waiting_bytes: record.waiting_bytes,
+        due_in_ms: record.due_custody_ms.saturating_sub(custody_ms),
+        failures: record.failures,
+        last_error: record.last_error,
+        everything_refused: record.everything_refused,
+        fresh_circuits_last_hour: u16::try_from(recent).unwrap_or(u16::MAX),
+        oldest_age_ms: oldest_custody_ms.map(|oldest| custody_ms.saturating_sub(oldest)),
+    }
+}
+
+impl Handler<Pick> for Outbox {
+    type Result = ResponseFuture<Result<Vec<tidegate_schemas::entry::Entry>, StoreError>>;
+    fn handle(&mut self, message: Pick, _: &mut Self::Context) -> Self::Result {
+        let head = self.shared().loads.values().find(|(r, _)| r.name == message.destination).map(|(r, _)| r.head_seq);
+        let Some(head) = head else { return Box::pin(async { Ok(vec![]) }) };
+        let destination = message.destination.clone();
+        let picking = self.read(move |store| {
+            let from = head.max(message.after_seq.saturating_add(1));
+            read::pick(store, &message.destination, from, message.count_max, message.bytes_max)
+        });
+        let ops = self.ops.clone();
+        Box::pin(async move {
+            let picked = picking.await?;
+            for seq in picked.damaged {
+                // The next pick finds it again if the channel is full.
+                let _ = ops.as_ref().map(|ops| ops.try_send(Op::Damaged(destination.clone(), seq)));
+            }
+            Ok(picked.entries)
+        })
+    }
+}
+
+impl Handler<List> for Outbox {
+    type Result = ResponseFuture<Result<EntryPage, StoreError>>;
+    fn handle(&mut self, message: List, _: &mut Self::Context) -> Self::Result {
+        let custody_ms = self.custody_now();
+        let names = message.destination.map_or_else(|| self.names(), |one| vec![one]);
+        let filter = read::Filter { states: message.states, device: message.device, id: None };
+        let limit = message.limit.clamp(1, PAGE_ENTRIES_MAX);
+        let after: Option<EntryRef> = message.after;
+        self.read(move |store| read::list(store, &names, &filter, after.as_ref(), limit, custody_ms))
+    }
+}
+
+impl Handler<Show> for Outbox {
+    type Result = ResponseFuture<Result<Option<Shown>, StoreError>>;
+    fn handle(&mut self, message: Show, _: &mut Self::Context) -> Self::Result {
+        let (custody_ms, names) = (self.custody_now(), self.names());
+        self.read(move |store| read::show(store, &names, &message.name, custody_ms))
+    }
+}
+
+impl Handler<ListQuarantine> for Outbox {
+    type Result = ResponseFuture<Result<Vec<QuarantineView>, StoreError>>;
+    fn handle(&mut self, message: ListQuarantine, _: &mut Self::Context) -> Self::Result {
+        self.read(move |store| read::quarantine(store, message.before, message.limit.clamp(1, PAGE_ENTRIES_MAX)))
+    }
+}
+
+impl Handler<ListLedger> for Outbox {
+    type Result = ResponseFuture<Result<Vec<LedgerView>, StoreError>>;
+    fn handle(&mut self, message: ListLedger, _: &mut Self::Context) -> Self::Result {
+        self.read(move |store| read::ledger(store, message.before, message.limit.clamp(1, PAGE_ENTRIES_MAX)))
+    }
+}
+
+impl Handler<Observe> for Outbox {
+    type Result = MessageResult<Observe>;
+    fn handle(&mut self, _: Observe, _: &mut Self::Context) -> Self::Result {
+        MessageResult(Observation::Outbox(self.shared().observation.clone()))
+    }
+}
+
+impl Handler<Shutdown> for Outbox {
+    type Result = ();
+    fn handle(&mut self, _: Shutdown, _: &mut Self::Context) {
+        // The last sender: the writer does what is in the channel, ends, and the actor with it.
+        self.ops = None;
+    }
+}
+
+#[cfg(test)]
+mod tests;

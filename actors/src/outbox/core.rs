@@ -6,12 +6,15 @@
 //! When a commit fails its outcome is unknown: every write of the group hears the error, and memory is read anew from the store
 //! before anything else is done. Nothing is acknowledged, so whoever handed in hands in again.
 
-use super::{custody_clock::Moment, op::Op};
+use super::{OutboxParts, custody_clock::Moment, op::Op};
 use crate::ports::{
     entropy::Entropy,
     outbox_store::{BATCH_BYTES_MAX, Batch, OutboxStore},
 };
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 use tidegate_schemas::{
     id::DestinationId,
     messages::outbox::StoreError,
@@ -48,11 +51,15 @@ pub(super) struct Dest {
     dirty: bool,
 }
 
+/// Shows the state after a commit.
+type Publish = Box<dyn Fn(&mut Core) + Send>;
+
 /// A reply, kept back until its batch is on disk.
 pub(super) type Reply = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
 
 /// The writer's state. One at a time for a store: see `super::Lease`.
 pub(super) struct Core {
+    _lease: tokio::sync::OwnedMutexGuard<()>,
     pub store: Arc<dyn OutboxStore>,
     pub entropy: Arc<dyn Entropy>,
     pub limits: Limits,
@@ -66,6 +73,10 @@ pub(super) struct Core {
     pub tally: Tally,
     stale: bool,
     pub failure: Option<StoreError>,
+    changed: HashSet<u32>,
+    publish: Option<Publish>,
+    /// As the last sweep saw it.
+    pub disk_bytes: u64,
 }
 
 /// What a group of writes has changed, for the bells and the counters.
@@ -85,16 +96,17 @@ pub(super) fn damaged(error: &RecordError) -> StoreError {
 impl Core {
     /// Reads what is there. O(destinations): no entry is read.
     pub fn load(
-        store: Arc<dyn OutboxStore>,
-        entropy: Arc<dyn Entropy>,
-        limits: Limits,
+        parts: OutboxParts,
+        lease: tokio::sync::OwnedMutexGuard<()>,
         moment: Moment,
     ) -> Result<Self, StoreError> {
-        store.reopen()?;
+        parts.store.reopen()?;
+        let disk_bytes = parts.store.disk_bytes();
         let mut core = Self {
-            store,
-            entropy,
-            limits,
+            _lease: lease,
+            store: parts.store,
+            entropy: parts.entropy,
+            limits: parts.limits,
             meta: Meta { layout: LAYOUT, ..Meta::default() },
             dests: HashMap::new(),
             names: HashMap::new(),
@@ -105,6 +117,9 @@ impl Core {
             tally: Tally::default(),
             stale: false,
             failure: None,
+            changed: HashSet::new(),
+            publish: None,
+            disk_bytes,
         };
         core.read_memory()?;
         Ok(core)
@@ -142,6 +157,7 @@ impl Core {
                 let number = at.get(1..5).and_then(|b| b.try_into().ok()).map(u32::from_be_bytes);
                 let number = number.ok_or_else(|| StoreError::Corrupt("a destination's key is cut short".into()))?;
                 self.names.insert(record.name.clone(), number);
+                self.changed.insert(number);
                 self.dests.insert(number, Dest { record, oldest_custody_ms: None, dirty: false });
             }
             match page.last() {
@@ -154,8 +170,11 @@ impl Core {
     }
 
     /// Does a group of writes. Every one is answered before this returns.
-    pub fn apply(&mut self, ops: Vec<Op>, moment: Moment) {
+    ///
+    /// `publish` is called after each commit and before its replies: whoever hears a reply sees its effect.
+    pub fn apply(&mut self, ops: Vec<Op>, moment: Moment, publish: impl Fn(&mut Self) + Send + 'static) {
         self.moment = moment;
+        self.publish = Some(Box::new(publish));
         for op in ops {
             if let Err(error) = self.refresh() {
                 op.fail(error);
@@ -187,8 +206,14 @@ impl Core {
         if let Err(error) = &result {
             self.stale = true;
             self.failure = Some(error.clone());
+            // What can't be read anew now is tried again with the next write.
+            let _ = self.refresh();
         } else {
             self.failure = None;
+        }
+        if let Some(publish) = self.publish.take() {
+            publish(self);
+            self.publish = Some(publish);
         }
         for reply in replies {
             reply(result.clone());
@@ -198,7 +223,8 @@ impl Core {
     fn write_out(&mut self) -> Result<(), StoreError> {
         let mut batch = std::mem::take(&mut self.batch);
         self.overlay.clear();
-        let numbers: Vec<u32> = self.dests.iter().filter(|(_, dest)| dest.dirty).map(|(n, _)| *n).collect();
+        let numbers: Vec<u32> =
+            self.changed.iter().filter(|n| self.dests.get(n).is_some_and(|dest| dest.dirty)).copied().collect();
         if batch.changes.is_empty() && numbers.is_empty() {
             return Ok(());
         }
@@ -272,14 +298,31 @@ impl Core {
         self.names.insert(name.clone(), number);
         let record = DestinationRecord::new(name.clone());
         self.dests.insert(number, Dest { record, oldest_custody_ms: None, dirty: true });
+        self.changed.insert(number);
         number
     }
 
     /// A destination's record, to be changed.
     pub fn dest(&mut self, number: u32) -> Option<&mut DestinationRecord> {
+        self.changed.insert(number);
         self.dests.get_mut(&number).map(|dest| {
             dest.dirty = true;
             &mut dest.record
         })
+    }
+
+    /// Has a destination published again.
+    pub fn changed_again(&mut self, number: u32) {
+        self.changed.insert(number);
+    }
+
+    /// Destinations that changed since this was last asked.
+    pub fn take_changed(&mut self) -> HashSet<u32> {
+        std::mem::take(&mut self.changed)
+    }
+
+    /// End states that the room has not heard of.
+    pub fn reports_pending(&self) -> u64 {
+        if self.limits.reporting { self.meta.ledger_no - self.meta.reported_no } else { 0 }
     }
 }

@@ -92,6 +92,7 @@ impl Core {
             swept.expired += self.sweep_destination(destination, max_age_ms)?;
         }
         self.sweep_slots()?;
+        self.disk_bytes = self.store.disk_bytes();
         self.touch();
         self.commit();
         self.failure.clone().map_or(Ok(swept), Err)
@@ -125,6 +126,8 @@ impl Core {
         if let Some(dest) = self.dests.get_mut(&number) {
             dest.oldest_custody_ms = oldest;
         }
+        // Shows the age even where nothing was written.
+        self.changed_again(number);
         self.commit();
         Ok(expired)
     }

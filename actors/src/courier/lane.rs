@@ -1,0 +1,184 @@
+//! A lane of the pool: how it is opened, used, and replaced.
+//!
+//! A lane keeps its isolation while it works, also over a connection that the service closed in good order, because a circuit that
+//! is already there tells the network nothing new. After a failure its isolation is forgotten: a new attempt on the old one would
+//! join the circuit that is stuck. Every new isolation is paid for from the destination's Tor budget first.
+
+use super::{CourierParts, GRACE};
+use crate::{
+    ports::transport::{Isolation, Lane, Target},
+    supervision::ask,
+};
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+use tidegate_schemas::{
+    agreement::Destination,
+    entry::Entry,
+    messages::outbox::{Budget, Spend},
+    outcome::{DeliveryError, Failure},
+    wire::{self, WireAnswer, WireRequest},
+};
+use tokio::time::Instant;
+
+/// After this long without use Tor has dropped the circuit of an isolation, so that using it again means a fresh circuit.
+const CIRCUIT_KEPT: Duration = Duration::from_secs(540);
+/// How long the Outbox may take to answer.
+pub(super) const ASK_LIMIT: Duration = Duration::from_secs(60);
+
+/// The isolations of a destination's lanes, by lane, with the time of their last use. Outlives couriers, not the process.
+#[derive(Debug, Clone, Default)]
+pub struct IsolationMemory(Arc<Mutex<Vec<Option<(Isolation, Instant)>>>>);
+
+impl IsolationMemory {
+    fn with<T>(&self, index: usize, act: impl FnOnce(&mut Option<(Isolation, Instant)>) -> T) -> T {
+        let mut slots = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if slots.len() <= index {
+            slots.resize(index + 1, None);
+        }
+        act(&mut slots[index])
+    }
+    fn known(&self, index: usize) -> Option<Isolation> {
+        self.with(index, |slot| slot.filter(|(_, used)| used.elapsed() < CIRCUIT_KEPT).map(|(isolation, _)| isolation))
+    }
+    fn used(&self, index: usize, isolation: Isolation) {
+        self.with(index, |slot| *slot = Some((isolation, Instant::now())));
+    }
+    fn forget(&self, index: usize) {
+        self.with(index, |slot| *slot = None);
+    }
+}
+
+/// One lane's place in the pool.
+pub(super) struct LaneSlot {
+    pub index: usize,
+    lane: Option<Box<dyn Lane>>,
+    exchanges: u64,
+}
+
+/// What came of one request.
+pub(super) type Results = Vec<Result<Option<bytes::Bytes>, Failure>>;
+
+impl LaneSlot {
+    pub fn new(index: usize) -> Self {
+        Self { index, lane: None, exchanges: 0 }
+    }
+
+    pub fn is_open(&self) -> bool {
+        self.lane.as_ref().is_some_and(|lane| lane.is_open())
+    }
+
+    /// Sends these entries in one request and judges the answer: one result for each entry.
+    pub async fn deliver(&mut self, parts: &CourierParts, entries: &[Entry]) -> Results {
+        let destination = &*parts.destination;
+        match self.attempt(parts, entries).await {
+            Ok(answer) => wire::judge(entries, destination, &answer),
+            Err(error) => {
+                if error.spoils_the_lane() {
+                    self.lane = None;
+                    parts.isolations.forget(self.index);
+                }
+                entries.iter().map(|_| Err(error.into())).collect()
+            }
+        }
+    }
+
+    async fn attempt(&mut self, parts: &CourierParts, entries: &[Entry]) -> Result<WireAnswer, DeliveryError> {
+        let request = wire::encode(entries, &parts.destination, parts.clock.now())?;
+        let reused = self.is_open() && self.exchanges > 0;
+        match self.exchange(parts, request.clone()).await {
+            // A connection that had gone stale while it was idle says nothing about the service: once more, on a fresh one.
+            Err(DeliveryError::ConnectionLost) if reused => {
+                self.lane = None;
+                parts.isolations.forget(self.index);
+                self.exchange(parts, request).await
+            }
+            result => result,
+        }
+    }
+
+    async fn exchange(&mut self, parts: &CourierParts, request: WireRequest) -> Result<WireAnswer, DeliveryError> {
+        if !self.is_open() {
+            self.lane = Some(self.open(parts).await?);
+            self.exchanges = 0;
+        }
+        let limit = within_window(parts, parts.destination.agreement.deadlines.exchange)?;
+        let Some(lane) = self.lane.as_mut() else { return Err(DeliveryError::Internal) };
+        self.exchanges += 1;
+        match tokio::time::timeout(limit.length, lane.exchange(request)).await {
+            Ok(result) => result,
+            Err(_) => Err(limit.reached(DeliveryError::AnswerTimeout)),
+        }
+    }
+
+    async fn open(&mut self, parts: &CourierParts) -> Result<Box<dyn Lane>, DeliveryError> {
+        let limit = within_window(parts, parts.destination.agreement.deadlines.connect)?;
+        let isolation = match parts.isolations.known(self.index) {
+            Some(isolation) => isolation,
+            None => {
+                spend(parts).await?;
+                Isolation(parts.entropy.bytes16())
+            }
+        };
+        parts.isolations.used(self.index, isolation);
+        let opening = parts.transport.open(target(&parts.destination), isolation);
+        match tokio::time::timeout(limit.length, opening).await {
+            Ok(result) => result,
+            Err(_) => Err(limit.reached(DeliveryError::ConnectTimeout)),
+        }
+    }
+
+    /// Says that the circuit was used just now.
+    pub fn touch(&self, parts: &CourierParts) {
+        if let Some(isolation) = parts.isolations.known(self.index) {
+            parts.isolations.used(self.index, isolation);
+        }
+    }
+}
+
+fn target(destination: &Destination) -> Target {
+    Target {
+        destination: destination.id.clone(),
+        endpoint: destination.endpoint.clone(),
+        client_auth: destination.keys.client_auth,
+    }
+}
+
+async fn spend(parts: &CourierParts) -> Result<(), DeliveryError> {
+    let message = Spend {
+        destination: parts.destination.id.clone(),
+        fresh_circuits_per_hour: parts.destination.agreement.fresh_circuits_per_hour,
+    };
+    match ask(&parts.outbox, message, ASK_LIMIT).await {
+        Ok(Ok(Budget::Granted)) => Ok(()),
+        Ok(Ok(Budget::UsedUp { .. })) => Err(DeliveryError::TorBudget),
+        // Without its account no circuit is built.
+        Ok(Err(_)) | Err(_) => Err(DeliveryError::UplinkNotReady),
+    }
+}
+
+/// A deadline that the window may have shortened.
+struct Limit {
+    length: Duration,
+    by_window: bool,
+}
+
+impl Limit {
+    fn reached(&self, otherwise: DeliveryError) -> DeliveryError {
+        if self.by_window { DeliveryError::WindowClosed } else { otherwise }
+    }
+}
+
+/// The deadline of something that starts now: inside the window, or not at all (DW-1); not past the closing plus grace (DW-2).
+fn within_window(parts: &CourierParts, deadline: jiff::SignedDuration) -> Result<Limit, DeliveryError> {
+    let now = parts.clock.now();
+    let evaluation = parts.destination.agreement.windows.evaluate(now);
+    if !evaluation.open {
+        return Err(DeliveryError::WindowClosed);
+    }
+    let left = evaluation.until.map(|until| until.duration_since(now).saturating_add(GRACE));
+    let by_window = left.is_some_and(|left| left < deadline);
+    let length = left.filter(|_| by_window).unwrap_or(deadline);
+    Ok(Limit { length: Duration::try_from(length).unwrap_or(Duration::ZERO), by_window })
+}

@@ -1,0 +1,258 @@
+//! The circuit pool at work: which entries go onto which lane, and what is done with the answers.
+
+use super::{
+    CourierParts, IDLE, Orders, PICK_BYTES_MAX, PICK_ENTRIES_MAX,
+    lane::{ASK_LIMIT, LaneSlot, Results},
+};
+use crate::supervision::{Wake, ask};
+use futures_util::{StreamExt, future::LocalBoxFuture, stream::FuturesUnordered};
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use tidegate_schemas::{
+    entry::{Entry, Event},
+    id::DeviceId,
+    messages::outbox::{Fail, Pick, Settle, Settlement},
+    outcome::{Disposition, Failure},
+    wire,
+};
+
+/// Picks after which the queue is read from its head again, so that an entry that came back to its old place is seen.
+const PICKS_FROM_CURSOR_MAX: u32 = 32;
+
+/// A lane that has come back from one request.
+struct Returned {
+    slot: LaneSlot,
+    entries: Vec<Entry>,
+    results: Results,
+}
+
+/// Serves the destination until there is a reason to end.
+pub(super) async fn serve(parts: CourierParts, orders: Orders) {
+    let mut lifeline = parts.lifeline.clone();
+    let mut pool = Pool::new(parts, orders);
+    tokio::select! {
+        () = pool.run() => {}
+        // The Dispatcher is gone: whatever is under way is dropped with the pool.
+        _ = lifeline.changed() => {}
+    }
+}
+
+struct Pool {
+    parts: CourierParts,
+    orders: Orders,
+    idle_lanes: Vec<LaneSlot>,
+    under_way: FuturesUnordered<LocalBoxFuture<'static, Returned>>,
+    /// Lane of each device that has entries under way.
+    busy: HashMap<DeviceId, usize>,
+    pending: VecDeque<Entry>,
+    /// Places that are pending or under way.
+    known: BTreeSet<u64>,
+    cursor: u64,
+    picks: u32,
+    exhausted: bool,
+    ending: bool,
+}
+
+impl Pool {
+    fn new(parts: CourierParts, orders: Orders) -> Self {
+        let lanes = usize::from(parts.destination.agreement.lanes.max(1));
+        Self {
+            parts,
+            orders,
+            idle_lanes: (0..lanes).rev().map(LaneSlot::new).collect(),
+            under_way: FuturesUnordered::new(),
+            busy: HashMap::new(),
+            pending: VecDeque::new(),
+            known: BTreeSet::new(),
+            cursor: 0,
+            picks: 0,
+            exhausted: false,
+            ending: false,
+        }
+    }
+
+    async fn run(&mut self) {
+        loop {
+            self.ending |= self.orders.closing.get();
+            if !self.ending {
+                self.ending |= !self.refill().await;
+                self.start_lanes();
+            }
+            self.show();
+            if self.under_way.is_empty() {
+                if self.ending || !self.wait_for_work().await {
+                    return;
+                }
+                continue;
+            }
+            let wake = self.orders.wake.clone();
+            tokio::select! {
+                returned = self.under_way.next() => {
+                    if let Some(returned) = returned {
+                        self.take_back(returned).await;
+                    }
+                }
+                () = wake.wait() => self.exhausted = false,
+            }
+        }
+    }
+
+    /// Nothing to do: keeps the lanes warm for a while. False when it is time to end.
+    async fn wait_for_work(&mut self) -> bool {
+        if !self.exhausted {
+            return true;
+        }
+        let woken = self.orders.wake.wait_at_most(IDLE).await == Wake::Rung;
+        self.exhausted = false;
+        self.cursor = 0;
+        woken
+    }
+
+    /// Picks more entries when few are left. False when the outbox does not answer.
+    async fn refill(&mut self) -> bool {
+        let room = PICK_ENTRIES_MAX.saturating_sub(self.known.len());
+        if self.exhausted || self.pending.len() >= wire::BATCH_EVENTS_MAX || room == 0 {
+            return true;
+        }
+        self.picks += 1;
+        if self.known.is_empty() || self.picks.is_multiple_of(PICKS_FROM_CURSOR_MAX) {
+            self.cursor = 0;
+        }
+        let message = Pick {
+            destination: self.parts.destination.id.clone(),
+            after_seq: self.cursor,
+            count_max: room,
+            bytes_max: PICK_BYTES_MAX,
+        };
+        let Ok(Ok(entries)) = ask(&self.parts.outbox, message, ASK_LIMIT).await else { return false };
+        self.exhausted = entries.is_empty();
+        for entry in entries {
+            self.cursor = self.cursor.max(entry.seq);
+            if self.known.insert(entry.seq) {
+                self.pending.push_back(entry);
+            }
+        }
+        true
+    }
+
+    /// Gives every idle lane what it may carry.
+    fn start_lanes(&mut self) {
+        while let Some(mut slot) = self.idle_lanes.pop() {
+            let entries = self.load_for(slot.index);
+            if entries.is_empty() {
+                self.idle_lanes.push(slot);
+                return;
+            }
+            let parts = self.parts.clone();
+            self.under_way.push(Box::pin(async move {
+                let results = slot.deliver(&parts, &entries).await;
+                slot.touch(&parts);
+                Returned { slot, entries, results }
+            }));
+        }
+    }
+
+    /// The next entries for one request, in order, of devices that have nothing under way on another lane.
+    fn load_for(&mut self, lane: usize) -> Vec<Entry> {
+        let busy = &self.busy;
+        let free = |entry: &Entry| busy.get(&entry.envelope.device).is_none_or(|on| *on == lane);
+        // A device that is passed over is passed over for the rest of this load: its entries stay in order.
+        let candidates: Vec<usize> =
+            (0..self.pending.len()).filter(|at| free(&self.pending[*at])).take(wire::BATCH_EVENTS_MAX).collect();
+        let run: Vec<&Entry> = candidates.iter().map(|at| &self.pending[*at]).collect();
+        let count = wire::batch_len(run.iter().copied(), self.parts.destination.agreement.format);
+        let mut load: Vec<Entry> =
+            candidates[..count].iter().rev().filter_map(|at| self.pending.remove(*at)).collect();
+        load.reverse();
+        for entry in &load {
+            self.busy.insert(entry.envelope.device.clone(), lane);
+        }
+        load
+    }
+
+    async fn take_back(&mut self, returned: Returned) {
+        let Returned { slot, entries, results } = returned;
+        let lane = slot.index;
+        self.idle_lanes.push(slot);
+        self.busy.retain(|_, on| *on != lane);
+        let mut settlements = Vec::new();
+        let mut failure: Option<Failure> = None;
+        for (entry, result) in entries.iter().zip(results) {
+            self.known.remove(&entry.seq);
+            match settlement(entry.seq, result) {
+                Ok(settlement) => settlements.push(settlement),
+                Err(failed) => failure = failure.or(Some(failed)),
+            }
+        }
+        self.settle(settlements).await;
+        if let Some(failure) = failure {
+            self.ending = true;
+            self.tell_failure(failure).await;
+        }
+    }
+
+    async fn settle(&mut self, settlements: Vec<Settlement>) {
+        if settlements.is_empty() {
+            return;
+        }
+        let delivered = settlements.iter().filter(|s| s.event == Event::Deliver).count() as u64;
+        let refused = settlements.iter().rev().find(|s| s.event == Event::Park).and_then(|s| s.error);
+        let message = Settle { destination: self.parts.destination.id.clone(), settlements };
+        match ask(&self.parts.outbox, message, ASK_LIMIT).await {
+            Ok(Ok(settled)) => {
+                self.orders.seen.borrow_mut().delivered += delivered;
+                if settled.everything_refused {
+                    tracing::warn!(destination = %self.parts.destination.id,
+                        "ten messages in a row were refused: the destination is taken to be at fault, none is parked");
+                    self.ending = true;
+                    if let Some(error) = refused {
+                        self.tell_failure(error.into()).await;
+                    }
+                }
+            }
+            // What was delivered is delivered again, under the same id (CU-3).
+            Ok(Err(error)) => {
+                tracing::warn!(destination = %self.parts.destination.id, %error, "deliveries could not be settled");
+                self.ending = true;
+            }
+            Err(_) => self.ending = true,
+        }
+    }
+
+    async fn tell_failure(&self, failure: Failure) {
+        if failure.error.disposition() == Disposition::Snooze {
+            tracing::debug!(destination = %self.parts.destination.id, reason = %failure.error, "paused");
+        } else {
+            tracing::debug!(destination = %self.parts.destination.id, reason = %failure.error, "not delivered now");
+        }
+        let message = Fail {
+            destination: self.parts.destination.id.clone(),
+            error: failure.error,
+            retry_after_s: failure.retry_after_s,
+            retry: self.parts.destination.agreement.retry.clone(),
+        };
+        // Should the outbox not hear it, the next courier finds out anew.
+        let _ = ask(&self.parts.outbox, message, ASK_LIMIT).await;
+    }
+
+    fn show(&self) {
+        let mut seen = self.orders.seen.borrow_mut();
+        let open = self.idle_lanes.iter().filter(|slot| slot.is_open()).count() + self.under_way.len();
+        seen.lanes = u8::try_from(open).unwrap_or(u8::MAX);
+        seen.in_flight = (self.known.len() - self.pending.len()) as u64;
+    }
+}
+
+/// What one result means for its entry; the error is one of the destination's.
+fn settlement(seq: u64, result: Result<Option<bytes::Bytes>, Failure>) -> Result<Settlement, Failure> {
+    let failure = match result {
+        Ok(receipt) => return Ok(Settlement { seq, event: Event::Deliver, error: None, receipt }),
+        Err(failure) => failure,
+    };
+    let event = match failure.error.disposition() {
+        Disposition::Park => Event::Park,
+        Disposition::Refuse => Event::Refuse,
+        Disposition::Hold => Event::Hold,
+        Disposition::Defer | Disposition::Snooze => return Err(failure),
+    };
+    Ok(Settlement { seq, event, error: Some(failure.error), receipt: None })
+}

@@ -6,3 +6,4 @@ pub mod fake_transport;
 pub mod memory_store;
 pub mod seeded_entropy;
 pub mod sim_clock;
+pub mod store_conformance;

@@ -19,14 +19,16 @@ pub mod process;
 pub mod state;
 pub mod tor_network;
 pub mod tor_nodes;
+pub mod tor_options;
 pub mod torrc;
 
 use std::path::PathBuf;
 
 pub use process::{Process, ProcessError, ProcessSpec};
 pub use state::{ArtiAuthority, ArtiFallback, ArtiTestSettings};
-pub use tor_network::{Lifetime, StartStep, TorNetwork, TorNetworkOptions};
+pub use tor_network::TorNetwork;
 pub use tor_nodes::{ClientOptions, HiddenService, HiddenServiceOptions, TorClientProcess};
+pub use tor_options::{Lifetime, StartStep, TorNetworkOptions};
 
 /// Why a part of the lab could not be started, reached or stopped.
 #[derive(Debug, thiserror::Error)]

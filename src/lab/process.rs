@@ -365,7 +365,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let process = sleeper(&folder.path().join("log")).spawn().unwrap();
         let pid = process.pid().unwrap();
-        assert!(runs(pid, Path::new("300")));
+        // While the wrapper becomes the program, the command line is empty for a moment.
+        while !runs(pid, Path::new("300")) {
+            thread::sleep(POLL);
+        }
         drop(process);
         assert!(!runs(pid, Path::new("300")));
     }

@@ -1,7 +1,8 @@
 //! The config file `tidegate.toml`.
 
 use crate::{agreement::Destination, onion::OnionEndpoint, route::Routes};
-use std::{net::SocketAddr, path::PathBuf};
+use core::net::SocketAddr;
+use std::path::PathBuf;
 
 /// A checked config: what `run` works with.
 #[derive(Debug, Clone)]

@@ -1,0 +1,58 @@
+# The project's commands. `make` lists them; .ci/run calls `make test`.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help demo test check bench release-check fmt doc
+
+# rustup installs into the home folder, Debian keeps daemons in sbin: an ordinary user's PATH may lack either.
+export PATH := $(PATH):/usr/local/sbin:/usr/sbin:/sbin:$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
+
+phase := @.ci/phase
+# The private Tor network is part of the demo and the tests, never of a release package.
+testnet := --features testnet
+target_dir = $(or $(CARGO_TARGET_DIR),target)
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@echo
+	@echo '  READINGS=N and NETWORK=private|public are for demo; PROPTEST_CASES=N for release-check;'
+	@echo '  CARGO_TARGET_DIR, TIDEGATE_LAB (tools that setup builds) and ADVISORY_DB (RustSec data) name folders.'
+
+demo: ## the paper's experiment on this machine, with real parts (READINGS=, NETWORK=public for the real Tor network)
+	$(phase) 'setup' .ci/setup demo
+	$(phase) 'build' cargo build --locked $(testnet)
+	@cargo run --quiet --locked $(testnet) -- demo $(if $(READINGS),--readings '$(READINGS)') $(if $(NETWORK),--network '$(NETWORK)')
+
+test: ## everything: format, lints, docs, advisories, all tests on the real parts
+	$(phase) 'setup' .ci/setup test
+	$(phase) 'format' cargo fmt --all -- --check
+	$(phase) 'advisories' .ci/advisories
+	$(phase) 'lints' cargo clippy --locked --workspace --all-targets $(testnet) -- -D warnings
+	$(phase) 'docs' env RUSTDOCFLAGS='-D warnings' cargo doc --locked --no-deps --workspace $(testnet)
+	$(phase) 'tests' cargo test --locked --workspace $(testnet)
+
+check: ## the fast lane: format, and lints and tests of schemas/ and actors/
+	$(phase) 'setup' .ci/setup build
+	$(phase) 'format' cargo fmt --all -- --check
+	$(phase) 'lints of schemas and actors' cargo clippy --locked -p tidegate-schemas -p tidegate-actors --all-targets -- -D warnings
+	$(phase) 'tests of schemas and actors' cargo test --locked -p tidegate-schemas -p tidegate-actors
+
+bench: ## the benches, one line a figure: figure NAME VALUE UNIT
+	$(phase) 'setup' .ci/setup test
+	$(phase) 'benches' cargo bench --locked -p tidegate $(testnet) --bench '*'
+
+release-check: ## once for each release: release builds, long property tests, benches
+	$(phase) 'setup' .ci/setup test
+	$(phase) 'release build with the private Tor network' cargo build --locked --release $(testnet)
+	$(phase) 'the check below can fail' bash -c '! .ci/no-testnet "$$1" 2>/dev/null' - $(target_dir)/release/tidegate
+	$(phase) 'release build' cargo build --locked --release
+	$(phase) 'no private Tor network in the release' .ci/no-testnet $(target_dir)/release/tidegate
+	$(phase) 'long property tests' env PROPTEST_CASES="$${PROPTEST_CASES:-5000}" cargo test --locked --workspace $(testnet)
+	$(phase) 'benches' cargo bench --locked -p tidegate $(testnet) --bench '*'
+
+fmt: ## formats the code
+	cargo fmt --all
+
+doc: ## builds the code's documentation and says where it is
+	$(phase) 'docs' env RUSTDOCFLAGS='-D warnings' cargo doc --locked --no-deps --workspace $(testnet)
+	@echo 'open $(target_dir)/doc/tidegate/index.html'

@@ -1,0 +1,3 @@
+//! The integration tests, in one binary: arti takes long to link, so it is linked once.
+
+mod house;

@@ -57,7 +57,7 @@ pub(super) struct LaneSlot {
     exchanges: u64,
 }
 
-/// What came of one request.
+/// What came of one request: one verdict for each entry.
 pub(super) type Results = Vec<Result<Option<bytes::Bytes>, Failure>>;
 
 impl LaneSlot {
@@ -70,18 +70,37 @@ impl LaneSlot {
     }
 
     /// Sends these entries in one request and judges the answer: one result for each entry.
+    ///
+    /// A service that refuses a batch without saying which message it means gets them one by one.
     pub async fn deliver(&mut self, parts: &CourierParts, entries: &[Entry]) -> Results {
-        let destination = &*parts.destination;
-        match self.attempt(parts, entries).await {
-            Ok(answer) => wire::judge(entries, destination, &answer),
-            Err(error) => {
-                if error.spoils_the_lane() {
-                    self.lane = None;
-                    parts.isolations.forget(self.index);
+        let answer = match self.attempt(parts, entries).await {
+            Ok(answer) => answer,
+            Err(error) => return self.failed(parts, entries, error),
+        };
+        if !wire::refuses_as_a_whole(entries, &answer) {
+            return wire::judge(entries, &parts.destination, &answer);
+        }
+        let mut results = Results::new();
+        for entry in entries {
+            let one = std::slice::from_ref(entry);
+            match self.attempt(parts, one).await {
+                Ok(answer) => results.extend(wire::judge(one, &parts.destination, &answer)),
+                Err(error) => {
+                    let left = &entries[results.len()..];
+                    results.extend(self.failed(parts, left, error));
+                    break;
                 }
-                entries.iter().map(|_| Err(error.into())).collect()
             }
         }
+        results
+    }
+
+    fn failed(&mut self, parts: &CourierParts, entries: &[Entry], error: DeliveryError) -> Results {
+        if error.spoils_the_lane() {
+            self.lane = None;
+            parts.isolations.forget(self.index);
+        }
+        entries.iter().map(|_| Err(error.into())).collect()
     }
 
     async fn attempt(&mut self, parts: &CourierParts, entries: &[Entry]) -> Result<WireAnswer, DeliveryError> {

@@ -153,16 +153,17 @@ impl Pool {
 
     /// The next entries for one request, in order, of devices that have nothing under way on another lane.
     fn load_for(&mut self, lane: usize) -> Vec<Entry> {
-        let busy = &self.busy;
-        let free = |entry: &Entry| busy.get(&entry.envelope.device).is_none_or(|on| *on == lane);
-        // A device that is passed over is passed over for the rest of this load: its entries stay in order.
-        let candidates: Vec<usize> =
-            (0..self.pending.len()).filter(|at| free(&self.pending[*at])).take(wire::BATCH_EVENTS_MAX).collect();
-        let run: Vec<&Entry> = candidates.iter().map(|at| &self.pending[*at]).collect();
-        let count = wire::batch_len(run.iter().copied(), self.parts.destination.agreement.format);
-        let mut load: Vec<Entry> =
-            candidates[..count].iter().rev().filter_map(|at| self.pending.remove(*at)).collect();
-        load.reverse();
+        let mut load = Vec::new();
+        let mut rest = Vec::with_capacity(self.pending.len());
+        for entry in self.pending.drain(..) {
+            // A device that is busy elsewhere is passed over with all its entries, so they stay in order.
+            let free = self.busy.get(&entry.envelope.device).is_none_or(|on| *on == lane);
+            if free && load.len() < wire::BATCH_EVENTS_MAX { load.push(entry) } else { rest.push(entry) }
+        }
+        let count = wire::batch_len(&load, self.parts.destination.agreement.format);
+        rest.extend(load.split_off(count.min(load.len())));
+        rest.sort_by_key(|entry| entry.seq);
+        self.pending = rest.into();
         for entry in &load {
             self.busy.insert(entry.envelope.device.clone(), lane);
         }

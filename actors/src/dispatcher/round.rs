@@ -3,7 +3,7 @@
 use super::{DispatcherParts, TICK_MAX};
 use crate::{
     courier::{Courier, CourierParts, IsolationMemory},
-    supervision::{Death, DeathWatch, Exit, Intensity, RestartBudget, Verdict, ask},
+    supervision::{Death, DeathWatch, Exit, Intensity, RestartBudget, TaskEnd, Verdict, ask},
 };
 use actix::prelude::*;
 use std::{
@@ -97,17 +97,15 @@ impl Rounds {
             let Some(out) = self.out.remove(&id) else { continue };
             let memory = memory_of(&mut self.memory, &id);
             memory.not_before = out.started + REOPEN_MIN;
-            if exit.is_failure() {
+            if is_fall(&exit) {
                 tracing::error!(destination = %id, %exit, "a courier fell");
-                match memory.budget.fell(Instant::now()) {
-                    Verdict::Restart { after } => memory.not_before = Instant::now() + after,
+                match memory.budget.fall(Instant::now()) {
+                    Verdict::RestartAfter(after) => memory.not_before = Instant::now() + after,
                     Verdict::Exhausted => {
                         memory.suspended = true;
                         memory.not_before = Instant::now() + SUSPENDED;
                     }
                 }
-            } else {
-                memory.suspended = false;
             }
         }
     }
@@ -143,6 +141,10 @@ impl Rounds {
             if !wait.is_zero() {
                 next = next.min(wait);
             } else if ready {
+                let memory = memory_of(&mut self.memory, &load.destination);
+                if std::mem::take(&mut memory.suspended) {
+                    memory.budget.begin_probation(Instant::now());
+                }
                 self.open(Arc::new(destination.clone()));
             }
         }
@@ -193,6 +195,11 @@ impl Rounds {
         let rounds = self.seen.borrow().rounds + 1;
         *self.seen.borrow_mut() = DispatcherObservation { couriers, suspended, rounds };
     }
+}
+
+/// A courier ends by itself when its deliveries do; everything else is a fall.
+fn is_fall(exit: &Exit) -> bool {
+    !matches!(exit, Exit::Stopped | Exit::TaskEnded { end: TaskEnd::Returned, .. })
 }
 
 fn close(out: &mut Out) {

@@ -7,3 +7,4 @@ pub mod memory_store;
 pub mod seeded_entropy;
 pub mod sim_clock;
 pub mod store_conformance;
+pub mod toy_registry;

@@ -88,7 +88,11 @@ fn body_of(store: &dyn OutboxStore, number: u32, seq: u64, record: &EntryRecord)
             Err(error) => return Ok(Err(error)),
         }
     }
-    if body.len() == record.envelope.body_bytes as usize { Ok(Ok(Payload::new(body))) } else { Ok(Err(RecordError::Short)) }
+    if body.len() == record.envelope.body_bytes as usize {
+        Ok(Ok(Payload::new(body)))
+    } else {
+        Ok(Err(RecordError::Short))
+    }
 }
 
 /// What a listing asks for.

@@ -425,7 +425,8 @@ impl Core {
         let number = self.names.get(&message.entry.destination).copied().ok_or_else(unknown)?;
         let reason = None;
         let seq = message.entry.seq;
-        let known = self.read_raw(&key::queued(number, seq))?.is_some() || self.read_raw(&key::aside(number, seq))?.is_some();
+        let known =
+            self.read_raw(&key::queued(number, seq))?.is_some() || self.read_raw(&key::aside(number, seq))?.is_some();
         if !known {
             return Err(unknown());
         }

@@ -267,7 +267,8 @@ mod tests {
 
     #[test]
     fn a_failed_commit_poisons_until_it_is_reopened() {
-        for (fault, error) in [(CommitFault::Full, StoreError::Full), (CommitFault::Io, StoreError::Io("injected".into()))]
+        for (fault, error) in
+            [(CommitFault::Full, StoreError::Full), (CommitFault::Io, StoreError::Io("injected".into()))]
         {
             let store = MemoryStore::new(1);
             store.commit(&one(1)).unwrap();

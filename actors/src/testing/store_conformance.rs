@@ -132,13 +132,7 @@ pub fn replay(fixture: &mut dyn Fixture, steps: &[Step]) {
     assert_eq!(all, Ok(model.into_iter().collect::<Vec<Pair>>()), "the contents at the end");
 }
 
-fn scan_of(
-    model: &BTreeMap<Vec<u8>, Vec<u8>>,
-    from: &[u8],
-    to: &[u8],
-    limit: usize,
-    backwards: bool,
-) -> Vec<Pair> {
+fn scan_of(model: &BTreeMap<Vec<u8>, Vec<u8>>, from: &[u8], to: &[u8], limit: usize, backwards: bool) -> Vec<Pair> {
     let inside = |(key, _): &(&Vec<u8>, &Vec<u8>)| key.as_slice() >= from && key.as_slice() < to;
     let mut pairs: Vec<Pair> = model.iter().filter(inside).map(|(key, value)| (key.clone(), value.clone())).collect();
     if backwards {

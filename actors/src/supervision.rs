@@ -54,7 +54,7 @@ mod tests;
 pub use ask::{AskError, ask};
 pub use bell::{Bell, Bells, Wake};
 pub use budget::{Intensity, RestartBudget, Verdict};
-pub use child::{ChildSpec, Exhausted, Running, StartError, WiringError};
+pub use child::{ChildSpec, Exhausted, Running, Start, StartError, WiringError};
 pub use death_watch::{Death, DeathWatch};
 pub use exit::{Exit, PanicSite, TaskEnd, install_panic_hook, record_panic_site};
 pub use gateway::{CODE_DRAINED, CODE_GAVE_UP, Ended, Gateway, GatewayRun, Options};

@@ -99,8 +99,8 @@ impl Rounds {
             memory.not_before = out.started + REOPEN_MIN;
             if is_fall(&exit) {
                 tracing::error!(destination = %id, %exit, "a courier fell");
-                match memory.budget.fall(Instant::now()) {
-                    Verdict::RestartAfter(after) => memory.not_before = Instant::now() + after,
+                match memory.budget.fell(Instant::now()) {
+                    Verdict::Restart { after } => memory.not_before = Instant::now() + after,
                     Verdict::Exhausted => {
                         memory.suspended = true;
                         memory.not_before = Instant::now() + SUSPENDED;

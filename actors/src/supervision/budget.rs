@@ -35,8 +35,11 @@ impl Default for Intensity {
 /// What a fall leads to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
-    /// Start again after this delay.
-    RestartAfter(Duration),
+    /// Start again.
+    Restart {
+        /// The delay; zero for the first fall within a period.
+        after: Duration,
+    },
     /// Too many falls: suspend the child or end the process, as its line says.
     Exhausted,
 }
@@ -58,7 +61,7 @@ impl RestartBudget {
     }
 
     /// Charges one fall.
-    pub fn fall(&mut self, now: Instant) -> Verdict {
+    pub fn fell(&mut self, now: Instant) -> Verdict {
         if self.probation_until.take().is_some_and(|until| now < until) {
             return Verdict::Exhausted;
         }
@@ -72,7 +75,7 @@ impl RestartBudget {
         }
         self.falls.push_back(now);
         let delay = self.intensity.delays.get(recent).or(self.intensity.delays.last());
-        Verdict::RestartAfter(delay.copied().unwrap_or_default())
+        Verdict::Restart { after: delay.copied().unwrap_or_default() }
     }
 
     /// A suspended child gets its one try, now.
@@ -96,7 +99,7 @@ mod tests {
         let mut budget = RestartBudget::new(Intensity::default());
         let mut now = start();
         let mut delays_ms = Vec::new();
-        while let Verdict::RestartAfter(delay) = budget.fall(now) {
+        while let Verdict::Restart { after: delay } = budget.fell(now) {
             delays_ms.push(delay.as_millis());
             now += delay;
         }
@@ -108,10 +111,10 @@ mod tests {
         let mut budget = RestartBudget::new(Intensity::default());
         let now = start();
         for _ in 0..5 {
-            assert_ne!(budget.fall(now), Verdict::Exhausted);
+            assert_ne!(budget.fell(now), Verdict::Exhausted);
         }
         let later = now + Duration::from_secs(60);
-        assert_eq!(budget.fall(later), Verdict::RestartAfter(Duration::ZERO));
+        assert_eq!(budget.fell(later), Verdict::Restart { after: Duration::ZERO });
     }
 
     #[test]
@@ -119,9 +122,9 @@ mod tests {
         let mut budget = RestartBudget::new(Intensity::default());
         let now = start();
         budget.begin_probation(now);
-        assert_eq!(budget.fall(now + Duration::from_secs(59)), Verdict::Exhausted);
+        assert_eq!(budget.fell(now + Duration::from_secs(59)), Verdict::Exhausted);
         budget.begin_probation(now);
-        assert_eq!(budget.fall(now + Duration::from_secs(60)), Verdict::RestartAfter(Duration::ZERO));
+        assert_eq!(budget.fell(now + Duration::from_secs(60)), Verdict::Restart { after: Duration::ZERO });
     }
 
     proptest! {
@@ -133,8 +136,8 @@ mod tests {
             for gap in gaps_ms {
                 now += Duration::from_millis(gap);
                 burst.retain(|fall| now - *fall < intensity.period);
-                match budget.fall(now) {
-                    Verdict::RestartAfter(delay) => {
+                match budget.fell(now) {
+                    Verdict::Restart { after: delay } => {
                         prop_assert!(burst.len() < intensity.restarts_max);
                         prop_assert_eq!(delay, intensity.delays[burst.len().min(intensity.delays.len() - 1)]);
                         burst.push(now);
@@ -159,10 +162,10 @@ mod tests {
             let intensity = Intensity::default();
             let mut budget = RestartBudget::new(intensity);
             let now = start();
-            let delays: Vec<Verdict> = (0..falls).map(|_| budget.fall(now)).collect();
+            let delays: Vec<Verdict> = (0..falls).map(|_| budget.fell(now)).collect();
             let mut before = Duration::ZERO;
             for verdict in delays {
-                let Verdict::RestartAfter(delay) = verdict else { return Err(TestCaseError::fail("exhausted early")) };
+                let Verdict::Restart { after: delay } = verdict else { return Err(TestCaseError::fail("exhausted early")) };
                 prop_assert!(delay >= before && delay <= Duration::from_secs(15));
                 before = delay;
             }

@@ -63,6 +63,23 @@ pub struct PanicSite {
     pub line: u32,
 }
 
+impl Exit {
+    /// Whether something went wrong, for the owner of an actor that may come to its end by itself (a courier with nothing
+    /// left to do): neither a stop nor the return of its task did. The Gateway makes no such difference: its children
+    /// never end unasked.
+    #[must_use]
+    pub fn is_failure(&self) -> bool {
+        match self {
+            Self::Stopped | Self::TaskEnded { end: TaskEnd::Returned, .. } => false,
+            Self::Resigned { .. }
+            | Self::Panicked { .. }
+            | Self::TaskEnded { end: TaskEnd::Panicked | TaskEnd::Aborted, .. }
+            | Self::Stuck
+            | Self::StartFailed { .. } => true,
+        }
+    }
+}
+
 impl Display for PanicSite {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}", self.file, self.line)

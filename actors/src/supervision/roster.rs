@@ -282,8 +282,8 @@ impl<H> Roster<H> {
         slot.falls_total += 1;
         slot.last_fall = Some(now);
         slot.last_exit = Some(exit.clone());
-        let delay = match slot.budget.fall(now) {
-            Verdict::RestartAfter(delay) => delay,
+        let delay = match slot.budget.fell(now) {
+            Verdict::Restart { after } => after,
             Verdict::Exhausted if slot.spec.exhausted == Exhausted::Suspend => {
                 let (at, minutes) = (now + self.options.suspended_retry, self.options.suspended_retry.as_secs() / 60);
                 tracing::error!(child, generation, %exit, "fell too often: suspended, next try in {minutes} min");

@@ -94,8 +94,9 @@ impl<H> Slot<H> {
     pub fn ask_to_stop(&mut self, limit: Duration, resume: Resume, now: Instant) {
         self.state = match std::mem::replace(&mut self.state, State::Stopped) {
             State::Up(incarnation) => {
-                // A fresh clone enters even a full mailbox, by one message (see `ask`). A closed one means that the death is on its way.
-                let _ = incarnation.running.stop.clone().try_send(Shutdown);
+                // The only message that ever goes through this sender, so it enters even a full mailbox (see `ask`). A closed
+                // one means that the death is on its way.
+                let _ = incarnation.running.stop.try_send(Shutdown);
                 State::Stopping { incarnation, until: now + limit, cut: false, resume }
             }
             other => other,

@@ -89,3 +89,15 @@ async fn a_drain_in_the_middle_of_a_restart_and_of_a_suspension_ends_too() {
     assert!(began.elapsed() <= Duration::from_secs(1), "{:?}", began.elapsed());
     assert_eq!(house.run.view.borrow().status.children.len(), LINES);
 }
+
+#[actix::test]
+async fn one_child_that_ignores_a_drain_costs_its_own_limit_only() {
+    tokio::time::pause();
+    let mut house = House::up_with(intake_first()).await;
+    house.world.faults.borrow_mut().insert("reporter", Fault::IgnoresShutdown);
+    let began = Instant::now();
+    house.run.addr.send(Drain).await.expect("the gateway lives");
+    assert_eq!(house.run.ended().await.code, CODE_DRAINED);
+    let late = began.elapsed() - Options::default().drain_stop_limit;
+    assert!(late <= Duration::from_millis(5), "{late:?}");
+}

@@ -81,6 +81,7 @@ async fn a_child_that_falls_while_others_are_restarted_comes_back_too() {
     house.tell(1, Act::Panic);
     tokio::time::sleep(Duration::from_millis(10)).await;
     assert_eq!(house.state(1).await, ChildState::Restarting, "it waits for those above to end");
+    assert!(house.addr(6).is_none(), "who is being stopped is offered to nobody");
     house.tell(3, Act::Panic);
     tokio::time::sleep(Duration::from_millis(10)).await;
     house.tell(0, Act::Panic);

@@ -1,0 +1,125 @@
+//! What becomes of one publication: routed, handed to the Outbox, and the reply read.
+
+use super::{Floor, QUARANTINED_TOPIC_BYTES_MAX};
+use crate::ports::source::AckToken;
+use futures_util::{FutureExt, future::LocalBoxFuture};
+use tidegate_schemas::{
+    messages::{
+        outbox::{Accepted, Enqueue, EnqueueError, Quarantine},
+        registry::RegistrySnapshot,
+    },
+    submission::{Origin, Publication, QuarantineReason},
+};
+
+/// What became of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// In custody.
+    Accepted,
+    /// It was in custody already.
+    Duplicate,
+    /// Its metadata is kept.
+    Quarantined,
+    /// The refusal is recorded.
+    Refused,
+    /// From the broker's retained store, and not asked for.
+    RetainedIgnored,
+    /// Nothing is on disk: it must not be acknowledged.
+    Failed(String),
+}
+
+/// A publication with its answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Settled {
+    pub token: Option<AckToken>,
+    pub verdict: Verdict,
+}
+
+/// Hands the publication over; resolves when its fate is on disk.
+///
+/// The request enters the Outbox's mailbox before this returns, so that the order of calls is the order of custody (OR-1).
+pub(super) fn hand_over(
+    floor: &Floor,
+    registry: &RegistrySnapshot,
+    publication: Publication,
+    token: Option<AckToken>,
+) -> LocalBoxFuture<'static, Settled> {
+    if publication.retained && !registry.routes.wants_retained(&publication.topic) {
+        return settled(token, Verdict::RetainedIgnored);
+    }
+    let metadata = quarantine_of(&publication);
+    let routed = registry.routes.route(&publication).and_then(|submission| {
+        let limits = registry
+            .destinations
+            .get(&submission.destination)
+            .map(|registered| registered.destination.agreement.limits)
+            .ok_or(QuarantineReason::UnknownDestination)?;
+        Ok(Enqueue { submission, limits })
+    });
+    let verdict = match routed {
+        Ok(enqueue) => take_custody(floor, enqueue, metadata),
+        Err(reason) => quarantine(floor, metadata.because(reason)),
+    };
+    verdict.map(move |verdict| Settled { token, verdict }).boxed_local()
+}
+
+fn settled(token: Option<AckToken>, verdict: Verdict) -> LocalBoxFuture<'static, Settled> {
+    std::future::ready(Settled { token, verdict }).boxed_local()
+}
+
+fn take_custody(floor: &Floor, enqueue: Enqueue, metadata: Metadata) -> LocalBoxFuture<'static, Verdict> {
+    let reply = floor.enqueue.send(enqueue);
+    let floor = floor.clone();
+    async move {
+        match reply.await {
+            Ok(Ok(Accepted { duplicate: false, .. })) => Verdict::Accepted,
+            Ok(Ok(Accepted { duplicate: true, .. })) => Verdict::Duplicate,
+            Ok(Err(EnqueueError::DestinationFull { recorded: true })) => Verdict::Refused,
+            Ok(Err(EnqueueError::DestinationFull { recorded: false })) => {
+                Verdict::Failed("a refusal could not be recorded".to_owned())
+            }
+            // No broker's publication carries a key; should one ever be refused for it, it must not come for ever.
+            Ok(Err(EnqueueError::KeyReused)) => quarantine(&floor, metadata.because(QuarantineReason::Malformed)).await,
+            Ok(Err(EnqueueError::Store(error))) => Verdict::Failed(error.to_string()),
+            Err(_) => Verdict::Failed("the outbox has ended".to_owned()),
+        }
+    }
+    .boxed_local()
+}
+
+fn quarantine(floor: &Floor, message: Quarantine) -> LocalBoxFuture<'static, Verdict> {
+    let reply = floor.quarantine.send(message);
+    async move {
+        match reply.await {
+            Ok(Ok(())) => Verdict::Quarantined,
+            Ok(Err(error)) => Verdict::Failed(error.to_string()),
+            Err(_) => Verdict::Failed("the outbox has ended".to_owned()),
+        }
+    }
+    .boxed_local()
+}
+
+/// What quarantine keeps of a publication.
+struct Metadata {
+    topic: String,
+    body_bytes: u64,
+    origin: Origin,
+}
+
+impl Metadata {
+    fn because(self, reason: QuarantineReason) -> Quarantine {
+        Quarantine { reason, topic: self.topic, body_bytes: self.body_bytes, origin: self.origin }
+    }
+}
+
+fn quarantine_of(publication: &Publication) -> Metadata {
+    let mut end = publication.topic.len().min(QUARANTINED_TOPIC_BYTES_MAX);
+    while !publication.topic.is_char_boundary(end) {
+        end -= 1;
+    }
+    Metadata {
+        topic: publication.topic[..end].to_owned(),
+        body_bytes: u64::try_from(publication.payload.len()).unwrap_or(u64::MAX),
+        origin: publication.origin,
+    }
+}

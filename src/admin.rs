@@ -1,1 +1,191 @@
-//! Not written yet.
+//! The admin HTTP endpoint: what operators and the command line see and change while the gateway runs.
+//!
+//! It listens on loopback by default, asks for a token that is made on first start, answers known names alone, takes and gives
+//! JSON, and refuses what a web page of somebody else could send (`guard`). It shows metadata: never a body of a message, never
+//! an onion address. Refusals are problem details (RFC 9457, `problem`). It stands beside the list of actors: while a line that
+//! a request needs is being restarted the answer is 503 with `Retry-After`, and the endpoint itself stays.
+//!
+//! | method and path | what | file |
+//! |---|---|---|
+//! | GET `/livez`, `/readyz` | is it alive, is it ready (no token) | `health` |
+//! | GET `/metrics` | OpenMetrics | `metrics` |
+//! | GET `/api/v1/status` | every actor, the clock, versions | `status` |
+//! | GET `/api/v1/destinations`, `/{id}` | agreements in short, windows, what waits | `destinations` |
+//! | PUT, DELETE `/api/v1/destinations/{id}/windows` | windows from now on; back to the file's | `destinations` |
+//! | GET `/api/v1/outbox`, `/{destination}/{seq}`, `/{uuid}` | entries | `outbox` |
+//! | POST `/api/v1/outbox/{destination}/{seq}/{act}` | hold, release, retry, purge | `outbox` |
+//! | GET `/api/v1/quarantine` | what never became an entry | `quarantine` |
+//! | GET `/api/v1/ledger` | what ended lately | `ledger` |
+//!
+//! The whole description is in `docs/admin-api.md`.
+//!
+//! # Limits
+//! [`CONNECTIONS_MAX`] connections at once, bodies of [`body::ADMIN_BODY_BYTES_MAX`], an answer of an actor within
+//! [`access::ASK_LIMIT_S`], pages of at most [`pages::PAGE_ITEMS_MAX`] items.
+
+pub mod access;
+pub mod body;
+pub mod listener;
+pub mod outbox;
+pub mod pages;
+pub mod problem;
+pub mod status;
+pub mod token;
+
+mod destinations;
+mod guard;
+mod health;
+mod ledger;
+mod metrics;
+mod quarantine;
+
+use crate::admin::{
+    access::Reach,
+    listener::{ListenError, Serving},
+    problem::HttpProblem,
+    token::AdminToken,
+};
+use actix_web::{
+    HttpServer, Resource, ResponseError as _, Route,
+    http::{Method, header},
+    middleware::{DefaultHeaders, from_fn},
+    web::{self, Data},
+};
+use std::{collections::BTreeSet, net::SocketAddr, sync::Arc, time::Duration};
+use tidegate_actors::ports::clock::Clock;
+use tokio::time::Instant;
+
+/// Most connections at once; each has at most one request under way.
+pub const CONNECTIONS_MAX: usize = 64;
+/// How long the head of a request may take, in seconds.
+const HEAD_LIMIT_S: u64 = 5;
+
+/// What the endpoint is started with.
+#[derive(Clone)]
+pub struct Settings {
+    /// Where it listens; port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// More values of `Host` that are answered.
+    pub hosts: Vec<String>,
+    /// The token.
+    pub token: AdminToken,
+    /// The way to the actors.
+    pub reach: Reach,
+    /// The wall clock, for windows.
+    pub clock: Arc<dyn Clock>,
+}
+
+/// What the handlers share.
+struct App {
+    reach: Reach,
+    clock: Arc<dyn Clock>,
+    token: AdminToken,
+    hosts: BTreeSet<String>,
+    wrong_tokens: guard::WrongTokens,
+    started: Instant,
+}
+
+/// One line of the table of routes.
+struct Endpoint {
+    method: Method,
+    path: &'static str,
+    route: Route,
+}
+
+/// The table of routes. Lines of one path stand together.
+fn routes() -> Vec<Endpoint> {
+    let get = |path, route: Route| Endpoint { method: Method::GET, path, route };
+    vec![
+        get("/livez", web::get().to(health::live)),
+        get("/readyz", web::get().to(health::ready)),
+        get("/metrics", web::get().to(metrics::show)),
+        get("/api/v1/status", web::get().to(status::show)),
+        get("/api/v1/destinations", web::get().to(destinations::list)),
+        get("/api/v1/destinations/{destination}", web::get().to(destinations::show)),
+        Endpoint {
+            method: Method::PUT,
+            path: "/api/v1/destinations/{destination}/windows",
+            route: web::put().to(destinations::set_windows),
+        },
+        Endpoint {
+            method: Method::DELETE,
+            path: "/api/v1/destinations/{destination}/windows",
+            route: web::delete().to(destinations::reset_windows),
+        },
+        get("/api/v1/outbox", web::get().to(outbox::list)),
+        get("/api/v1/outbox/{id}", web::get().to(outbox::show_id)),
+        get("/api/v1/outbox/{destination}/{seq}", web::get().to(outbox::show_place)),
+        Endpoint {
+            method: Method::POST,
+            path: "/api/v1/outbox/{destination}/{seq}/{act}",
+            route: web::post().to(outbox::act),
+        },
+        get("/api/v1/quarantine", web::get().to(quarantine::list)),
+        get("/api/v1/ledger", web::get().to(ledger::list)),
+    ]
+}
+
+/// Method and path pattern of every route, for the tests and the documentation's test.
+#[must_use]
+pub fn route_list() -> Vec<(String, &'static str)> {
+    routes().into_iter().map(|endpoint| (endpoint.method.to_string(), endpoint.path)).collect()
+}
+
+/// The paths that need no token.
+#[must_use]
+pub fn is_public(path: &str) -> bool {
+    matches!(path, "/livez" | "/readyz")
+}
+
+/// One resource for each path of the table, so that a wrong method gets 405 and not 404.
+fn configure(config: &mut web::ServiceConfig) {
+    let mut resources: Vec<(&'static str, Resource)> = Vec::new();
+    for Endpoint { path, route, .. } in routes() {
+        match resources.pop() {
+            Some((last, resource)) if last == path => resources.push((path, resource.route(route))),
+            earlier => {
+                resources.extend(earlier);
+                let otherwise = web::to(|| async { HttpProblem::method_not_allowed().error_response() });
+                resources.push((path, web::resource(path).default_service(otherwise).route(route)));
+            }
+        }
+    }
+    for (_, resource) in resources {
+        config.service(resource);
+    }
+    config.default_service(web::to(|| async { HttpProblem::not_found("there is no such address").error_response() }));
+}
+
+/// Starts the endpoint. Within an actix System; the requests run on a thread of their own.
+///
+/// # Errors
+/// When the address can't be had.
+pub fn start(settings: Settings) -> Result<Serving, ListenError> {
+    let (listener, address) = listener::bind(settings.listen, "admin endpoint", "listen in [admin]")?;
+    let Settings { hosts, token, reach, clock, .. } = settings;
+    let hosts = guard::hosts(address, &hosts);
+    let app = App { reach, clock, token, hosts, wrong_tokens: guard::wrong_tokens(), started: Instant::now() };
+    let app = Data::new(app);
+    let server = HttpServer::new(move || {
+        actix_web::App::new()
+            .app_data(app.clone())
+            .app_data(pages::query_config())
+            .app_data(web::PathConfig::default().error_handler(|_, _| HttpProblem::not_found("no such name").into()))
+            .configure(configure)
+            .wrap(from_fn(guard::guard))
+            .wrap(
+                DefaultHeaders::new()
+                    .add((header::CACHE_CONTROL, "no-store"))
+                    .add((header::X_CONTENT_TYPE_OPTIONS, "nosniff")),
+            )
+    })
+    .workers(1)
+    .max_connections(CONNECTIONS_MAX)
+    .client_request_timeout(Duration::from_secs(HEAD_LIMIT_S))
+    .shutdown_timeout(HEAD_LIMIT_S)
+    .disable_signals()
+    .listen(listener)
+    .map_err(|source| ListenError::Bind { endpoint: "admin endpoint", key: "listen in [admin]", address, source })?
+    .run();
+    Ok(Serving::new(address, server))
+}

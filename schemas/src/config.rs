@@ -1,12 +1,20 @@
 //! The gateway's config: what may be written, and the checks that turn it into values that can't be wrong.
 //!
-//! Two steps. [`file::RawConfig`] is the text as serde reads it (unknown keys are errors). [`file::RawConfig::check`] makes a
-//! [`file::Config`] of it and collects *all* problems, each with the path of its value. The command line maps a path to line and
-//! column; the admin API to a JSON pointer.
+//! Three steps. [`source::ConfigText`] is the file's text with the settings of the environment laid over it; it knows where every
+//! value stands, and finds unknown keys. [`raw::RawConfig`] is what serde reads of it. [`raw::RawConfig::check`] makes a
+//! [`file::Config`] of that and collects *all* problems, each with the path of its value. The command line maps a path to line
+//! and column; the admin API to a JSON pointer. [`keys`] is the one list of all keys: unknown keys, suggestions and the printed
+//! reference come from it.
 
 use std::fmt;
 
+pub mod check;
+pub mod devices;
 pub mod file;
+pub mod keys;
+pub mod raw;
+pub mod source;
+pub mod suggest;
 
 /// One thing that is wrong in a config or in a request body.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,6 +46,11 @@ impl Problems {
     /// Takes the problems out of a result and leaves its value.
     pub fn collect<T>(&mut self, result: Result<T, Problems>) -> Option<T> {
         result.map_err(|problems| self.0.extend(problems.0)).ok()
+    }
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
     /// One by one.
     pub fn iter(&self) -> std::slice::Iter<'_, Problem> {

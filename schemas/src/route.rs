@@ -7,8 +7,8 @@
 use crate::{
     id::{DestinationId, DeviceId},
     submission::{
-        BODY_BYTES_MAX, CONTENT_TYPE_BYTES_MAX, LABEL_BYTES_MAX, Publication, QuarantineReason, Submission,
-        TOPIC_BYTES_MAX,
+        BODY_BYTES_MAX, CONTENT_TYPE_BYTES_MAX, LABEL_BYTES_MAX, Origin, Payload, Publication, QuarantineReason,
+        Redelivery, Submission, TOPIC_BYTES_MAX,
     },
 };
 use serde::{Deserialize, Serialize};
@@ -251,22 +251,62 @@ impl Routes {
     }
 }
 
+/// A reading that names its destination itself, as the device HTTP endpoint takes it: no topic, no route.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DirectReading {
+    /// Who sent it, by its credential or, on loopback without credentials, by its word.
+    pub device: DeviceId,
+    /// Where it asks to go.
+    pub destination: DestinationId,
+    /// The body.
+    pub payload: Payload,
+    /// Content type of the body, if given.
+    pub content_type: Option<String>,
+    /// Its mark for recognising a redelivery.
+    pub redelivery: Option<Redelivery>,
+}
+
+impl DirectReading {
+    /// The submission that it makes, where `allow` are the destinations that this device may name.
+    ///
+    /// # Errors
+    /// The reason for which it is refused.
+    pub fn submission(self, allow: &[DestinationId]) -> Result<Submission, QuarantineReason> {
+        if !allow.contains(&self.destination) {
+            return Err(QuarantineReason::NotAllowed);
+        }
+        if self.payload.len() > BODY_BYTES_MAX {
+            return Err(QuarantineReason::TooLarge);
+        }
+        Ok(Submission {
+            device: self.device,
+            destination: self.destination,
+            label: None,
+            content_type: content_type_or_opaque(self.content_type),
+            payload: self.payload,
+            origin: Origin::Http,
+            redelivery: self.redelivery,
+            expiry_s: None,
+        })
+    }
+}
+
+fn content_type_or_opaque(given: Option<String>) -> String {
+    given.filter(|text| is_content_type(text)).unwrap_or_else(|| "application/octet-stream".to_owned())
+}
+
 fn parse<T: std::str::FromStr>(text: Option<&str>) -> Option<T> {
     text.and_then(|text| text.parse().ok())
 }
 
-type Handled = (Option<String>, crate::submission::Payload, String);
+type Handled = (Option<String>, Payload, String);
 
 fn handle_payload(handling: PayloadHandling, publication: &Publication) -> Result<Handled, QuarantineReason> {
     match handling {
         PayloadHandling::Opaque => Ok((
             None,
             publication.payload.clone(),
-            publication
-                .content_type
-                .clone()
-                .filter(|text| is_content_type(text))
-                .unwrap_or_else(|| "application/octet-stream".to_owned()),
+            content_type_or_opaque(publication.content_type.clone()),
         )),
         PayloadHandling::PrivateIot => {
             let text = std::str::from_utf8(publication.payload.reveal()).map_err(|_| QuarantineReason::Malformed)?;
@@ -275,7 +315,7 @@ fn handle_payload(handling: PayloadHandling, publication: &Publication) -> Resul
             if measure.is_empty() || measure.len() > LABEL_BYTES_MAX || value.is_empty() {
                 return Err(QuarantineReason::Malformed);
             }
-            let payload = crate::submission::Payload::new(value.to_owned());
+            let payload = Payload::new(value.to_owned());
             Ok((Some(measure.to_owned()), payload, "text/plain; charset=utf-8".to_owned()))
         }
     }
@@ -291,7 +331,6 @@ pub fn is_content_type(text: &str) -> bool {
 mod tests {
     #![expect(clippy::unwrap_used, reason = "tests")]
     use super::*;
-    use crate::submission::{Origin, Payload};
     use proptest::prelude::*;
 
     fn publication(topic: &str, payload: &str) -> Publication {
@@ -346,6 +385,25 @@ mod tests {
         assert_eq!(routes.route(&with_property), Err(QuarantineReason::NotAllowed));
         routes.0[0].destination = IdSource::Property;
         assert_eq!(routes.route(&with_property).unwrap().destination.as_str(), "cardiology");
+    }
+
+    #[test]
+    fn a_direct_reading_goes_only_where_its_device_may_send() {
+        let reading = |destination: &str, bytes: usize| DirectReading {
+            device: "pump".parse().unwrap(),
+            destination: destination.parse().unwrap(),
+            payload: Payload::new(vec![0; bytes]),
+            content_type: Some("nonsense".into()),
+            redelivery: None,
+        };
+        let allow = ["cardiology".parse().unwrap()];
+        let made = reading("cardiology", BODY_BYTES_MAX).submission(&allow).unwrap();
+        assert_eq!(
+            (made.device.as_str(), made.content_type.as_str(), made.origin),
+            ("pump", "application/octet-stream", Origin::Http)
+        );
+        assert_eq!(reading("elsewhere", 1).submission(&allow), Err(QuarantineReason::NotAllowed));
+        assert_eq!(reading("cardiology", BODY_BYTES_MAX + 1).submission(&allow), Err(QuarantineReason::TooLarge));
     }
 
     #[test]

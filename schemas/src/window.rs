@@ -149,6 +149,12 @@ impl WindowSet {
         &self.zone_name
     }
 
+    /// The time zone.
+    #[must_use]
+    pub fn zone(&self) -> &TimeZone {
+        &self.zone
+    }
+
     /// Open or closed at this moment, why, and what comes next.
     #[must_use]
     pub fn evaluate(&self, at: Timestamp) -> Evaluation {

@@ -1,3 +1,8 @@
 //! The integration tests, in one binary: arti takes long to link, so it is linked once.
 
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+mod admin;
+mod device_endpoint;
 mod house;
+mod http_support;

@@ -1,0 +1,311 @@
+//! From the config as it is written to one that can be run: [`RawConfig::check`].
+//!
+//! All problems come at once, each with the path of its value. What is allowed but deserves a second look comes as
+//! [`Config::warnings`]. Nothing here reads a file or a clock by itself: [`Surroundings`] brings both in.
+
+mod broker;
+mod destinations;
+mod homeserver;
+mod listeners;
+mod openings;
+mod routes;
+mod secrets;
+
+pub use openings::check_openings;
+
+use super::{
+    Problem, Problems,
+    devices::{DEVICES_FILE, Devices},
+    file::{AdminConfig, Config, HttpConfig, LogConfig, OutboxConfig, TorConfig, TorTransport, Vanguards},
+    parse_bytes,
+    raw::{RawAdmin, RawConfig, RawHttp, RawLog, RawLogFormat, RawOutbox, RawTor, RawTransport, RawVanguards},
+};
+use jiff::Timestamp;
+use std::{
+    io,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    path::{Path, PathBuf},
+};
+
+/// The version of the config format.
+const VERSION: u32 = 1;
+/// Bounds of the store's page cache, in bytes.
+const CACHE_BYTES: std::ops::RangeInclusive<u64> = (1 << 20)..=(1 << 30);
+/// Bounds of the ledger and of the quarantine, in records.
+const KEPT_ENTRIES: std::ops::RangeInclusive<u64> = 1..=10_000_000;
+/// Default of `http.requests_per_minute`.
+const REQUESTS_PER_MINUTE: u32 = 600;
+/// Most characters of a `Host` value.
+const HOST_BYTES_MAX: usize = 253;
+
+/// What a config is checked against.
+#[derive(Clone, Copy)]
+pub struct Surroundings<'a> {
+    /// The folder of the config file: relative paths begin here.
+    pub base_dir: &'a Path,
+    /// The state folder if the file names none.
+    pub state_dir: &'a Path,
+    /// Now; windows are looked at for a year from here.
+    pub now: Timestamp,
+    /// Whether this build can do MQTT over TLS.
+    pub mqtt_tls: bool,
+    /// Reads a small text file: secrets, device credentials, `/etc/hosts`.
+    pub read_file: &'a dyn Fn(&Path) -> io::Result<String>,
+}
+
+/// What is known while checking.
+struct Checker<'a> {
+    around: Surroundings<'a>,
+    problems: Problems,
+    warnings: Vec<Problem>,
+}
+
+impl RawConfig {
+    /// The checked config.
+    ///
+    /// # Errors
+    /// All problems at once.
+    pub fn check(self, around: &Surroundings<'_>) -> Result<Config, Problems> {
+        let mut checker = Checker { around: *around, problems: Problems::default(), warnings: Vec::new() };
+        if let Some(version) = self.version.filter(|version| *version != VERSION) {
+            checker.refuse("version", format!("version {version} is not known to this program"), "write version = 1");
+        }
+        let state_dir = self.state_dir.map_or_else(|| around.state_dir.to_owned(), |path| checker.path(path));
+        let devices = checker.devices(&state_dir);
+        let has_credentials = !devices.is_empty();
+        let declared: Vec<String> = self.destination.keys().cloned().collect();
+        let mqtt = checker.broker(self.mqtt, has_credentials);
+        let http = checker.http(&self.http, has_credentials);
+        let admin = checker.admin(self.admin);
+        checker.listeners_differ(mqtt.as_ref(), http.as_ref(), &admin);
+        let tor = checker.tor(&self.tor);
+        let matrix = self.matrix.and_then(|raw| checker.matrix(raw));
+        let outbox = checker.outbox(&self.outbox);
+        let log = checker.log(self.log);
+        let routes = checker.routes(self.route, &declared);
+        let destinations = checker.destinations(self.destination);
+        checker.warn_of_idle(&declared, &routes, mqtt.is_some());
+        checker.warn_of_strangers(&devices, &declared);
+        let Checker { problems, warnings, .. } = checker;
+        problems.into_result(Config {
+            state_dir,
+            mqtt,
+            http,
+            tor,
+            matrix,
+            admin,
+            outbox,
+            log,
+            routes,
+            destinations,
+            devices,
+            warnings,
+        })
+    }
+}
+
+impl Checker<'_> {
+    fn refuse(&mut self, path: impl Into<String>, message: impl Into<String>, hint: impl Into<String>) {
+        self.problems.push(Problem::new(path, message, hint));
+    }
+
+    fn warn(&mut self, path: impl Into<String>, message: impl Into<String>, hint: impl Into<String>) {
+        self.warnings.push(Problem::new(path, message, hint));
+    }
+
+    /// A path of the file, from the folder of the file.
+    fn path(&self, path: PathBuf) -> PathBuf {
+        // `join` leaves an absolute path alone.
+        self.around.base_dir.join(path)
+    }
+
+    fn devices(&mut self, state_dir: &Path) -> Devices {
+        let file = state_dir.join(DEVICES_FILE);
+        match (self.around.read_file)(&file) {
+            Ok(text) => Devices::parse(&text).unwrap_or_else(|error| {
+                self.refuse(
+                    "state_dir",
+                    format!("the device credentials in {} are damaged: {error}", file.display()),
+                    "restore the file from a backup, or move it away and add the devices again with `tidegate device add`",
+                );
+                Devices::default()
+            }),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Devices::default(),
+            Err(error) => {
+                self.refuse(
+                    "state_dir",
+                    format!("the device credentials in {} could not be read: {error}", file.display()),
+                    "they belong to the user that the gateway runs as",
+                );
+                Devices::default()
+            }
+        }
+    }
+
+    /// `ADDRESS:PORT`, or `localhost:PORT`.
+    fn listen_address(&mut self, text: Option<&str>, path: &str, absent: SocketAddr) -> SocketAddr {
+        let Some(text) = text else { return absent };
+        let local = text.strip_prefix("localhost:").and_then(|port| port.parse().ok());
+        let parsed = local.map(|port| SocketAddr::from((Ipv4Addr::LOCALHOST, port))).or_else(|| text.parse().ok());
+        parsed.unwrap_or_else(|| {
+            self.refuse(
+                path,
+                format!("not an address to listen on: {text:?}"),
+                format!("write ADDRESS:PORT, such as \"{absent}\""),
+            );
+            absent
+        })
+    }
+
+    fn http(&mut self, raw: &RawHttp, has_credentials: bool) -> Option<HttpConfig> {
+        if raw.enabled == Some(false) {
+            return None;
+        }
+        let listen = self.listen_address(raw.listen.as_deref(), "http.listen", loopback(8000));
+        self.needs_credentials("http.listen", "the device HTTP endpoint", listen.ip(), has_credentials);
+        let requests_per_minute = raw.requests_per_minute.unwrap_or(REQUESTS_PER_MINUTE);
+        if requests_per_minute == 0 {
+            self.refuse(
+                "http.requests_per_minute",
+                "no request at all would be let in",
+                "http.enabled = false says that",
+            );
+        }
+        Some(HttpConfig { listen, requests_per_minute })
+    }
+
+    fn admin(&mut self, raw: RawAdmin) -> AdminConfig {
+        let listen = self.listen_address(raw.listen.as_deref(), "admin.listen", loopback(8088));
+        if !listen.ip().is_loopback() {
+            self.warn(
+                "admin.listen",
+                "the admin endpoint speaks plain HTTP: on this address its token crosses the network in clear",
+                "keep it on 127.0.0.1 and reach it through ssh -L or a TLS proxy",
+            );
+        }
+        for (index, host) in raw.hosts.iter().enumerate() {
+            let fits = !host.is_empty()
+                && host.len() <= HOST_BYTES_MAX
+                && host.bytes().all(|b| b.is_ascii_alphanumeric() || b".-:[]".contains(&b));
+            if !fits {
+                let message = format!("not the value of a Host header: {host:?}");
+                self.refuse(format!("admin.hosts[{index}]"), message, "write NAME or NAME:PORT, without http://");
+            }
+        }
+        AdminConfig { listen, hosts: raw.hosts }
+    }
+
+    fn tor(&mut self, raw: &RawTor) -> TorConfig {
+        let socks = raw.socks.as_deref();
+        let transport = match (raw.transport, socks) {
+            (Some(RawTransport::Socks), address) => {
+                let address = self.listen_address(address, "tor.socks", loopback(9050));
+                if !address.ip().is_loopback() {
+                    self.refuse(
+                        "tor.socks",
+                        "the SOCKS port of tor is reached over loopback only: beyond it, readings would cross the network before Tor protects them",
+                        "run tor on this machine, or let transport = \"arti\" do it",
+                    );
+                }
+                TorTransport::Socks(address)
+            }
+            (Some(RawTransport::Arti) | None, address) => {
+                if address.is_some() {
+                    self.warn("tor.socks", "this has no effect without transport = \"socks\"", "");
+                }
+                TorTransport::Arti
+            }
+        };
+        if raw.vanguards.is_some() && transport != TorTransport::Arti {
+            self.warn(
+                "tor.vanguards",
+                "a system tor decides on vanguards itself",
+                "see VanguardsEnabled in torrc's manual",
+            );
+        }
+        let vanguards = match raw.vanguards {
+            Some(RawVanguards::Full) => Vanguards::Full,
+            Some(RawVanguards::Lite) | None => Vanguards::Lite,
+        };
+        TorConfig { transport, vanguards }
+    }
+
+    fn outbox(&mut self, raw: &RawOutbox) -> OutboxConfig {
+        let mut config =
+            OutboxConfig { cache_bytes: 16 << 20, ledger_entries_max: 20_000, quarantine_entries_max: 1_000 };
+        if let Some(text) = &raw.cache {
+            match parse_bytes(text) {
+                Some(bytes) if CACHE_BYTES.contains(&bytes) => config.cache_bytes = bytes,
+                Some(_) => self.refuse("outbox.cache", "the cache is from 1MiB to 1GiB", "16MiB is enough"),
+                None => self.refuse(
+                    "outbox.cache",
+                    format!("not a size: {text:?}"),
+                    "write it with a unit, such as \"16MiB\"",
+                ),
+            }
+        }
+        for (given, key, slot) in [
+            (raw.ledger_entries, "ledger_entries", &mut config.ledger_entries_max),
+            (raw.quarantine_entries, "quarantine_entries", &mut config.quarantine_entries_max),
+        ] {
+            match given {
+                Some(entries) if !KEPT_ENTRIES.contains(&entries) => self.refuse(
+                    format!("outbox.{key}"),
+                    format!("this is from {} to {}", KEPT_ENTRIES.start(), KEPT_ENTRIES.end()),
+                    "",
+                ),
+                Some(entries) => *slot = entries,
+                None => {}
+            }
+        }
+        config
+    }
+
+    fn log(&mut self, raw: RawLog) -> LogConfig {
+        let filter = raw.filter.unwrap_or_else(|| "info".to_owned());
+        if filter.trim().is_empty() {
+            self.refuse("log.filter", "an empty filter logs nothing", "write \"off\" if that is meant, or \"info\"");
+        }
+        LogConfig { filter, json: raw.format == Some(RawLogFormat::Json) }
+    }
+
+    fn warn_of_idle(&mut self, declared: &[String], routes: &crate::route::Routes, broker: bool) {
+        if declared.is_empty() {
+            self.warn("destination", "no destination is declared: nothing can be delivered", "add [destination.NAME]");
+        }
+        if routes.0.is_empty() && broker {
+            self.warn(
+                "route",
+                "there are no routes: every publication goes to quarantine",
+                "add [[route]] with a topic",
+            );
+        }
+    }
+
+    fn warn_of_strangers(&mut self, devices: &Devices, declared: &[String]) {
+        for credential in devices.iter() {
+            for destination in &credential.destinations {
+                if !declared.iter().any(|name| name == destination.as_str()) {
+                    let message =
+                        format!("device {} may hand in for {destination}, which is not declared", credential.device);
+                    self.warn("destination", message, "declare it, or add the device again with other destinations");
+                }
+            }
+        }
+    }
+}
+
+fn loopback(port: u16) -> SocketAddr {
+    SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port)
+}
+
+/// "did you mean X?", or `otherwise`.
+fn did_you_mean<'c>(word: &str, candidates: impl IntoIterator<Item = &'c str>, otherwise: String) -> String {
+    match super::suggest::nearest(word, candidates) {
+        Some(near) => format!("did you mean {near:?}?"),
+        None => otherwise,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,427 @@
+//! The one list of all keys of the config: what each means, and what holds when it is absent.
+//!
+//! Unknown keys and their suggestions are found with it, `docs/config.md` is printed from it ([`reference`]), and tests hold it
+//! against the types that serde reads, against the real defaults, and against `schemas/config/example.toml`.
+//!
+//! In a path, `*` stands for a name that the operator chooses, and `[]` for the elements of a list.
+
+use super::{Problem, suggest};
+use toml::de::{DeTable, DeValue};
+
+/// One key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ConfigKey {
+    /// Its path, such as `destination.*.windows.allow[].cron`.
+    pub path: &'static str,
+    /// What may stand there, in words.
+    pub kind: &'static str,
+    /// What holds when it is absent, as TOML; empty where there is no such value.
+    pub default: &'static str,
+    /// What it does.
+    pub about: &'static str,
+}
+
+const fn key(path: &'static str, kind: &'static str, default: &'static str, about: &'static str) -> ConfigKey {
+    ConfigKey { path, kind, default, about }
+}
+
+/// All keys, in the order of the reference.
+pub const KEYS: &[ConfigKey] = &[
+    key("version", "1", "1", "Version of this format."),
+    key(
+        "state_dir",
+        "folder",
+        "",
+        "Where the outbox, the registry, Tor's state, tokens and device credentials are kept. Default: `/var/lib/tidegate` as root, else `$XDG_STATE_HOME/tidegate` (`~/.local/state/tidegate`).",
+    ),
+    key(
+        "mqtt.enabled",
+        "true or false",
+        "true",
+        "Whether a broker is used. Without one, devices hand in by HTTP alone.",
+    ),
+    key(
+        "mqtt.embedded",
+        "true or false",
+        "false",
+        "Start a broker of our own as a child process. For a first run: it is not durable, because it acknowledges before the outbox has the message.",
+    ),
+    key(
+        "mqtt.host",
+        "address or name",
+        "\"localhost\"",
+        "Where the broker is (with `embedded`: where it listens): an IP address, `localhost`, or a name in `/etc/hosts`. No name server is ever asked.",
+    ),
+    key("mqtt.port", "1 to 65535", "1883", "Its TCP port; 8883 is usual with TLS."),
+    key(
+        "mqtt.protocol",
+        "\"5\" or \"3.1.1\"",
+        "\"5\"",
+        "MQTT version. Content types, user properties and expiry need 5.",
+    ),
+    key("mqtt.username", "text", "", "User name at the broker."),
+    key("mqtt.password", "{ file = \"...\" }", "", "File with the password."),
+    key(
+        "mqtt.password.file",
+        "file",
+        "",
+        "The file, relative to this config file; the first and last blanks of its text are cut.",
+    ),
+    key(
+        "mqtt.tls_ca_file",
+        "file",
+        "",
+        "PEM file of the CA that signed the broker's certificate. Its presence means TLS; needs a build with the feature `mqtt-tls`.",
+    ),
+    key(
+        "mqtt.session_expiry",
+        "length of time, from 1m",
+        "\"30d\"",
+        "How long the broker keeps our session and its queue while the gateway is away (MQTT 5).",
+    ),
+    key(
+        "mqtt.receive_maximum",
+        "1 to 65535",
+        "100",
+        "Publications at QoS 1 that the broker may have under way to us (MQTT 5).",
+    ),
+    key("http.enabled", "true or false", "true", "Whether devices may hand in by HTTP."),
+    key(
+        "http.listen",
+        "ADDRESS:PORT",
+        "\"127.0.0.1:8000\"",
+        "Where. Beyond loopback it needs device credentials (`tidegate device add NAME`).",
+    ),
+    key(
+        "http.requests_per_minute",
+        "from 1",
+        "600",
+        "Requests a minute of one device, or of one address without credentials.",
+    ),
+    key("tor.transport", "\"arti\" or \"socks\"", "\"arti\"", "Tor in this process, or a system tor by SOCKS5."),
+    key(
+        "tor.socks",
+        "ADDRESS:PORT on loopback",
+        "",
+        "The SOCKS port of the system tor, with `transport = \"socks\"`. Default then: `127.0.0.1:9050`.",
+    ),
+    key(
+        "tor.vanguards",
+        "\"lite\" or \"full\"",
+        "\"lite\"",
+        "How strongly the first relays of a path are kept. `full` for high risk: slower, harder to trace. A system tor decides this itself.",
+    ),
+    key(
+        "matrix.homeserver",
+        "http://ADDRESS:PORT",
+        "",
+        "Where deliveries are acknowledged: a homeserver on loopback, on a private address, or an onion service (reached over Tor on an isolation of its own). Anything else is refused.",
+    ),
+    key("matrix.user", "text", "", "The gateway's user there: local part or full id."),
+    key("matrix.password", "{ file = \"...\" }", "", "File with its password, needed for the first log-in."),
+    key("matrix.password.file", "file", "", "The file, relative to this config file."),
+    key("matrix.room", "text", "\"tidegate\"", "Local part of the room's alias. The room is made when it is missing."),
+    key(
+        "matrix.invite",
+        "list of user ids",
+        "[]",
+        "Who is invited to a room that the gateway makes: `\"@nurse:example.org\"`.",
+    ),
+    key(
+        "admin.listen",
+        "ADDRESS:PORT",
+        "\"127.0.0.1:8088\"",
+        "Where the admin endpoint listens. It asks for the token in the state folder.",
+    ),
+    key(
+        "admin.hosts",
+        "list of host names",
+        "[]",
+        "More values of the `Host` header that it answers, beside its address and `localhost`.",
+    ),
+    key("outbox.cache", "size, 1MiB to 1GiB", "\"16MiB\"", "Page cache of the store."),
+    key(
+        "outbox.ledger_entries",
+        "from 1",
+        "20000",
+        "End states (delivered, expired ...) that are kept for the operator.",
+    ),
+    key(
+        "outbox.quarantine_entries",
+        "from 1",
+        "1000",
+        "Records of publications that were acknowledged and became no entry.",
+    ),
+    key(
+        "log.filter",
+        "tracing filter",
+        "\"info\"",
+        "Such as `info`, or `info,tidegate=debug`. Payloads, onion addresses and keys are never logged, at any level.",
+    ),
+    key("log.format", "\"text\" or \"json\"", "\"text\"", "For people, or one JSON object a line."),
+    key(
+        "route[].topic",
+        "topic filter",
+        "",
+        "Which publications: an MQTT filter whose levels may be `{device}` and `{destination}`. The first route that matches counts.",
+    ),
+    key(
+        "route[].device",
+        "name, \"{device}\" or { property = true }",
+        "",
+        "Who sent it. Default: the capture, if the topic has it. With `property`, the MQTT 5 user property `device` is believed.",
+    ),
+    key("route[].device.property", "true", "", "Believe the user property `device`."),
+    key(
+        "route[].destination",
+        "name, \"{destination}\" or { property = true }",
+        "",
+        "Where it goes. Default: the capture, if the topic has it. With `property`, the MQTT 5 user property `destination` is believed.",
+    ),
+    key("route[].destination.property", "true", "", "Believe the user property `destination`."),
+    key(
+        "route[].allow",
+        "list of destinations",
+        "",
+        "What this route may yield, whatever the device says; the rest goes to quarantine. Default: the fixed destination, or all declared ones.",
+    ),
+    key(
+        "route[].payload",
+        "\"opaque\" or \"private-iot\"",
+        "\"opaque\"",
+        "`opaque` passes the body on as it is. `private-iot` takes the last topic level as the measure and the text after the last colon as the value.",
+    ),
+    key(
+        "route[].retained",
+        "true or false",
+        "false",
+        "Whether messages from the broker's retained store are taken on (re)subscription.",
+    ),
+    key("destination.*.onion", "ADDRESS.onion[:PORT]", "", "The onion service, version 3. The port is 80 unless said."),
+    key(
+        "destination.*.client_auth",
+        "{ file = \"...\" }",
+        "",
+        "Key of onion client authorization, where the service asks for it: tor's `.auth_private` file, or the key alone in base32.",
+    ),
+    key("destination.*.client_auth.file", "file", "", "The file, relative to this config file."),
+    key(
+        "destination.*.write_key",
+        "{ file = \"...\" }",
+        "",
+        "The key that a `tidegate receiver` asks of those who write.",
+    ),
+    key("destination.*.write_key.file", "file", "", "The file, relative to this config file."),
+    key(
+        "destination.*.receipt_key",
+        "base64 or hexadecimal",
+        "",
+        "The public key under which the receiver signs its receipts; `tidegate receiver` prints it.",
+    ),
+    key(
+        "destination.*.format",
+        "\"private-iot\", \"raw\", \"cloudevents\" or \"cloudevents-batch\"",
+        "\"cloudevents\"",
+        "What is sent.",
+    ),
+    key(
+        "destination.*.success",
+        "\"2xx\" or \"receipt\"",
+        "",
+        "What counts as delivered. With `receipt`, a 2xx without the receiver's valid signature is a failed attempt. Default: `receipt` where there is a receipt key, else `2xx`.",
+    ),
+    key("destination.*.windows.timezone", "IANA name", "\"UTC\"", "Time zone of the windows, such as `Europe/Madrid`."),
+    key(
+        "destination.*.windows.allow",
+        "list of windows",
+        "[]",
+        "When it may be tried: `{ days, from, to }` or `{ cron, for }`. None means always. A window may cross midnight.",
+    ),
+    key("destination.*.windows.allow[].days", "days", "\"daily\"", "`mon-fri`, `sat,sun`, `daily`."),
+    key("destination.*.windows.allow[].from", "HH:MM", "\"00:00\"", "When it opens."),
+    key("destination.*.windows.allow[].to", "HH:MM", "\"24:00\"", "When it closes; before `from` means the next day."),
+    key(
+        "destination.*.windows.allow[].cron",
+        "five cron fields",
+        "",
+        "When it opens: minute, hour, day of month, month, day of week.",
+    ),
+    key("destination.*.windows.allow[].for", "length of time", "", "How long an opening by cron lasts."),
+    key(
+        "destination.*.retry.steps",
+        "list of lengths of time",
+        "[\"15s\", \"1m\", \"5m\", \"15m\"]",
+        "The waits after the first, second ... failure in a row; the last repeats. A `Retry-After` lengthens a wait up to the last step.",
+    ),
+    key("destination.*.retry.jitter", "0 to 1", "0.1", "Largest share of a wait that is added at random."),
+    key(
+        "destination.*.lifetime.max_age",
+        "length of time, from 60s",
+        "\"14d\"",
+        "How long a message lives from custody on. Must be longer than the longest gap between openings.",
+    ),
+    key("destination.*.lanes", "1 to 8", "2", "Connections at once, each on a circuit of its own."),
+    key(
+        "destination.*.limits.messages",
+        "from 1",
+        "50000",
+        "Messages that may wait; at the limit, new ones are refused.",
+    ),
+    key("destination.*.limits.bytes", "size", "\"64MiB\"", "Their bodies together."),
+    key(
+        "destination.*.tor_budget.fresh_circuits_per_hour",
+        "1 to 600",
+        "12",
+        "Fresh circuits an hour, whatever the reason: at the limit the destination waits.",
+    ),
+    key("destination.*.deadlines.connect", "1s to 10m", "\"120s\"", "To reach the onion service over a fresh circuit."),
+    key("destination.*.deadlines.exchange", "1s to 10m", "\"60s\"", "From a request to the last byte of its answer."),
+];
+
+/// Finds the keys that don't exist, takes them out of the table, and tells where they stand and what was meant.
+pub fn take_unknown(table: &mut DeTable<'_>) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    walk(table, "", "", &mut problems);
+    problems
+}
+
+/// The names that may follow a pattern; empty for one that has none.
+fn children(pattern: &str) -> Vec<&'static str> {
+    let mut names: Vec<&'static str> = Vec::new();
+    for key in KEYS {
+        let rest = if pattern.is_empty() {
+            Some(key.path)
+        } else {
+            key.path.strip_prefix(pattern).and_then(|rest| rest.strip_prefix('.'))
+        };
+        if let Some(name) = rest.and_then(|rest| rest.split(['.', '[']).next())
+            && !names.contains(&name)
+        {
+            names.push(name);
+        }
+    }
+    names
+}
+
+fn walk(table: &mut DeTable<'_>, pattern: &str, path: &str, problems: &mut Vec<Problem>) {
+    let known = children(pattern);
+    if known.is_empty() {
+        // A table where a value belongs: serde says so.
+        return;
+    }
+    let any = known.contains(&"*");
+    let join = |base: &str, name: &str| if base.is_empty() { name.to_owned() } else { format!("{base}.{name}") };
+    let mut strangers: Vec<String> = Vec::new();
+    for (name, value) in &mut *table {
+        let name: &str = name.get_ref();
+        let path = join(path, name);
+        if !any && !known.contains(&name) {
+            problems.push(Problem::new(path, format!("there is no key {name:?} here"), meant(name, pattern, &known)));
+            strangers.push(name.to_owned());
+            continue;
+        }
+        let pattern = join(pattern, if any { "*" } else { name });
+        match value.get_mut() {
+            DeValue::Table(table) => walk(table, &pattern, &path, problems),
+            DeValue::Array(array) => {
+                for (index, value) in array.iter_mut().enumerate() {
+                    if let DeValue::Table(table) = value.get_mut() {
+                        walk(table, &format!("{pattern}[]"), &format!("{path}[{index}]"), problems);
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+    for name in strangers {
+        table.remove(name.as_str());
+    }
+}
+
+/// What may have been meant by an unknown key: a near word here, the same word elsewhere, or one of these.
+fn meant(name: &str, pattern: &str, known: &[&'static str]) -> String {
+    if let Some(near) = suggest::nearest(name, known.iter().copied()) {
+        return format!("did you mean {near:?}?");
+    }
+    let elsewhere = KEYS.iter().find(|key| key.path.rsplit(['.', ']']).next() == Some(name) && key.path != name);
+    match elsewhere {
+        Some(key) if !key.path.starts_with(pattern) || pattern.is_empty() => format!("it belongs to {}", key.path),
+        _ => format!("known here: {}", known.join(", ")),
+    }
+}
+
+/// The sections of the reference: title, first part of the paths, and what is to be said before the table.
+const SECTIONS: &[(&str, &str, &str)] = &[
+    ("At the top of the file", "", ""),
+    (
+        "`[mqtt]`",
+        "mqtt.",
+        "The broker that devices publish to. See the guide for the mosquitto settings that don't lose messages.",
+    ),
+    ("`[http]`", "http.", "Where devices without MQTT hand in."),
+    ("`[tor]`", "tor.", "How onion services are reached."),
+    (
+        "`[matrix]`",
+        "matrix.",
+        "The room that hears of each delivery: that and when, never what. Without this section nothing is sent.",
+    ),
+    ("`[admin]`", "admin.", "The operator's endpoint."),
+    ("`[outbox]`", "outbox.", "The durable queue."),
+    ("`[log]`", "log.", "Logs go to the standard error output."),
+    (
+        "`[[route]]`",
+        "route[].",
+        "From a publication to a device and a destination; any number of them, the first that matches counts.",
+    ),
+    (
+        "`[destination.NAME]`",
+        "destination.*.",
+        "An onion service and the service agreement with it. `NAME` (a-z, 0-9 and -) is the alias: the only name of it that logs, rooms and lists show.",
+    ),
+];
+
+/// `docs/config.md`: the reference of all keys, in Markdown.
+#[must_use]
+pub fn reference() -> String {
+    use std::fmt::Write as _;
+    let mut text = String::from(PREFACE);
+    for (title, prefix, about) in SECTIONS {
+        // Writing to a String can't fail.
+        let _ = write!(text, "\n## {title}\n\n");
+        if !about.is_empty() {
+            let _ = write!(text, "{about}\n\n");
+        }
+        text.push_str("| key | value | default | meaning |\n|---|---|---|---|\n");
+        for key in KEYS {
+            let name = match key.path.strip_prefix(prefix) {
+                Some(name) if !prefix.is_empty() || !name.contains('.') => name,
+                _ => continue,
+            };
+            let default = if key.default.is_empty() { String::new() } else { format!("`{}`", key.default) };
+            let _ = writeln!(text, "| `{name}` | {} | {default} | {} |", key.kind, key.about);
+        }
+    }
+    text
+}
+
+const PREFACE: &str = "\
+# Config
+
+One file in TOML. Without `--config FILE` (or `TIDEGATE_CONFIG`) it is `/etc/tidegate/tidegate.toml` for root, and
+`$XDG_CONFIG_HOME/tidegate/tidegate.toml` (`~/.config/tidegate/tidegate.toml`) for everybody else. `schemas/config/example.toml` has every
+key with its default. This page is printed from the list in `schemas/src/config/keys.rs`.
+
+`tidegate check` reads the file as `run` does, and says all that is wrong with it at once, with file, line, column and what would
+do; if nothing is, it shows the next openings of every destination. It ends with 0, or with 78 for a config that can't be used.
+
+- **Unknown keys are errors**, with a suggestion.
+- **Environment**: `TIDEGATE__SECTION__KEY` replaces a key of the file (`TIDEGATE__MQTT__HOST=10.0.0.5`,
+  `TIDEGATE__DESTINATION__CARDIOLOGY__LANES=4`). The value is TOML if it reads as TOML, else text. In names, `-` is written as `_`.
+  Lists of tables (`[[route]]`) can't be reached.
+- **Secrets** are never in the file or in the environment: `{ file = \"...\" }` names a file of their own.
+- **Lengths of time**: `90s`, `2h 30m`, `14d` (a day is 24 hours). **Sizes**: `4096`, `64KiB`, `64MiB`, `1GiB`.
+- **Names** are never asked of a name server: addresses, `localhost`, `/etc/hosts` and onion addresses only.
+";
+
+#[cfg(test)]
+mod tests;

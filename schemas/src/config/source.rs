@@ -1,0 +1,243 @@
+//! The text of a config, with the settings of the environment laid over it, and the place of every value.
+//!
+//! Every problem of a text comes with its [`Place`], so that whoever shows it can point at the line. The environment is given as
+//! name and value; names other than `TIDEGATE__...` are not ours and are left alone.
+
+use super::{Problem, check::Surroundings, file::Config, keys, raw::RawConfig};
+use serde::Deserialize;
+use std::ops::Range;
+use toml::{
+    Spanned,
+    de::{DeTable, DeValue, Deserializer},
+};
+
+/// What the names of our settings in the environment begin with. `TIDEGATE_CONFIG` and the like are the command line's.
+pub const ENVIRONMENT_PREFIX: &str = "TIDEGATE__";
+
+/// A parsed text, not yet checked.
+#[derive(Debug, Clone)]
+pub struct ConfigText<'i> {
+    text: &'i str,
+    environment: &'i [(String, String)],
+    table: Spanned<DeTable<'i>>,
+}
+
+/// Where a value stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Place {
+    /// In the text, in bytes; within one line.
+    Text(Range<usize>),
+    /// In the environment, under this name.
+    Environment(String),
+    /// Nowhere: it is absent, and so is everything around it.
+    Nowhere,
+}
+
+/// A problem and its place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Located {
+    /// What is wrong.
+    pub problem: Problem,
+    /// Where.
+    pub place: Place,
+}
+
+impl<'i> ConfigText<'i> {
+    /// Parses the text and lays the environment over it.
+    ///
+    /// # Errors
+    /// Every syntax error, and every setting of the environment that has no place to go.
+    pub fn parse(text: &'i str, environment: &'i [(String, String)]) -> Result<Self, Vec<Located>> {
+        let (mut table, errors) = DeTable::parse_recoverable(text);
+        let mut located: Vec<Located> = errors
+            .iter()
+            .map(|error| Located {
+                problem: Problem::new("", error.message(), ""),
+                place: place_of(error.span().unwrap_or_default(), text, environment),
+            })
+            .collect();
+        for (index, (name, value)) in environment.iter().enumerate() {
+            let Some(path) = name.strip_prefix(ENVIRONMENT_PREFIX) else { continue };
+            if let Err(problem) = overlay(table.get_mut(), path, value, environment_span(text, index)) {
+                located.push(Located { problem, place: Place::Environment(name.clone()) });
+            }
+        }
+        in_order(&mut located);
+        if located.is_empty() { Ok(Self { text, environment, table }) } else { Err(located) }
+    }
+
+    /// The checked config.
+    ///
+    /// # Errors
+    /// All problems at once, in the order of the text.
+    pub fn check(&self, around: &Surroundings<'_>) -> Result<Config, Vec<Located>> {
+        let mut table = self.table.clone();
+        let unknown = keys::take_unknown(table.get_mut());
+        let mut located: Vec<Located> = unknown.into_iter().map(|problem| self.locate_key(problem)).collect();
+        let checked = match RawConfig::deserialize(Deserializer::from(table)) {
+            Ok(raw) => raw.check(around).map_err(|problems| {
+                located.extend(problems.iter().map(|problem| self.locate(problem.clone())));
+            }),
+            Err(error) => {
+                let place = place_of(error.span().unwrap_or_default(), self.text, self.environment);
+                located.push(Located { problem: Problem::new("", error.message(), ""), place });
+                Err(())
+            }
+        };
+        match checked {
+            Ok(config) if located.is_empty() => Ok(config),
+            _ => {
+                in_order(&mut located);
+                Err(located)
+            }
+        }
+    }
+
+    /// A problem with the place of its value, or of the nearest table around it that is there.
+    #[must_use]
+    pub fn locate(&self, problem: Problem) -> Located {
+        let place = self.place(&problem.path, false);
+        Located { problem, place }
+    }
+
+    /// A problem with the place of its key.
+    fn locate_key(&self, problem: Problem) -> Located {
+        let place = self.place(&problem.path, true);
+        Located { problem, place }
+    }
+
+    fn place(&self, path: &str, at_key: bool) -> Place {
+        let (mut table, mut rest) = (self.table.get_ref(), path);
+        let mut found: Option<Range<usize>> = None;
+        while let Some((key, value, after)) = step(table, rest) {
+            found = Some(key.clone());
+            let (value, after) = match elements(value, after, &mut found) {
+                Some(inner) => inner,
+                None => break,
+            };
+            if after.is_empty() {
+                if !at_key && !matches!(value.get_ref(), DeValue::Table(_)) {
+                    found = Some(value.span());
+                }
+                break;
+            }
+            let DeValue::Table(inner) = value.get_ref() else { break };
+            (table, rest) = (inner, after.trim_start_matches('.'));
+        }
+        found.map_or(Place::Nowhere, |span| place_of(span, self.text, self.environment))
+    }
+}
+
+/// In the order of the text; what is not in the text comes last.
+fn in_order(located: &mut [Located]) {
+    located.sort_by_key(|located| match &located.place {
+        Place::Text(span) => span.start,
+        Place::Environment(_) | Place::Nowhere => usize::MAX,
+    });
+}
+
+/// The key of a table with which a path begins, its value, and the rest of the path. Keys may have dots of their own, so the
+/// longest one that fits is taken.
+fn step<'t, 'i, 'p>(
+    table: &'t DeTable<'i>,
+    path: &'p str,
+) -> Option<(Range<usize>, &'t Spanned<DeValue<'i>>, &'p str)> {
+    table
+        .iter()
+        .filter_map(|(key, value)| {
+            let rest = path.strip_prefix(key.get_ref().as_ref())?;
+            (rest.is_empty() || rest.starts_with(['.', '['])).then(|| (key.span(), value, rest))
+        })
+        .min_by_key(|(_, _, rest)| rest.len())
+}
+
+/// Follows `[0][1]` into lists; notes how far it came.
+fn elements<'t, 'i, 'p>(
+    mut value: &'t Spanned<DeValue<'i>>,
+    mut rest: &'p str,
+    found: &mut Option<Range<usize>>,
+) -> Option<(&'t Spanned<DeValue<'i>>, &'p str)> {
+    while let Some(inner) = rest.strip_prefix('[') {
+        let (index, after) = inner.split_once(']')?;
+        let DeValue::Array(array) = value.get_ref() else { return None };
+        value = array.get(index.parse::<usize>().ok()?)?;
+        *found = Some(value.span());
+        rest = after;
+    }
+    Some((value, rest))
+}
+
+/// Spans beyond the text stand for the settings of the environment.
+fn environment_span(text: &str, index: usize) -> Range<usize> {
+    let at = text.len() + 1 + index;
+    at..at
+}
+
+fn place_of(span: Range<usize>, text: &str, environment: &[(String, String)]) -> Place {
+    if span.start > text.len() {
+        return environment
+            .get(span.start - text.len() - 1)
+            .map_or(Place::Nowhere, |(name, _)| Place::Environment(name.clone()));
+    }
+    let start = floor(text, span.start);
+    let end = floor(text, span.end.clamp(start, text.len()));
+    // A table's span goes over many lines; its first one says enough.
+    let line_end = text[start..].find('\n').map_or(text.len(), |length| start + length);
+    Place::Text(start..end.min(line_end))
+}
+
+fn floor(text: &str, mut at: usize) -> usize {
+    at = at.min(text.len());
+    while !text.is_char_boundary(at) {
+        at -= 1;
+    }
+    at
+}
+
+/// Puts one setting of the environment into the table. Names match without regard to case, `_` standing for `-` too.
+fn overlay<'i>(table: &mut DeTable<'i>, path: &str, value: &'i str, span: Range<usize>) -> Result<(), Problem> {
+    let names: Vec<String> = path.split("__").map(str::to_ascii_lowercase).collect();
+    let dotted = names.join(".");
+    let Some((last, tables)) = names.split_last().filter(|_| !names.iter().any(String::is_empty)) else {
+        let hint = "write TIDEGATE__SECTION__KEY, with two underscores";
+        return Err(Problem::new(dotted, "a setting in the environment needs the name of a key", hint));
+    };
+    let mut table = table;
+    for name in tables {
+        let name = existing(table, name).unwrap_or_else(|| name.clone());
+        let key = Spanned::new(span.clone(), name.into());
+        let entry = table.entry(key).or_insert_with(|| Spanned::new(span.clone(), DeValue::Table(DeTable::new())));
+        let DeValue::Table(inner) = entry.get_mut() else {
+            let message = "the environment can't reach into a list or a value";
+            return Err(Problem::new(dotted, message, "set it in the config file"));
+        };
+        table = inner;
+    }
+    let name = existing(table, last).unwrap_or_else(|| last.clone());
+    let parsed = DeValue::parse(value).map_or_else(|_| DeValue::String(value.into()), Spanned::into_inner);
+    table.remove(name.as_str());
+    table.insert(Spanned::new(span.clone(), name.into()), moved(parsed, &span));
+    Ok(())
+}
+
+fn existing(table: &DeTable<'_>, name: &str) -> Option<String> {
+    table.keys().map(|key| key.get_ref().to_string()).find(|key| key.to_ascii_lowercase().replace('-', "_") == name)
+}
+
+/// The value with this span in all its parts.
+fn moved<'i>(value: DeValue<'i>, span: &Range<usize>) -> Spanned<DeValue<'i>> {
+    let value = match value {
+        DeValue::Array(array) => DeValue::Array(array.into_iter().map(|v| moved(v.into_inner(), span)).collect()),
+        DeValue::Table(table) => DeValue::Table(
+            table
+                .into_iter()
+                .map(|(key, v)| (Spanned::new(span.clone(), key.into_inner()), moved(v.into_inner(), span)))
+                .collect(),
+        ),
+        value => value,
+    };
+    Spanned::new(span.clone(), value)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,120 @@
+//! The way from the HTTP endpoints to the actors: what is up now, and asking with a time limit.
+//!
+//! The endpoints live beside the list of actors, on threads of their own, and outlive every restart. So they hold no address:
+//! with each request they take a fresh [`Situation`], in which a line that is down is absent, and answer 503 for it.
+
+use crate::admin::problem::HttpProblem;
+use actix::{Message, Recipient};
+use serde::{Deserialize, Serialize};
+use std::{sync::Arc, time::Duration};
+use tidegate_schemas::messages::{
+    gateway::Observe,
+    outbox::{Enqueue, List, ListLedger, ListQuarantine, Loads, Operate, Show},
+    registry::{Current, SetWindows},
+};
+
+/// How long an actor may take to answer a request, in seconds. Longer than a group commit on a slow SD card.
+pub const ASK_LIMIT_S: u64 = 5;
+
+/// Whom the endpoints can ask now. A line that is down, or is being restarted, is absent.
+#[derive(Clone, Default)]
+pub struct Access {
+    /// Registry: what is in force.
+    pub current: Option<Recipient<Current>>,
+    /// Registry: new windows.
+    pub set_windows: Option<Recipient<SetWindows>>,
+    /// Outbox: custody.
+    pub enqueue: Option<Recipient<Enqueue>>,
+    /// Outbox: what waits.
+    pub loads: Option<Recipient<Loads>>,
+    /// Outbox: pages of entries.
+    pub list: Option<Recipient<List>>,
+    /// Outbox: one entry.
+    pub show: Option<Recipient<Show>>,
+    /// Outbox: an operator's act.
+    pub operate: Option<Recipient<Operate>>,
+    /// Outbox: quarantine.
+    pub quarantine: Option<Recipient<ListQuarantine>>,
+    /// Outbox: ledger.
+    pub ledger: Option<Recipient<ListLedger>>,
+    /// Every line that is up, by name, in list order.
+    pub observers: Vec<(String, Recipient<Observe>)>,
+}
+
+/// One line of the list of actors, as the supervisor sees it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Line {
+    /// Its name.
+    pub name: String,
+    /// Whether it runs.
+    pub up: bool,
+    /// `running`, `restarting`, `suspended`, `waiting`, `stopped`.
+    pub state: String,
+    /// Starts after the first, its own falls and those of its floor together.
+    pub restarts: u64,
+    /// Falls of its own.
+    pub falls: u64,
+    /// How it last fell, in words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_fall: Option<String>,
+    /// Milliseconds since then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_fall_age_ms: Option<u64>,
+    /// Milliseconds until it is started again, while it waits for that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_try_in_ms: Option<u64>,
+}
+
+/// What there is at one moment.
+#[derive(Clone, Default)]
+pub struct Situation {
+    /// `running`, `draining` or `ended`.
+    pub phase: String,
+    /// Whom one can ask.
+    pub access: Access,
+    /// Every line, up or not, lowest first.
+    pub lines: Vec<Line>,
+}
+
+impl Situation {
+    /// Whether the gateway runs and every line is up.
+    #[must_use]
+    pub fn ready(&self) -> bool {
+        self.phase == "running" && !self.lines.is_empty() && self.lines.iter().all(|line| line.up)
+    }
+}
+
+/// Where the present [`Situation`] comes from: the supervisor's watch channel in the gateway, a fixed one in tests.
+#[derive(Clone)]
+pub struct Reach(Arc<dyn Fn() -> Situation + Send + Sync>);
+
+impl Reach {
+    /// Asks this function, with every request.
+    pub fn new(look: impl Fn() -> Situation + Send + Sync + 'static) -> Self {
+        Self(Arc::new(look))
+    }
+    /// What there is now.
+    #[must_use]
+    pub fn look(&self) -> Situation {
+        (self.0)()
+    }
+}
+
+/// Asks an actor, for at most [`ASK_LIMIT_S`].
+///
+/// # Errors
+/// 503 if it is down, ends meanwhile, or does not answer in time.
+pub async fn ask<M>(whom: Option<&Recipient<M>>, message: M) -> Result<M::Result, HttpProblem>
+where
+    M: Message + Send + 'static,
+    M::Result: Send,
+{
+    let Some(whom) = whom else {
+        return Err(HttpProblem::restarting());
+    };
+    match tokio::time::timeout(Duration::from_secs(ASK_LIMIT_S), whom.send(message)).await {
+        Ok(Ok(answer)) => Ok(answer),
+        Ok(Err(_)) => Err(HttpProblem::restarting()),
+        Err(_) => Err(HttpProblem::no_answer()),
+    }
+}

@@ -1,0 +1,91 @@
+//! Destinations: the agreement in short, the windows with what comes next, what waits; and setting windows at run time.
+
+use crate::admin::{
+    App,
+    access::{Situation, ask},
+    body,
+    pages::Page,
+    problem::HttpProblem,
+};
+use actix_web::{
+    HttpRequest, HttpResponse,
+    web::{Data, Json, Path, Payload},
+};
+use jiff::Timestamp;
+use tidegate_schemas::{
+    id::DestinationId,
+    messages::{
+        outbox::Loads,
+        registry::{Current, RegisteredDestination, SetWindows},
+    },
+    view::{DestinationLoad, DestinationView},
+    window::RawWindows,
+};
+
+/// All destinations: at most `agreement::DESTINATIONS_MAX`, on one page.
+pub(super) async fn list(app: Data<App>, request: HttpRequest) -> Result<HttpResponse, HttpProblem> {
+    let items = all(&app).await?;
+    Ok(Page { items, next: None }.respond(request.query_string()))
+}
+
+/// One destination.
+pub(super) async fn show(app: Data<App>, id: Path<String>) -> Result<Json<DestinationView>, HttpProblem> {
+    one(&app, &name(&id)?).await.map(Json)
+}
+
+/// Windows from now on, on disk and in force when answered.
+pub(super) async fn set_windows(
+    app: Data<App>, id: Path<String>, payload: Payload,
+) -> Result<Json<DestinationView>, HttpProblem> {
+    let destination = name(&id)?;
+    let windows: RawWindows = body::json(payload).await?;
+    let message = SetWindows { destination: destination.clone(), windows: Some(windows) };
+    ask(app.reach.look().access.set_windows.as_ref(), message).await??;
+    tracing::info!(%destination, "windows were set through the admin endpoint");
+    one(&app, &destination).await.map(Json)
+}
+
+/// Back to the windows of the config file.
+pub(super) async fn reset_windows(app: Data<App>, id: Path<String>) -> Result<Json<DestinationView>, HttpProblem> {
+    let destination = name(&id)?;
+    let message = SetWindows { destination: destination.clone(), windows: None };
+    ask(app.reach.look().access.set_windows.as_ref(), message).await??;
+    tracing::info!(%destination, "windows went back to those of the config through the admin endpoint");
+    one(&app, &destination).await.map(Json)
+}
+
+fn name(text: &str) -> Result<DestinationId, HttpProblem> {
+    text.parse().map_err(|error| HttpProblem::not_found(format!("this is not the name of a destination: {error}")))
+}
+
+async fn one(app: &App, wanted: &DestinationId) -> Result<DestinationView, HttpProblem> {
+    let found = all(app).await?.into_iter().find(|view| view.destination == *wanted);
+    found.ok_or_else(|| HttpProblem::not_found(format!("there is no destination {wanted}")))
+}
+
+/// Every destination as it is now. Without an Outbox the loads are absent, the rest is there.
+pub(super) async fn all(app: &App) -> Result<Vec<DestinationView>, HttpProblem> {
+    let Situation { access, .. } = app.reach.look();
+    let registry = ask(access.current.as_ref(), Current).await?;
+    let loads = ask(access.loads.as_ref(), Loads).await.ok();
+    let now = app.clock.now();
+    let views = registry.destinations.values().map(|registered| {
+        let loads = loads.as_deref().unwrap_or_default();
+        let load = loads.iter().find(|load| load.destination == registered.destination.id);
+        view(registered, load, now)
+    });
+    Ok(views.collect())
+}
+
+fn view(registered: &RegisteredDestination, load: Option<&DestinationLoad>, now: Timestamp) -> DestinationView {
+    let agreement = &registered.destination.agreement;
+    DestinationView {
+        destination: registered.destination.id.clone(),
+        format: agreement.format,
+        success: agreement.success,
+        windows: agreement.windows.raw().clone(),
+        windows_overridden: registered.windows_overridden,
+        now: agreement.windows.evaluate(now),
+        load: load.cloned(),
+    }
+}

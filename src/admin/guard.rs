@@ -1,0 +1,141 @@
+//! Who may speak to the admin endpoint. One function around the whole application, so that no route can be without it.
+//!
+//! Against malware on the LAN and web pages in an operator's browser (DNS rebinding, cross-site requests), in this order:
+//! 1. `Host` must be one that we are known by: 403. A page that rebinds its own name to us is refused here.
+//! 2. An `Origin` other than our own, or `Sec-Fetch-Site` other than `none` or `same-origin`: 403.
+//! 3. `/livez` and `/readyz` end here; they say nothing but a state. Everything else needs the bearer token: 401. There is no
+//!    cookie, so a browser never sends a credential by itself. More than [`WRONG_TOKENS_PER_MINUTE_MAX`] wrong tokens: 429.
+//! 4. A body must be declared as JSON: 415. No CORS header is ever sent.
+
+use crate::admin::{App, problem::HttpProblem};
+use actix_web::{
+    Error, HttpMessage as _, HttpRequest, ResponseError as _,
+    body::MessageBody,
+    dev::{ServiceRequest, ServiceResponse},
+    http::{Method, StatusCode, header},
+    middleware::Next,
+    web,
+};
+use governor::{Quota, RateLimiter, clock::DefaultClock, middleware::NoOpMiddleware, state::{InMemoryState, NotKeyed}};
+use std::{collections::BTreeSet, net::SocketAddr, num::NonZeroU32};
+
+/// Wrong tokens that are answered with 401 in a minute; later ones get 429. The right token always passes.
+pub const WRONG_TOKENS_PER_MINUTE_MAX: NonZeroU32 = NonZeroU32::new(5).expect("five is not zero");
+/// What is asked of a client without the token.
+const CHALLENGE: &str = "Bearer realm=\"tidegate admin\"";
+
+/// Counts wrong tokens.
+pub(super) type WrongTokens = RateLimiter<NotKeyed, InMemoryState, DefaultClock, NoOpMiddleware>;
+
+/// A fresh count of wrong tokens.
+pub(super) fn wrong_tokens() -> WrongTokens {
+    RateLimiter::direct(Quota::per_minute(WRONG_TOKENS_PER_MINUTE_MAX))
+}
+
+/// The values of `Host` that are ours: the address, `127.0.0.1` and `localhost`, with the port, and those of the config (as they
+/// are written, and with the port).
+pub(super) fn hosts(address: SocketAddr, more: &[String]) -> BTreeSet<String> {
+    let port = address.port();
+    let names = ["localhost".to_owned(), "127.0.0.1".to_owned(), "[::1]".to_owned()];
+    let mut hosts: BTreeSet<String> = names.iter().map(|name| format!("{name}:{port}")).collect();
+    if !address.ip().is_unspecified() {
+        hosts.insert(address.to_string());
+    }
+    for name in more {
+        hosts.insert(name.to_ascii_lowercase());
+        hosts.insert(format!("{}:{port}", name.to_ascii_lowercase()));
+    }
+    hosts
+}
+
+/// The guard.
+pub(super) async fn guard(
+    request: ServiceRequest, next: Next<impl MessageBody + 'static>,
+) -> Result<ServiceResponse<impl MessageBody>, Error> {
+    match judge(request.request()) {
+        Ok(()) => next.call(request).await.map(ServiceResponse::map_into_boxed_body),
+        Err(problem) => {
+            let (request, _body) = request.into_parts();
+            tracing::debug!(status = problem.status, path = request.path(), "an admin request was refused");
+            Ok(ServiceResponse::new(request, problem.error_response()))
+        }
+    }
+}
+
+fn judge(request: &HttpRequest) -> Result<(), HttpProblem> {
+    let Some(app) = request.app_data::<web::Data<App>>() else {
+        return Err(HttpProblem::unavailable("the admin endpoint is not set up"));
+    };
+    same_host(request, &app.hosts)?;
+    same_site(request, &app.hosts)?;
+    if !super::is_public(request.path()) {
+        token(request, app)?;
+    }
+    json_only(request)
+}
+
+fn one<'r>(request: &'r HttpRequest, name: &header::HeaderName) -> Option<&'r str> {
+    let mut values = request.headers().get_all(name);
+    let first = values.next()?.to_str().ok();
+    if values.next().is_some() { None } else { first }
+}
+
+fn same_host(request: &HttpRequest, hosts: &BTreeSet<String>) -> Result<(), HttpProblem> {
+    let host = one(request, &header::HOST).map(str::to_ascii_lowercase);
+    // A request line with a whole URL must not name another host than the header does.
+    let named = request.uri().authority().is_none_or(|authority| Some(authority.as_str().to_ascii_lowercase()) == host);
+    if named && host.is_some_and(|host| hosts.contains(&host)) {
+        return Ok(());
+    }
+    Err(HttpProblem::forbidden(
+        "this name of the gateway is not known (Host); add it to hosts in the [admin] section of the config",
+    ))
+}
+
+fn same_site(request: &HttpRequest, hosts: &BTreeSet<String>) -> Result<(), HttpProblem> {
+    let headers = request.headers();
+    let origin_is_ours = !headers.contains_key(header::ORIGIN)
+        || one(request, &header::ORIGIN)
+            .and_then(|origin| origin.to_ascii_lowercase().strip_prefix("http://").map(|host| hosts.contains(host)))
+            .unwrap_or(false);
+    let site = header::HeaderName::from_static("sec-fetch-site");
+    let site_is_ours = !headers.contains_key(&site) || matches!(one(request, &site), Some("none" | "same-origin"));
+    if origin_is_ours && site_is_ours {
+        return Ok(());
+    }
+    Err(HttpProblem::forbidden("requests from other web sites are refused"))
+}
+
+fn token(request: &HttpRequest, app: &App) -> Result<(), HttpProblem> {
+    let presented = one(request, &header::AUTHORIZATION).and_then(|value| {
+        let (scheme, token) = value.split_once(' ')?;
+        scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+    });
+    match presented {
+        Some(token) if app.token.matches(token) => Ok(()),
+        Some(_) if app.wrong_tokens.check().is_err() => Err(HttpProblem::too_many(60)),
+        _ => Err(HttpProblem::unauthorized(
+            CHALLENGE,
+            "send the token of admin.token in the gateway's state folder: Authorization: Bearer TOKEN",
+        )),
+    }
+}
+
+fn json_only(request: &HttpRequest) -> Result<(), HttpProblem> {
+    if matches!(*request.method(), Method::GET | Method::HEAD) {
+        return Ok(());
+    }
+    let headers = request.headers();
+    let length = headers.get(header::CONTENT_LENGTH);
+    let body = headers.contains_key(header::TRANSFER_ENCODING) || length.is_some_and(|length| length.as_bytes() != b"0");
+    let declared = headers.contains_key(header::CONTENT_TYPE);
+    if !declared && !body || declared && request.content_type().eq_ignore_ascii_case("application/json") {
+        return Ok(());
+    }
+    Err(HttpProblem::new(
+        StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        "json-only",
+        "Only JSON is taken here",
+        "send Content-Type: application/json",
+    ))
+}

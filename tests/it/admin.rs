@@ -1,0 +1,322 @@
+//! The admin endpoint from outside: who is let in, what is answered, how pages and problems look.
+
+use crate::http_support::{self as support, Answer, OutboxActor, Record, RegistryActor, StandingClock, send};
+use actix::{Actor as _, Addr};
+use std::{
+    net::SocketAddr,
+    sync::{Arc, Mutex},
+};
+use tempfile::TempDir;
+use tidegate::admin::{self, Settings, listener::Serving, status::StatusView, token::AdminToken};
+use tidegate_actors::testing::seeded_entropy::SeededEntropy;
+use tidegate_schemas::{
+    entry::{EntryState, Event},
+    route::Routes,
+};
+use tokio::sync::Semaphore;
+
+struct World {
+    serving: Serving,
+    address: SocketAddr,
+    token: String,
+    record: Arc<Mutex<Record>>,
+    _state: TempDir,
+}
+
+async fn start_with(registry: Option<RegistryActor>, outbox: bool) -> World {
+    let state = tempfile::tempdir().unwrap();
+    let token = AdminToken::open_or_create(state.path(), &SeededEntropy::new(1)).unwrap();
+    let registry: Option<Addr<RegistryActor>> = registry.map(|registry| registry.start());
+    let actor = OutboxActor::new(Arc::new(Semaphore::new(100)));
+    let record = actor.record.clone();
+    let outbox = outbox.then(|| actor.start());
+    let serving = admin::start(Settings {
+        listen: "127.0.0.1:0".parse().unwrap(),
+        hosts: vec!["gateway.home".into()],
+        token: token.clone(),
+        reach: support::reach(registry.as_ref(), outbox.as_ref()),
+        clock: Arc::new(StandingClock("2027-01-04T12:00:00Z".parse().unwrap())),
+    })
+    .unwrap();
+    World { address: serving.address(), serving, token: token.reveal().to_owned(), record, _state: state }
+}
+
+async fn start() -> World {
+    start_with(Some(support::registry(Routes::default())), true).await
+}
+
+impl World {
+    async fn ask(&self, method: &str, path: &str, body: &str) -> Answer {
+        let authorization = format!("Bearer {}", self.token);
+        let mut headers = vec![("authorization", authorization.as_str())];
+        if !body.is_empty() {
+            headers.push(("content-type", "application/json"));
+        }
+        send(self.address, method, path, &headers, body.to_owned()).await
+    }
+    async fn get(&self, path: &str) -> Answer {
+        self.ask("GET", path, "").await
+    }
+    async fn stop(self) {
+        self.serving.stop(false).await;
+    }
+}
+
+/// A path that a pattern of the table stands for.
+fn example(pattern: &str) -> String {
+    pattern
+        .replace("{destination}", "cardiology")
+        .replace("{seq}", "1")
+        .replace("{act}", "hold")
+        .replace("{id}", "00000000-0000-4000-8000-000000000000")
+}
+
+#[actix::test]
+async fn nobody_gets_past_the_guard_on_any_route_by_any_of_the_tricks() {
+    let world = start().await;
+    let right = format!("Bearer {}", world.token);
+    let own = world.address.to_string();
+    let cut = format!("Bearer {}", &world.token[..42]);
+    let foreign = "http://evil.example";
+    // Headers beside the right token, and the status that each must lead to.
+    let tricks: Vec<(&str, Vec<(&str, &str)>, u16)> = vec![
+        ("rebound name", vec![("authorization", &right), ("host", "evil.example")], 403),
+        ("rebound name with the port", vec![("authorization", &right), ("host", "evil.example:8088")], 403),
+        ("two names", vec![("authorization", &right), ("host", &own), ("host", "evil.example")], 400),
+        ("foreign origin", vec![("authorization", &right), ("origin", foreign)], 403),
+        ("sandboxed origin", vec![("authorization", &right), ("origin", "null")], 403),
+        ("cross-site", vec![("authorization", &right), ("sec-fetch-site", "cross-site")], 403),
+        ("same-site", vec![("authorization", &right), ("sec-fetch-site", "same-site")], 403),
+        ("no token", vec![], 401),
+        ("the token as a cookie", vec![("cookie", &right)], 401),
+        ("another scheme", vec![("authorization", "Basic YWRtaW46YWRtaW4=")], 401),
+    ];
+    let mut allowed = 0;
+    let routes = admin::route_list();
+    for (method, pattern) in &routes {
+        let path = example(pattern);
+        for (trick, headers, status) in &tricks {
+            if *status == 401 && admin::is_public(&path) {
+                continue;
+            }
+            let answer = send(world.address, method, &path, headers, "").await;
+            assert!(answer.status == *status || answer.status == 403, "{trick}: {method} {path}: {}", answer.status);
+            allowed += u32::from(answer.status < 400);
+        }
+        for (method, kind) in [(method.as_str(), "application/x-www-form-urlencoded"), ("POST", "text/plain")] {
+            let answer = send(world.address, method, &path, &[("content-type", kind)], "token=1").await;
+            let is_read = method == "GET" && admin::is_public(&path);
+            assert!(answer.status >= 400 || is_read, "form {method} {path}: {}", answer.status);
+            let headers = [("authorization", right.as_str()), ("content-type", kind)];
+            let answer = send(world.address, method, &path, &headers, "token=1").await;
+            assert!(method == "GET" || answer.status == 415, "form {method} {path}: {}", answer.status);
+            allowed += u32::from(method != "GET" && answer.status < 400);
+        }
+    }
+    assert_eq!((allowed, routes.len()), (0, 14));
+    assert!(world.record.lock().unwrap().operated.is_empty());
+    // Wrong tokens come last: after a few of them the answer is 429, and the right token passes all the same.
+    let mut last = 0;
+    for _ in 0..7 {
+        last = send(world.address, "GET", "/api/v1/status", &[("authorization", &cut)], "").await.status;
+        assert!([401, 429].contains(&last));
+    }
+    assert_eq!(last, 429);
+    assert_eq!(world.get("/api/v1/status").await.status, 200);
+    world.stop().await;
+}
+
+#[actix::test]
+async fn the_right_token_is_let_in_under_every_name_that_is_ours() {
+    let world = start().await;
+    let port = world.address.port();
+    let right = format!("Bearer {}", world.token);
+    for host in [format!("localhost:{port}"), format!("127.0.0.1:{port}"), "gateway.home".into(), format!("Gateway.Home:{port}")] {
+        let headers = [("authorization", right.as_str()), ("host", &host), ("sec-fetch-site", "same-origin")];
+        let answer = send(world.address, "GET", "/api/v1/status", &headers, "").await;
+        assert_eq!(answer.status, 200, "{host}");
+        assert_eq!(answer.header("cache-control"), Some("no-store"));
+        assert_eq!(answer.header("access-control-allow-origin"), None);
+    }
+    let headers = [("authorization", right.as_str()), ("origin", &format!("http://localhost:{port}"))];
+    assert_eq!(send(world.address, "GET", "/api/v1/status", &headers, "").await.status, 200);
+    let challenge = send(world.address, "GET", "/api/v1/status", &[], "").await;
+    challenge.is_problem(401, "credentials");
+    assert_eq!(challenge.header("www-authenticate"), Some("Bearer realm=\"tidegate admin\""));
+    world.stop().await;
+}
+
+#[actix::test]
+async fn alive_and_ready_need_no_token_and_say_nothing_else() {
+    let world = start().await;
+    for path in ["/livez", "/readyz"] {
+        let answer = send(world.address, "GET", path, &[], "").await;
+        assert_eq!((answer.status, answer.body.as_str()), (200, r#"{"status":"ok"}"#));
+    }
+    world.stop().await;
+    let world = start_with(None, true).await;
+    assert_eq!(send(world.address, "GET", "/livez", &[], "").await.status, 200);
+    let answer = send(world.address, "GET", "/readyz", &[], "").await;
+    assert_eq!((answer.status, answer.body.as_str()), (503, r#"{"status":"degraded"}"#));
+    world.stop().await;
+}
+
+#[actix::test]
+async fn the_status_shows_every_line_up_or_down() {
+    let world = start_with(Some(support::registry(Routes::default())), false).await;
+    let answer = world.get("/api/v1/status").await;
+    let status: StatusView = serde_json::from_str(&answer.body).unwrap();
+    assert!(!status.ready && status.clock_trusted);
+    assert_eq!(status.lines.len(), 2);
+    assert!(status.lines[0].observation.is_some() && status.lines[1].observation.is_none());
+    // The rest of the answers needs the Outbox, and says that it is being restarted.
+    for path in ["/api/v1/outbox", "/api/v1/outbox/cardiology/1", "/api/v1/quarantine", "/api/v1/ledger"] {
+        let answer = world.get(path).await;
+        answer.is_problem(503, "unavailable");
+        assert!(answer.header("retry-after").is_some());
+    }
+    let answer = world.get("/api/v1/destinations").await;
+    assert_eq!((answer.status, &answer.json()["items"][0]["load"]), (200, &serde_json::Value::Null));
+    world.stop().await;
+}
+
+#[actix::test]
+async fn windows_are_set_and_reset_and_each_wrong_value_is_pointed_at() {
+    let world = start().await;
+    let path = "/api/v1/destinations/cardiology/windows";
+    let body = r#"{"timezone":"Europe/Madrid","allow":[{"days":"mon-fri","from":"22:00","to":"02:00"}]}"#;
+    let answer = world.ask("PUT", path, body).await;
+    assert_eq!(answer.status, 200, "{}", answer.body);
+    let view = answer.json();
+    assert_eq!((&view["windows_overridden"], &view["now"]["open"]), (&true.into(), &false.into()));
+    assert_eq!(view["now"]["next_opening"], "2027-01-04T21:00:00Z");
+    let answer = world.ask("DELETE", path, "").await;
+    assert_eq!((answer.status, &answer.json()["windows_overridden"]), (200, &false.into()));
+
+    let body = r#"{"timezone":"Europe/Madird","allow":[{"from":"22:00"},{"cron":"0 25 * * *","for":"20m"}]}"#;
+    let answer = world.ask("PUT", path, body).await;
+    answer.is_problem(422, "values");
+    let errors = answer.json()["errors"].clone();
+    let pointers: Vec<&str> = errors.as_array().unwrap().iter().map(|e| e["pointer"].as_str().unwrap()).collect();
+    assert_eq!(pointers, ["/timezone", "/allow/1/cron"]);
+
+    world.ask("PUT", path, r#"{"timezon":"UTC"}"#).await.is_problem(400, "bad-request");
+    world.ask("PUT", path, "{").await.is_problem(400, "bad-request");
+    world.ask("PUT", path, &format!("{{\"timezone\":\"{}\"}}", "x".repeat(70_000))).await.is_problem(413, "too-large");
+    world.ask("PUT", "/api/v1/destinations/nowhere/windows", "{}").await.is_problem(404, "not-found");
+    world.stop().await;
+
+    let mut failing = support::registry(Routes::default());
+    failing.fail = true;
+    let world = start_with(Some(failing), true).await;
+    let answer = world.ask("PUT", path, "{}").await;
+    answer.is_problem(503, "unavailable");
+    assert!(!answer.body.contains("secret"));
+    world.stop().await;
+}
+
+#[actix::test]
+async fn destinations_show_no_onion_address() {
+    let world = start().await;
+    let list = world.get("/api/v1/destinations").await;
+    assert_eq!(list.json()["items"].as_array().unwrap().len(), 2);
+    let one = world.get("/api/v1/destinations/cardiology").await;
+    assert_eq!((one.status, &one.json()["load"]["queued"]), (200, &support::ENTRIES.into()));
+    world.get("/api/v1/destinations/nowhere").await.is_problem(404, "not-found");
+    let metrics = world.get("/metrics").await;
+    for body in [&list.body, &one.body, &metrics.body] {
+        assert!(!body.contains("onion"), "{body}");
+    }
+    world.stop().await;
+}
+
+#[actix::test]
+async fn the_outbox_is_paged_to_its_end_with_the_filters_kept() {
+    let world = start().await;
+    let mut query = "?destination=cardiology&state=queued,parked&device=patient&limit=50".to_owned();
+    let mut seen = Vec::new();
+    let mut pages = 0;
+    loop {
+        let answer = world.get(&format!("/api/v1/outbox{query}")).await;
+        assert_eq!(answer.status, 200, "{}", answer.body);
+        pages += 1;
+        for item in answer.json()["items"].as_array().unwrap() {
+            seen.push(item["entry"].as_str().unwrap().to_owned());
+        }
+        match answer.header("link") {
+            Some(link) => query = link.trim_start_matches('<').split('>').next().unwrap().to_owned(),
+            None => break,
+        }
+    }
+    let expected: Vec<String> = (1..=support::ENTRIES).map(|seq| format!("cardiology/{seq}")).collect();
+    assert_eq!((seen, pages), (expected, 3));
+    let listed = &world.record.lock().unwrap().listed[2];
+    assert_eq!(listed.states, [EntryState::Queued, EntryState::Parked]);
+    assert_eq!(listed.device.as_ref().map(|device| device.as_str()), Some("patient"));
+
+    for bad in ["limit=0", "limit=501", "limit=x", "state=alive", "cursor=7", "destination=A", "colour=red"] {
+        world.get(&format!("/api/v1/outbox?{bad}")).await.is_problem(400, "bad-request");
+    }
+    for (path, numbers) in [("/api/v1/ledger", [3, 2]), ("/api/v1/quarantine", [3, 2])] {
+        let page = world.get(&format!("{path}?limit=2")).await.json();
+        let found: Vec<u64> = page["items"].as_array().unwrap().iter().map(|i| i["no"].as_u64().unwrap()).collect();
+        assert_eq!((found, &page["next"]), (numbers.to_vec(), &"2".into()));
+        let page = world.get(&format!("{path}?limit=2&cursor=2")).await.json();
+        assert_eq!((page["items"][0]["no"].as_u64(), &page["next"]), (Some(1), &serde_json::Value::Null));
+    }
+    world.stop().await;
+}
+
+#[actix::test]
+async fn one_entry_is_shown_and_acted_on() {
+    let world = start().await;
+    assert_eq!(world.get("/api/v1/outbox/cardiology/7").await.json()["kind"], "waiting");
+    let ended = world.get(&format!("/api/v1/outbox/{}", support::ledger(1).id)).await;
+    assert_eq!(ended.json()["kind"], "ended");
+    for missing in ["cardiology/999", "cardiology/x", "not-a-uuid", "00000000-0000-4000-8000-000000000000"] {
+        world.get(&format!("/api/v1/outbox/{missing}")).await.is_problem(404, "not-found");
+    }
+    let held = world.ask("POST", "/api/v1/outbox/cardiology/7/hold", "").await;
+    assert_eq!((held.status, &held.json()["state"]), (200, &"held".into()));
+    assert_eq!(world.record.lock().unwrap().operated[0].event, Event::Hold);
+    let purged = world.ask("POST", "/api/v1/outbox/cardiology/7/purge", "{}").await;
+    assert_eq!(purged.json()["state"], "purged");
+    world.ask("POST", "/api/v1/outbox/cardiology/7/release", "").await.is_problem(409, "state");
+    world.ask("POST", "/api/v1/outbox/cardiology/7/explode", "").await.is_problem(404, "not-found");
+    world.ask("POST", "/api/v1/outbox/cardiology/999/hold", "").await.is_problem(404, "not-found");
+    world.ask("DELETE", "/api/v1/outbox/cardiology/7", "").await.is_problem(405, "method");
+    world.get("/api/v2/outbox").await.is_problem(404, "not-found");
+    world.stop().await;
+}
+
+#[actix::test]
+async fn the_metrics_are_open_metrics_with_the_account_in_it() {
+    let world = start().await;
+    let answer = world.get("/metrics").await;
+    assert_eq!(answer.status, 200);
+    assert!(answer.header("content-type").unwrap().starts_with("application/openmetrics-text"));
+    for line in [
+        "tidegate_outbox_accepted_total 127",
+        "tidegate_outbox_messages{state=\"queued\"} 120",
+        "tidegate_outbox_ended_total{state=\"delivered\"} 7",
+        "tidegate_outbox_gap 0",
+        "tidegate_destination_messages{destination=\"cardiology\",state=\"queued\"} 120",
+        "tidegate_destination_delivered_total{destination=\"cardiology\"} 7",
+        "tidegate_destination_window_open{destination=\"lab\"} 1",
+        "tidegate_actor_up{actor=\"outbox\"} 1",
+        "tidegate_actor_restarts_total{actor=\"outbox\"} 0",
+        "tidegate_clock_trusted 1",
+        "# EOF",
+    ] {
+        assert!(answer.body.lines().any(|l| l == line), "{line} is not in\n{}", answer.body);
+    }
+    world.stop().await;
+}
+
+#[actix::test]
+async fn the_documentation_names_every_route() {
+    let text = include_str!("../../docs/admin-api.md");
+    for (method, path) in admin::route_list() {
+        assert!(text.contains(&format!("`{method} {path}`")), "docs/admin-api.md does not name `{method} {path}`");
+    }
+}

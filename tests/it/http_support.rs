@@ -1,0 +1,352 @@
+//! What the tests of the two HTTP endpoints share: a plain HTTP client, and small actors that record what they are asked.
+
+use actix::prelude::*;
+use http_body_util::{BodyExt as _, Full};
+use hyper::Request;
+use hyper_util::rt::TokioIo;
+use jiff::Timestamp;
+use std::{
+    collections::{BTreeMap, HashMap},
+    net::SocketAddr,
+    sync::{Arc, Mutex},
+};
+use tidegate::admin::access::{Access, Line, Reach, Situation};
+use tidegate_actors::ports::clock::Clock;
+use tidegate_schemas::{
+    agreement::{Destination, DestinationKeys, ServiceAgreement},
+    entry::{Account, EntryState},
+    id::{DestinationId, EntryRef, MessageId},
+    messages::{
+        gateway::Observe,
+        outbox::{
+            Accepted, Enqueue, EnqueueError, EntryName, EntryPage, List, ListLedger, ListQuarantine, Loads, Operate,
+            OperateError, Show, StoreError,
+        },
+        registry::{Current, RegisteredDestination, RegistrySnapshot, SetWindows, SetWindowsError},
+    },
+    onion::{OnionAddress, OnionEndpoint},
+    route::Routes,
+    submission::{Origin, QuarantineReason, Redelivery, Submission},
+    view::{
+        DestinationLoad, EntryView, LedgerView, Observation, OutboxObservation, QuarantineView, RegistryObservation, Shown,
+    },
+    window::WindowSet,
+};
+use tokio::{net::TcpStream, sync::Semaphore};
+
+/// An answer, whole.
+#[derive(Debug)]
+pub struct Answer {
+    pub status: u16,
+    pub headers: http::HeaderMap,
+    pub body: String,
+}
+
+impl Answer {
+    pub fn json(&self) -> serde_json::Value {
+        serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {}", self.body))
+    }
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).map(|value| value.to_str().unwrap())
+    }
+    /// That this is a problem of this kind, with all that RFC 9457 asks for.
+    pub fn is_problem(&self, status: u16, kind: &str) {
+        assert_eq!(self.status, status, "{}", self.body);
+        assert_eq!(self.header("content-type"), Some("application/problem+json"));
+        let problem = self.json();
+        assert_eq!(problem["status"], status);
+        assert_eq!(problem["type"], format!("urn:tidegate:problem:{kind}"), "{problem}");
+        assert!(problem["title"].is_string() && problem["detail"].is_string(), "{problem}");
+    }
+}
+
+/// Sends one request over a connection of its own. `Host` is the address unless a header says otherwise.
+pub async fn send(
+    address: SocketAddr, method: &str, path: &str, headers: &[(&str, &str)], body: impl Into<bytes::Bytes>,
+) -> Answer {
+    let stream = TcpStream::connect(address).await.unwrap();
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.unwrap();
+    let connection = actix::spawn(connection);
+    let mut request = Request::builder().method(method).uri(path);
+    if !headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("host")) {
+        request = request.header("host", address.to_string());
+    }
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    let answer = sender.send_request(request.body(Full::new(body.into())).unwrap()).await.unwrap();
+    let (parts, body) = answer.into_parts();
+    let body = body.collect().await.unwrap().to_bytes();
+    connection.abort();
+    Answer { status: parts.status.as_u16(), headers: parts.headers, body: String::from_utf8(body.to_vec()).unwrap() }
+}
+
+/// A clock that stands.
+pub struct StandingClock(pub Timestamp);
+impl Clock for StandingClock {
+    fn now(&self) -> Timestamp {
+        self.0
+    }
+    fn trusted(&self) -> bool {
+        true
+    }
+}
+
+/// Destinations `cardiology` and `lab`, whose windows can be set; a store that fails on demand.
+pub struct RegistryActor {
+    pub snapshot: RegistrySnapshot,
+    pub fail: bool,
+}
+
+pub fn registry(routes: Routes) -> RegistryActor {
+    let destinations = ["cardiology", "lab"].map(|name| {
+        let id: DestinationId = name.parse().unwrap();
+        let endpoint = OnionEndpoint { address: OnionAddress::from_public_key([7; 32]), port: 80 };
+        let agreement = ServiceAgreement::default();
+        let destination = Destination { id: id.clone(), endpoint, agreement, keys: DestinationKeys::default() };
+        (id, Arc::new(RegisteredDestination { destination, windows_overridden: false }))
+    });
+    let destinations = BTreeMap::from(destinations);
+    RegistryActor { snapshot: RegistrySnapshot { revision: 1, destinations, routes: Arc::new(routes) }, fail: false }
+}
+
+impl Actor for RegistryActor {
+    type Context = Context<Self>;
+}
+impl Handler<Current> for RegistryActor {
+    type Result = MessageResult<Current>;
+    fn handle(&mut self, _: Current, _: &mut Self::Context) -> Self::Result {
+        MessageResult(Arc::new(self.snapshot.clone()))
+    }
+}
+impl Handler<SetWindows> for RegistryActor {
+    type Result = Result<WindowSet, SetWindowsError>;
+    fn handle(&mut self, message: SetWindows, _: &mut Self::Context) -> Self::Result {
+        if self.fail {
+            return Err(SetWindowsError::Store("/var/secret: disk on fire".into()));
+        }
+        let id = message.destination;
+        let Some(found) = self.snapshot.destinations.get(&id) else {
+            return Err(SetWindowsError::UnknownDestination(id));
+        };
+        let path = format!("destination.{id}.windows");
+        let windows = message.windows.clone().unwrap_or_default();
+        let windows = WindowSet::from_raw(windows, &path).map_err(SetWindowsError::Windows)?;
+        let mut registered = (**found).clone();
+        registered.windows_overridden = message.windows.is_some();
+        registered.destination.agreement.windows = windows.clone();
+        self.snapshot.destinations.insert(id, Arc::new(registered));
+        Ok(windows)
+    }
+}
+impl Handler<Observe> for RegistryActor {
+    type Result = MessageResult<Observe>;
+    fn handle(&mut self, _: Observe, _: &mut Self::Context) -> Self::Result {
+        let destinations = self.snapshot.destinations.len() as u64;
+        MessageResult(Observation::Registry(RegistryObservation { revision: 1, destinations, routes: 0 }))
+    }
+}
+
+/// What an [`OutboxActor`] was given and did.
+#[derive(Default)]
+pub struct Record {
+    pub stored: Vec<Submission>,
+    pub enqueued: u64,
+    pub operated: Vec<Operate>,
+    pub listed: Vec<List>,
+}
+
+/// Keeps what it is given in memory. Its answers to `Enqueue` wait for permits of `gate`.
+pub struct OutboxActor {
+    pub record: Arc<Mutex<Record>>,
+    pub gate: Arc<Semaphore>,
+    pub refuse: Option<EnqueueError>,
+    keys: HashMap<(String, String), (bytes::Bytes, Accepted)>,
+}
+
+impl OutboxActor {
+    pub fn new(gate: Arc<Semaphore>) -> Self {
+        Self { record: Arc::default(), gate, refuse: None, keys: HashMap::new() }
+    }
+}
+
+impl Actor for OutboxActor {
+    type Context = Context<Self>;
+}
+impl Handler<Enqueue> for OutboxActor {
+    type Result = ResponseFuture<Result<Accepted, EnqueueError>>;
+    fn handle(&mut self, message: Enqueue, _: &mut Self::Context) -> Self::Result {
+        let mut record = self.record.lock().unwrap();
+        record.enqueued += 1;
+        let submission = message.submission;
+        let key = match &submission.redelivery {
+            Some(Redelivery::Key(key)) => Some((submission.device.to_string(), key.clone())),
+            _ => None,
+        };
+        let known = key.as_ref().and_then(|key| self.keys.get(key));
+        let answer = match (&self.refuse, known) {
+            (Some(error), _) => Err(error.clone()),
+            (None, Some((body, _))) if body != submission.payload.reveal() => Err(EnqueueError::KeyReused),
+            (None, Some((_, accepted))) => Ok(Accepted { duplicate: true, ..accepted.clone() }),
+            (None, None) => {
+                let seq = record.stored.len() as u64 + 1;
+                let entry = EntryRef { destination: submission.destination.clone(), seq };
+                let accepted = Accepted { id: MessageId::from_random([9; 16]), entry, duplicate: false };
+                if let Some(key) = key {
+                    self.keys.insert(key, (submission.payload.reveal().clone(), accepted.clone()));
+                }
+                record.stored.push(submission);
+                Ok(accepted)
+            }
+        };
+        let gate = self.gate.clone();
+        Box::pin(async move {
+            gate.acquire().await.unwrap().forget();
+            answer
+        })
+    }
+}
+
+pub fn entry(seq: u64) -> EntryView {
+    EntryView {
+        entry: EntryRef { destination: "cardiology".parse().unwrap(), seq },
+        id: MessageId::from_random([3; 16]),
+        device: "patient".parse().unwrap(),
+        state: EntryState::Queued,
+        accepted_ms: 1_800_000_000_000,
+        clock_trusted: true,
+        age_ms: 5_000,
+        origin: Origin::MqttQos1,
+        body_bytes: 11,
+        content_type: "text/plain".into(),
+        reason: None,
+    }
+}
+
+/// There are this many entries.
+pub const ENTRIES: u64 = 120;
+
+impl Handler<List> for OutboxActor {
+    type Result = Result<EntryPage, StoreError>;
+    fn handle(&mut self, message: List, _: &mut Self::Context) -> Self::Result {
+        self.record.lock().unwrap().listed.push(message.clone());
+        let first = message.after.map_or(1, |after| after.seq + 1);
+        let last = ENTRIES.min(first + message.limit as u64 - 1);
+        let entries: Vec<EntryView> = (first..=last).map(entry).collect();
+        let next = entries.last().filter(|_| last < ENTRIES).map(|view| view.entry.clone());
+        Ok(EntryPage { entries, next })
+    }
+}
+impl Handler<Show> for OutboxActor {
+    type Result = Result<Option<Shown>, StoreError>;
+    fn handle(&mut self, message: Show, _: &mut Self::Context) -> Self::Result {
+        Ok(match message.name {
+            EntryName::Place(place) if place.seq <= ENTRIES => Some(Shown::Waiting(entry(place.seq))),
+            EntryName::Id(id) if id == ledger(1).id => Some(Shown::Ended(ledger(1))),
+            _ => None,
+        })
+    }
+}
+impl Handler<Operate> for OutboxActor {
+    type Result = Result<EntryState, OperateError>;
+    fn handle(&mut self, message: Operate, _: &mut Self::Context) -> Self::Result {
+        self.record.lock().unwrap().operated.push(message.clone());
+        if message.entry.seq > ENTRIES {
+            return Err(OperateError::Unknown(message.entry));
+        }
+        Ok(EntryState::Queued.on(message.event)?)
+    }
+}
+impl Handler<Loads> for OutboxActor {
+    type Result = MessageResult<Loads>;
+    fn handle(&mut self, _: Loads, _: &mut Self::Context) -> Self::Result {
+        MessageResult(vec![DestinationLoad {
+            destination: "cardiology".parse().unwrap(),
+            queued: ENTRIES,
+            held: 0,
+            parked: 0,
+            dead: 0,
+            delivered: 7,
+            waiting_bytes: 1_320,
+            due_in_ms: 0,
+            failures: 2,
+            last_error: None,
+            everything_refused: false,
+            fresh_circuits_last_hour: 3,
+            oldest_age_ms: Some(60_000),
+        }])
+    }
+}
+impl Handler<ListQuarantine> for OutboxActor {
+    type Result = Result<Vec<QuarantineView>, StoreError>;
+    fn handle(&mut self, message: ListQuarantine, _: &mut Self::Context) -> Self::Result {
+        let record = |no| QuarantineView {
+            no,
+            reason: QuarantineReason::NoRoute,
+            topic: "a/b".into(),
+            body_bytes: 1,
+            origin: Origin::MqttQos0,
+            at_ms: 0,
+        };
+        let first = message.before.unwrap_or(4) - 1;
+        Ok((1..=first).rev().take(message.limit).map(record).collect())
+    }
+}
+impl Handler<ListLedger> for OutboxActor {
+    type Result = Result<Vec<LedgerView>, StoreError>;
+    fn handle(&mut self, message: ListLedger, _: &mut Self::Context) -> Self::Result {
+        let first = message.before.unwrap_or(4) - 1;
+        Ok((1..=first).rev().take(message.limit).map(ledger).collect())
+    }
+}
+impl Handler<Observe> for OutboxActor {
+    type Result = MessageResult<Observe>;
+    fn handle(&mut self, _: Observe, _: &mut Self::Context) -> Self::Result {
+        let account = Account { accepted: 127, queued: ENTRIES, delivered: 7, ..Account::default() };
+        MessageResult(Observation::Outbox(OutboxObservation { account, ..OutboxObservation::default() }))
+    }
+}
+
+pub fn ledger(no: u64) -> LedgerView {
+    LedgerView {
+        no,
+        entry: EntryRef { destination: "cardiology".parse().unwrap(), seq: no },
+        id: MessageId::from_random([5; 16]),
+        device: "patient".parse().unwrap(),
+        state: EntryState::Delivered,
+        accepted_ms: 0,
+        ended_ms: 1,
+        attempts: 1,
+        receipt: true,
+        reason: None,
+    }
+}
+
+/// The way to these two; either may be down.
+pub fn reach(registry: Option<&Addr<RegistryActor>>, outbox: Option<&Addr<OutboxActor>>) -> Reach {
+    let mut access = Access::default();
+    if let Some(registry) = registry {
+        access.current = Some(registry.clone().recipient());
+        access.set_windows = Some(registry.clone().recipient());
+        access.observers.push(("registry".into(), registry.clone().recipient()));
+    }
+    if let Some(outbox) = outbox {
+        access.enqueue = Some(outbox.clone().recipient());
+        access.list = Some(outbox.clone().recipient());
+        access.show = Some(outbox.clone().recipient());
+        access.operate = Some(outbox.clone().recipient());
+        access.loads = Some(outbox.clone().recipient());
+        access.quarantine = Some(outbox.clone().recipient());
+        access.ledger = Some(outbox.clone().recipient());
+        access.observers.push(("outbox".into(), outbox.clone().recipient()));
+    }
+    let line = |name: &str, up: bool| Line {
+        name: name.into(),
+        up,
+        state: if up { "running" } else { "restarting" }.into(),
+        ..Line::default()
+    };
+    let lines = vec![line("registry", registry.is_some()), line("outbox", outbox.is_some())];
+    let situation = Situation { phase: "running".into(), access, lines };
+    Reach::new(move || situation.clone())
+}

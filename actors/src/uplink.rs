@@ -1,1 +1,126 @@
-//! Not written yet.
+//! The Uplink: life of the Tor client.
+//!
+//! - *Hears* `Status`, `Observe`, `Shutdown`.
+//! - *Rings* the Dispatcher when onion services can be reached, or no longer can.
+//! - *If it dies*: the Tor client itself belongs to its adapter and goes on; the next Uplink finds it as it is. When it is suspended
+//!   the Dispatcher opens no courier, and intake goes on: nothing in Tor may ever interrupt it.
+//!
+//! Life: bootstrap, with a growing back-off while it fails ([`RETRY_FIRST`] to [`RETRY_MAX`]); then look every [`LOOK_EVERY`] whether
+//! it still stands, and bootstrap again when it doesn't.
+
+use crate::{
+    ports::{entropy::Entropy, transport::Transport},
+    supervision::{Bell, DeathWatch, OwnedTask},
+};
+use actix::prelude::*;
+use std::{cell::RefCell, rc::Rc, sync::Arc, time::Duration};
+use tidegate_schemas::{
+    messages::{
+        gateway::{Observe, Shutdown},
+        uplink::Status,
+    },
+    view::{Observation, UplinkObservation, UplinkStatus},
+};
+
+/// First pause after a failed bootstrap.
+const RETRY_FIRST: Duration = Duration::from_secs(2);
+/// Longest pause after a failed bootstrap.
+const RETRY_MAX: Duration = Duration::from_secs(300);
+/// How often a client that is ready is looked at.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
+
+/// What an Uplink is made of.
+#[derive(Clone)]
+pub struct UplinkParts {
+    /// The way to onion services.
+    pub transport: Arc<dyn Transport>,
+    /// Jitter.
+    pub entropy: Arc<dyn Entropy>,
+    /// The Dispatcher's bell.
+    pub dispatcher: Bell,
+}
+
+/// The actor.
+pub struct Uplink {
+    parts: UplinkParts,
+    seen: Rc<RefCell<UplinkObservation>>,
+    life: Option<OwnedTask>,
+    watch: DeathWatch,
+}
+
+impl Uplink {
+    /// An Uplink.
+    #[must_use]
+    pub fn new(parts: UplinkParts, watch: DeathWatch) -> Self {
+        let transport = parts.transport.name().to_owned();
+        let seen = UplinkObservation { transport, ..UplinkObservation::default() };
+        Self { parts, seen: Rc::new(RefCell::new(seen)), life: None, watch }
+    }
+}
+
+impl Actor for Uplink {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        let life = live(self.parts.clone(), Rc::clone(&self.seen));
+        self.life = Some(OwnedTask::spawn(ctx, &self.watch, "life", life));
+    }
+}
+
+async fn live(parts: UplinkParts, seen: Rc<RefCell<UplinkObservation>>) {
+    let mut pause = RETRY_FIRST;
+    loop {
+        seen.borrow_mut().attempts += 1;
+        let result = parts.transport.bootstrap().await;
+        parts.dispatcher.ring();
+        match result {
+            Ok(()) => {
+                tracing::info!(transport = parts.transport.name(), "onion services can be reached");
+                pause = RETRY_FIRST;
+                while parts.transport.status() == UplinkStatus::Ready {
+                    tokio::time::sleep(LOOK_EVERY).await;
+                }
+                tracing::warn!(transport = parts.transport.name(), "onion services can't be reached any more");
+                parts.dispatcher.ring();
+            }
+            Err(reason) => {
+                tracing::warn!(transport = parts.transport.name(), %reason, "tor did not connect; it is tried again");
+                seen.borrow_mut().status = UplinkStatus::Failed { reason };
+                tokio::time::sleep(pause.mul_f64(1.0 + 0.2 * parts.entropy.unit())).await;
+                pause = (pause * 2).min(RETRY_MAX);
+            }
+        }
+    }
+}
+
+impl Uplink {
+    /// The transport's own word, but for the reason of a failure that it may have forgotten.
+    fn status(&self) -> UplinkStatus {
+        match (self.parts.transport.status(), &self.seen.borrow().status) {
+            (UplinkStatus::Starting, failed @ UplinkStatus::Failed { .. }) => failed.clone(),
+            (status, _) => status,
+        }
+    }
+}
+
+impl Handler<Status> for Uplink {
+    type Result = MessageResult<Status>;
+    fn handle(&mut self, _: Status, _: &mut Self::Context) -> Self::Result {
+        MessageResult(self.status())
+    }
+}
+
+impl Handler<Observe> for Uplink {
+    type Result = MessageResult<Observe>;
+    fn handle(&mut self, _: Observe, _: &mut Self::Context) -> Self::Result {
+        let status = self.status();
+        MessageResult(Observation::Uplink(UplinkObservation { status, ..self.seen.borrow().clone() }))
+    }
+}
+
+impl Handler<Shutdown> for Uplink {
+    type Result = ();
+    fn handle(&mut self, _: Shutdown, ctx: &mut Self::Context) {
+        ctx.stop();
+    }
+}

@@ -1,1 +1,183 @@
-//! Not written yet.
+//! Onion services that a test commands: up or down, slow, refusing; every attempt is written down.
+
+use crate::ports::{
+    clock::Clock,
+    transport::{Isolation, Lane, Target, Transport},
+};
+use futures_util::future::BoxFuture;
+use jiff::Timestamp;
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+use tidegate_schemas::{
+    id::DestinationId,
+    outcome::DeliveryError,
+    view::UplinkStatus,
+    wire::{WireAnswer, WireRequest},
+};
+
+/// What a service answers to a request; `None` is 200.
+pub type Answer = Arc<dyn Fn(&WireRequest) -> Option<Result<u16, DeliveryError>> + Send + Sync>;
+
+/// One request that a service got.
+#[derive(Debug, Clone)]
+pub struct Attempt {
+    /// Whose service.
+    pub destination: DestinationId,
+    /// On which circuit.
+    pub isolation: Isolation,
+    /// When.
+    pub at: Timestamp,
+    /// What.
+    pub request: WireRequest,
+    /// What was answered.
+    pub outcome: Result<u16, DeliveryError>,
+}
+
+/// The transport.
+pub struct FakeTransport {
+    world: Arc<Mutex<World>>,
+    clock: Arc<dyn Clock>,
+}
+
+struct World {
+    status: UplinkStatus,
+    down: HashMap<DestinationId, DeliveryError>,
+    answers: HashMap<DestinationId, Answer>,
+    latency: Duration,
+    attempts: Vec<Attempt>,
+    opened: Vec<(DestinationId, Isolation, Timestamp)>,
+    panics_left: u32,
+}
+
+fn lock(world: &Mutex<World>) -> MutexGuard<'_, World> {
+    world.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl FakeTransport {
+    /// Tor is ready, every service is up and answers 200 after 10 ms.
+    #[must_use]
+    pub fn new(clock: Arc<dyn Clock>) -> Self {
+        let world = World {
+            status: UplinkStatus::Ready,
+            down: HashMap::new(),
+            answers: HashMap::new(),
+            latency: Duration::from_millis(10),
+            attempts: Vec::new(),
+            opened: Vec::new(),
+            panics_left: 0,
+        };
+        Self { world: Arc::new(Mutex::new(world)), clock }
+    }
+    /// How Tor stands.
+    pub fn set_status(&self, status: UplinkStatus) {
+        lock(&self.world).status = status;
+    }
+    /// A service goes down: it can't be reached, for this reason.
+    pub fn take_down(&self, destination: &DestinationId, error: DeliveryError) {
+        lock(&self.world).down.insert(destination.clone(), error);
+    }
+    /// A service is back.
+    pub fn bring_up(&self, destination: &DestinationId) {
+        lock(&self.world).down.remove(destination);
+    }
+    /// What a service answers from now on.
+    pub fn answer(&self, destination: &DestinationId, answer: Answer) {
+        lock(&self.world).answers.insert(destination.clone(), answer);
+    }
+    /// How long a connection and an answer take.
+    pub fn set_latency(&self, latency: Duration) {
+        lock(&self.world).latency = latency;
+    }
+    /// The next so many exchanges panic.
+    pub fn panic_next(&self, exchanges: u32) {
+        lock(&self.world).panics_left = exchanges;
+    }
+    /// Every request so far.
+    #[must_use]
+    pub fn attempts(&self) -> Vec<Attempt> {
+        lock(&self.world).attempts.clone()
+    }
+    /// Every lane that was asked for so far.
+    #[must_use]
+    pub fn opened(&self) -> Vec<(DestinationId, Isolation, Timestamp)> {
+        lock(&self.world).opened.clone()
+    }
+}
+
+struct FakeLane {
+    world: Arc<Mutex<World>>,
+    clock: Arc<dyn Clock>,
+    destination: DestinationId,
+    isolation: Isolation,
+    open: bool,
+}
+
+impl Lane for FakeLane {
+    fn exchange<'a>(&'a mut self, request: WireRequest) -> BoxFuture<'a, Result<WireAnswer, DeliveryError>> {
+        Box::pin(async move {
+            let at = self.clock.now();
+            let (latency, panics) = {
+                let mut world = lock(&self.world);
+                let panics = world.panics_left > 0;
+                world.panics_left = world.panics_left.saturating_sub(1);
+                (world.latency, panics)
+            };
+            assert!(!panics, "on purpose");
+            tokio::time::sleep(latency).await;
+            let outcome = {
+                let world = lock(&self.world);
+                let scripted = world.answers.get(&self.destination).and_then(|answer| answer(&request));
+                match (world.down.get(&self.destination), scripted) {
+                    (Some(_), _) => Err(DeliveryError::ConnectionLost),
+                    (None, Some(outcome)) => outcome,
+                    (None, None) => Ok(200),
+                }
+            };
+            let (destination, isolation) = (self.destination.clone(), self.isolation);
+            lock(&self.world).attempts.push(Attempt { destination, isolation, at, request, outcome });
+            self.open = outcome.is_ok();
+            outcome.map(|status| WireAnswer { status, headers: vec![], body: bytes::Bytes::new() })
+        })
+    }
+
+    fn is_open(&self) -> bool {
+        self.open
+    }
+}
+
+impl Transport for FakeTransport {
+    fn name(&self) -> &'static str {
+        "fake"
+    }
+
+    fn status(&self) -> UplinkStatus {
+        lock(&self.world).status.clone()
+    }
+
+    fn bootstrap(&self) -> BoxFuture<'static, Result<(), String>> {
+        let world = Arc::clone(&self.world);
+        Box::pin(async move {
+            match &lock(&world).status {
+                UplinkStatus::Ready => Ok(()),
+                other => Err(format!("{other:?}")),
+            }
+        })
+    }
+
+    fn open(&self, target: Target, isolation: Isolation) -> BoxFuture<'static, Result<Box<dyn Lane>, DeliveryError>> {
+        let (world, clock) = (Arc::clone(&self.world), Arc::clone(&self.clock));
+        Box::pin(async move {
+            lock(&world).opened.push((target.destination.clone(), isolation, clock.now()));
+            let latency = lock(&world).latency;
+            tokio::time::sleep(latency).await;
+            if let Some(error) = lock(&world).down.get(&target.destination) {
+                return Err(*error);
+            }
+            let destination = target.destination;
+            Ok(Box::new(FakeLane { world, clock, destination, isolation, open: true }) as Box<dyn Lane>)
+        })
+    }
+}

@@ -3,6 +3,7 @@
 pub mod fake_room;
 pub mod fake_source;
 pub mod fake_transport;
+pub mod memory_registry;
 pub mod memory_store;
 pub mod seeded_entropy;
 pub mod sim_clock;

@@ -20,10 +20,10 @@ use super::{
     parse_bytes,
     raw::{RawAdmin, RawConfig, RawHttp, RawLog, RawLogFormat, RawOutbox, RawTor, RawTransport, RawVanguards},
 };
+use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 use jiff::Timestamp;
 use std::{
     io,
-    net::{IpAddr, Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
 };
 

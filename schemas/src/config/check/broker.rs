@@ -6,10 +6,8 @@ use crate::config::{
     parse_duration,
     raw::{RawMqtt, RawProtocol},
 };
-use std::{
-    net::{IpAddr, Ipv4Addr},
-    path::Path,
-};
+use core::net::{IpAddr, Ipv4Addr};
+use std::path::Path;
 
 /// Where names of this machine and its network are kept (hosts(5)).
 const HOSTS_FILE: &str = "/etc/hosts";

@@ -36,7 +36,13 @@ impl Checker<'_> {
         let keys = self.keys(raw, path, endpoint.as_ref().map(|endpoint| &endpoint.address));
         let agreement = raw.agreement().check(path, raw.receipt_key.is_some());
         let agreement = self.problems.collect(agreement)?;
-        let openings = check_openings(&agreement.windows, agreement.max_age, self.around.now, path);
+        let openings = check_openings(
+            &agreement.windows,
+            agreement.max_age,
+            self.around.now,
+            &format!("{path}.windows"),
+            &format!("{path}.lifetime.max_age"),
+        );
         self.problems.collect(openings)?;
         Some(Destination { id: id.ok()?, endpoint: endpoint?, agreement, keys })
     }

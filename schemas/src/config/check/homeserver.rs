@@ -8,7 +8,7 @@ use crate::{
     },
     onion::OnionEndpoint,
 };
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 /// Default of `matrix.room`.
 const ROOM: &str = "tidegate";

@@ -2,7 +2,7 @@
 
 use super::Checker;
 use crate::config::file::{AdminConfig, HttpConfig, MqttConfig};
-use std::net::{IpAddr, SocketAddr};
+use core::net::{IpAddr, SocketAddr};
 
 impl Checker<'_> {
     /// Refuses a listener beyond loopback while no device has credentials.

@@ -12,8 +12,8 @@ const HORIZON_DAYS: i64 = 366;
 /// have shown their pattern by then.
 const OPENINGS_MAX: usize = 10_100;
 
-/// Refuses windows that never open, and windows whose longest gap is not shorter than `max_age`. `path` is where windows and
-/// lifetime stand (`destination.NAME`).
+/// Refuses windows that never open (a problem at their place below `windows_path`), and windows whose longest gap is not shorter
+/// than `max_age` (a problem at `lifetime_path`).
 ///
 /// # Errors
 /// All problems at once.
@@ -21,7 +21,8 @@ pub fn check_openings(
     windows: &WindowSet,
     max_age: SignedDuration,
     now: Timestamp,
-    path: &str,
+    windows_path: &str,
+    lifetime_path: &str,
 ) -> Result<(), Problems> {
     let mut problems = Problems::default();
     for (index, window) in windows.raw().allow.iter().enumerate() {
@@ -32,7 +33,7 @@ pub fn check_openings(
         if !answer.open && answer.next_opening.is_none() {
             let key = if window.cron.is_some() { ".cron" } else { "" };
             problems.push(Problem::new(
-                format!("{path}.windows.allow[{index}]{key}"),
+                format!("{windows_path}.allow[{index}]{key}"),
                 "this window never opens",
                 "there is no such day in any year",
             ));
@@ -43,7 +44,7 @@ pub fn check_openings(
         && max_age <= gap
     {
         problems.push(Problem::new(
-            format!("{path}.lifetime.max_age"),
+            lifetime_path,
             format!(
                 "messages live {max_age:#}, but from {} on the windows stay closed for {gap:#}: what came then would expire before it could be delivered",
                 closing.to_zoned(windows.zone().clone()).strftime("%Y-%m-%d %H:%M %Z"),
@@ -95,7 +96,7 @@ mod tests {
 
     fn check(allow: &[(&str, &str)], max_age_h: i64) -> Vec<String> {
         let now = "2026-11-23T12:00:00Z".parse().unwrap();
-        match check_openings(&windows(allow), SignedDuration::from_hours(max_age_h), now, "destination.a") {
+        match check_openings(&windows(allow), SignedDuration::from_hours(max_age_h), now, "windows", "lifetime") {
             Ok(()) => Vec::new(),
             Err(problems) => problems.iter().map(|p| format!("{}: {}", p.path, p.message)).collect(),
         }
@@ -104,7 +105,7 @@ mod tests {
     #[test]
     fn a_window_that_never_opens_is_named() {
         let problems = check(&[("0 0 * * *", "1h"), ("0 0 30 2 *", "1h")], 48);
-        assert_eq!(problems, ["destination.a.windows.allow[1].cron: this window never opens"]);
+        assert_eq!(problems, ["windows.allow[1].cron: this window never opens"]);
     }
 
     #[test]
@@ -117,14 +118,15 @@ mod tests {
         assert!(check(&summer, 32 * 24).is_empty());
         let problems = check(&summer, 14 * 24);
         assert_eq!(problems.len(), 1);
-        assert!(problems[0].starts_with("destination.a.lifetime.max_age: messages live 336h"), "{problems:?}");
+        assert!(problems[0].starts_with("lifetime: messages live 336h"), "{problems:?}");
         assert!(problems[0].contains("from 2027-06-30 23:30 CEST on"), "{problems:?}");
     }
 
     #[test]
     fn always_open_has_no_gap() {
         assert!(
-            check_openings(&WindowSet::default(), SignedDuration::from_secs(60), Timestamp::UNIX_EPOCH, "d").is_ok()
+            check_openings(&WindowSet::default(), SignedDuration::from_secs(60), Timestamp::UNIX_EPOCH, "w", "l")
+                .is_ok()
         );
         assert!(check(&[("* * * * *", "1m")], 1).is_empty());
     }

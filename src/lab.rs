@@ -1,7 +1,7 @@
 //! The lab: real servers on loopback for the demo, the tests and the benches.
 //!
 //! Tidegate is shown and tested against the real programs, never against imitations: a private Tor network of `tor`
-//! processes ([`TorNetwork`]), and, in sibling modules, a homeserver and a broker. Everything binds 127.0.0.1 only, on
+//! processes ([`TorNetwork`]), a homeserver ([`Synapse`]) and a broker ([`Mosquitto`]). Everything binds 127.0.0.1 only, on
 //! free ports, below one folder, and ends with the value that started it: by [`Drop`] (a panic included), and, where
 //! `setpriv` is installed, even when this process is killed outright.
 //!
@@ -13,10 +13,14 @@
 pub mod consensus;
 pub mod control;
 pub mod delay;
+pub mod folder;
+pub mod http;
 pub mod keys;
+pub mod mosquitto;
 pub mod ports;
 pub mod process;
 pub mod state;
+pub mod synapse;
 pub mod tor_network;
 pub mod tor_nodes;
 pub mod tor_options;
@@ -24,8 +28,11 @@ pub mod torrc;
 
 use std::path::PathBuf;
 
+pub use http::{HttpAnswer, HttpError, HttpRequest};
+pub use mosquitto::{Mosquitto, MosquittoOptions};
 pub use process::{Process, ProcessError, ProcessSpec};
 pub use state::{ArtiAuthority, ArtiFallback, ArtiTestSettings};
+pub use synapse::{RoomClient, Synapse, SynapseOptions};
 pub use tor_network::TorNetwork;
 pub use tor_nodes::{ClientOptions, HiddenService, HiddenServiceOptions, TorClientProcess};
 pub use tor_options::{Lifetime, StartStep, TorNetworkOptions};
@@ -92,6 +99,9 @@ pub enum LabError {
         /// The end of what it printed.
         output: String,
     },
+    /// A server of the lab gave no usable answer.
+    #[error(transparent)]
+    Http(#[from] http::HttpError),
     /// A child process could not be started, or died.
     #[error(transparent)]
     Process(#[from] ProcessError),

@@ -6,3 +6,5 @@ mod admin;
 mod device_endpoint;
 mod house;
 mod http_support;
+#[cfg(feature = "testnet")]
+mod lab;

@@ -42,6 +42,8 @@ pub struct ClientOptions {
     pub name: Option<String>,
     /// The SOCKS port; 0 lets tor choose.
     pub socks_port: u16,
+    /// Whether the SOCKS port tells which stage of a connect failed (`ExtendedErrors`).
+    pub extended_errors: bool,
     /// Keys for onion services with client authorization: (onion address, x25519 private key in base32).
     pub onion_keys: Vec<(String, String)>,
 }
@@ -51,6 +53,7 @@ impl fmt::Debug for ClientOptions {
         out.debug_struct("ClientOptions")
             .field("name", &self.name)
             .field("socks_port", &self.socks_port)
+            .field("extended_errors", &self.extended_errors)
             .field("onion_keys", &self.onion_keys.len())
             .finish()
     }
@@ -273,7 +276,8 @@ impl TorNetwork {
             files.push(format!("{}:{KEY_PREFIX}{}\n", onion.trim_end_matches(".onion"), key.trim()));
         }
         write_keys(&keys, "auth_private", &files)?;
-        let mut node = Node::start(&self.shared, name, |_| torrc::client(options.socks_port, &keys))?;
+        let flags = if options.extended_errors { "ExtendedErrors" } else { "" };
+        let mut node = Node::start(&self.shared, name, |_| torrc::client(options.socks_port, flags, &keys))?;
         let socks = node.wait("the circuits", deadline, |node| {
             let mut control = node.control()?;
             let phase = control.info("status/bootstrap-phase").map_err(|error| node.control_error(error))?;

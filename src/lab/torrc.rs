@@ -101,11 +101,11 @@ pub fn control(folder: &Path) -> String {
     )
 }
 
-/// The lines of a client. Port 0 lets tor choose.
+/// The lines of a client. Port 0 lets tor choose; `flags` follow it (`ExtendedErrors`, for one).
 #[must_use]
-pub fn client(socks_port: u16, keys: &Path) -> String {
+pub fn client(socks_port: u16, flags: &str, keys: &Path) -> String {
     let port = if socks_port == 0 { "auto".to_owned() } else { socks_port.to_string() };
-    format!("SocksPort 127.0.0.1:{port}\nClientOnionAuthDir {}\n", keys.display())
+    format!("SocksPort 127.0.0.1:{port} {flags}\nClientOnionAuthDir {}\n", keys.display())
 }
 
 /// The lines of an onion service host. It starts with its network off, so that we can listen before anything happens.

@@ -1,0 +1,212 @@
+//! The one Tor client of a process: its life, its status, and streams to onion services.
+//!
+//! [`ArtiClient::open`] makes it (folders and locks, no network), [`ArtiClient::bootstrap`] connects it to the Tor
+//! network and may be called again after a failure, [`ArtiClient::connect`] opens a stream to an onion service. Dropping
+//! the last reference ends its runtime with everything on it, the hosted services included.
+//!
+//! Limits: a connect takes at most [`CONNECT_LIMIT`], a bootstrap call [`BOOTSTRAP_LIMIT`]. Of two callers that give one
+//! onion address different client authorization keys the later wins.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use arti_client::config::BoolOrAuto;
+use arti_client::isolation::IsolationHelper;
+use arti_client::{BootstrapBehavior, HasKind as _, StreamPrefs, TorClient};
+use tidegate_actors::ports::transport::Isolation;
+use tidegate_schemas::onion::{OnionAddress, OnionEndpoint};
+use tidegate_schemas::outcome::DeliveryError;
+use tidegate_schemas::view::UplinkStatus;
+use tor_hscrypto::pk::HsId;
+use tor_keymgr::KeystoreSelector;
+use tor_rtcompat::PreferredRuntime;
+
+use super::config::ArtiSettings;
+use super::errors::{ArtiError, classify};
+use super::keys::ClientKey;
+use super::runtime::TorRuntime;
+use crate::adapters::http_lane::BoxedStream;
+
+/// The longest that one connect may take, whatever its caller allows.
+pub const CONNECT_LIMIT: Duration = Duration::from_secs(120);
+/// The longest that one bootstrap call waits; arti goes on trying in the background.
+pub const BOOTSTRAP_LIMIT: Duration = Duration::from_secs(120);
+/// Onion addresses whose key in the key store is remembered; past that the memory starts anew.
+const KEYS_REMEMBERED_MAX: usize = 4_096;
+
+/// Keeps circuits apart: streams of different values never share one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Apart(Isolation);
+
+impl IsolationHelper for Apart {
+    fn compatible_same_type(&self, other: &Self) -> bool {
+        self == other
+    }
+
+    fn join_same_type(&self, other: &Self) -> Option<Self> {
+        (self == other).then(|| self.clone())
+    }
+}
+
+/// Where the client is in its life.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Phase {
+    Opened,
+    Bootstrapping,
+    Bootstrapped,
+    Failed(String),
+    Obsolete,
+}
+
+/// A Tor client with the runtime that it lives on.
+pub struct ArtiClient {
+    pub(super) client: Arc<TorClient<PreferredRuntime>>,
+    phase: Mutex<Phase>,
+    /// The public key that the key store holds for an address, as far as we have looked.
+    keys: Mutex<HashMap<OnionAddress, Option<[u8; 32]>>>,
+    // Dropped last.
+    pub(super) runtime: TorRuntime,
+}
+
+impl fmt::Debug for ArtiClient {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("ArtiClient").field("phase", &*lock(&self.phase)).finish_non_exhaustive()
+    }
+}
+
+/// Nothing that these locks guard is ever half-changed, so a panic elsewhere spoils nothing.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl ArtiClient {
+    /// Makes the client: folders, locks, keys. Doesn't touch the network.
+    ///
+    /// # Errors
+    /// When the settings, the folders or their permissions don't do, or another process has them.
+    pub async fn open(settings: ArtiSettings) -> Result<Arc<Self>, ArtiError> {
+        let config = settings.build()?;
+        let runtime = TorRuntime::start()?;
+        let client = runtime.run(async move {
+            let builder = TorClient::with_runtime(PreferredRuntime::current()?)
+                .config(config)
+                // A stream that is asked for too early fails at once, as it should: the caller waits for its bell.
+                .bootstrap_behavior(BootstrapBehavior::Manual);
+            builder.create_unbootstrapped_async().await.map_err(|error| ArtiError::start(&error))
+        });
+        let client = client.await??;
+        Ok(Arc::new(Self { client, phase: Mutex::new(Phase::Opened), keys: Mutex::default(), runtime }))
+    }
+
+    /// Connects to the Tor network; returns when onion services can be reached.
+    ///
+    /// # Errors
+    /// When it can't within [`BOOTSTRAP_LIMIT`]; it may be called again.
+    pub async fn bootstrap(&self) -> Result<(), ArtiError> {
+        *lock(&self.phase) = Phase::Bootstrapping;
+        let client = Arc::clone(&self.client);
+        let attempt = self.runtime.run(async move { tokio::time::timeout(BOOTSTRAP_LIMIT, client.bootstrap()).await });
+        let result = match attempt.await {
+            Ok(Ok(Ok(()))) => Ok(()),
+            Ok(Ok(Err(error))) => Err(ArtiError::bootstrap(&error)),
+            Ok(Err(_elapsed)) => {
+                let seconds = BOOTSTRAP_LIMIT.as_secs();
+                let reason = format!("not within {seconds} s ({})", self.client.bootstrap_status());
+                Err(ArtiError::Bootstrap { reason })
+            }
+            Err(ended) => Err(ended.into()),
+        };
+        *lock(&self.phase) = match &result {
+            Ok(()) => Phase::Bootstrapped,
+            Err(ArtiError::Obsolete) => Phase::Obsolete,
+            Err(error) => Phase::Failed(error.to_string()),
+        };
+        result
+    }
+
+    /// How it stands now.
+    #[must_use]
+    pub fn status(&self) -> UplinkStatus {
+        let phase = lock(&self.phase).clone();
+        match phase {
+            Phase::Opened => UplinkStatus::Starting,
+            Phase::Failed(reason) => UplinkStatus::Failed { reason },
+            Phase::Obsolete => UplinkStatus::Obsolete,
+            Phase::Bootstrapped if self.client.bootstrap_status().ready_for_traffic() => UplinkStatus::Ready,
+            // It was bootstrapped, and lost its connection or let its directory expire.
+            Phase::Bootstrapped | Phase::Bootstrapping => {
+                let status = self.client.bootstrap_status();
+                #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped to 0..=100")]
+                let percent = (status.as_frac() * 100.0).clamp(0.0, 100.0) as u8;
+                let doing = status.blocked().map_or_else(|| status.to_string(), |blockage| blockage.to_string());
+                UplinkStatus::Bootstrapping { percent, doing }
+            }
+        }
+    }
+
+    /// Opens a stream to an onion service. `client_key` is the secret for a service with client authorization.
+    ///
+    /// # Errors
+    /// How the attempt failed, within [`CONNECT_LIMIT`]. After a failure the caller takes another isolation.
+    pub async fn connect(
+        self: &Arc<Self>,
+        endpoint: OnionEndpoint,
+        isolation: Isolation,
+        client_key: Option<ClientKey>,
+    ) -> Result<BoxedStream, DeliveryError> {
+        let this = Arc::clone(self);
+        let attempt = self.runtime.run(async move {
+            this.set_client_key(&endpoint.address, client_key.as_ref()).map_err(|error| {
+                tracing::warn!(%error, "an onion service can't be reached");
+                DeliveryError::Internal
+            })?;
+            let mut prefs = StreamPrefs::new();
+            prefs.connect_to_onion_services(BoolOrAuto::Explicit(true)).set_isolation(Apart(isolation));
+            let host = endpoint.address.reveal();
+            let connect = this.client.connect_with_prefs((host.as_str(), endpoint.port), &prefs);
+            match tokio::time::timeout(CONNECT_LIMIT, connect).await {
+                Ok(Ok(stream)) => Ok(Box::new(stream) as BoxedStream),
+                Ok(Err(error)) => {
+                    tracing::debug!(kind = ?error.kind(), "a connect to an onion service failed");
+                    Err(classify(&error))
+                }
+                Err(_elapsed) => Err(DeliveryError::ConnectTimeout),
+            }
+        });
+        attempt.await.unwrap_or(Err(DeliveryError::Internal))
+    }
+
+    /// Makes `key` the client authorization key for this service, or removes the one there is. Takes effect at once, and
+    /// lasts over restarts. Blocks for a file operation when something changes.
+    ///
+    /// # Errors
+    /// When the key store can't be read or written.
+    pub fn set_client_key(&self, service: &OnionAddress, key: Option<&ClientKey>) -> Result<(), ArtiError> {
+        let failed = |error: arti_client::Error| ArtiError::Keys { reason: super::errors::in_words(&error) };
+        let wanted = key.map(|key| *key.arti_public().as_ref().as_bytes());
+        let mut known = lock(&self.keys);
+        if known.get(service) == Some(&wanted) {
+            return Ok(());
+        }
+        let id: HsId = service.reveal().parse().map_err(|_invalid| ArtiError::Keys {
+            // A valid checksum around a point that isn't on the curve.
+            reason: "the onion address is no valid public key".to_owned(),
+        })?;
+        let stored = self.client.get_service_discovery_key(id).map_err(failed)?;
+        if stored.map(|key| *key.as_ref().as_bytes()) != wanted {
+            self.client.remove_service_discovery_key(KeystoreSelector::Primary, id).map_err(failed)?;
+            if let Some(key) = key {
+                self.client
+                    .insert_service_discovery_key(KeystoreSelector::Primary, id, key.arti_secret())
+                    .map_err(failed)?;
+            }
+        }
+        if known.len() >= KEYS_REMEMBERED_MAX {
+            known.clear();
+        }
+        known.insert(service.clone(), wanted);
+        Ok(())
+    }
+}

@@ -1,0 +1,54 @@
+//! arti as the [`Transport`] of deliveries: lanes over circuits of their own isolation.
+
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
+use tidegate_actors::ports::transport::{Isolation, Lane, Target, Transport};
+use tidegate_schemas::outcome::DeliveryError;
+use tidegate_schemas::view::UplinkStatus;
+
+use super::client::ArtiClient;
+use super::keys::ClientKey;
+use crate::adapters::http_lane::HttpLane;
+
+/// Deliveries through the Tor client of this process.
+#[derive(Debug, Clone)]
+pub struct ArtiTransport {
+    client: Arc<ArtiClient>,
+}
+
+impl ArtiTransport {
+    /// Delivers through this client.
+    #[must_use]
+    pub fn new(client: Arc<ArtiClient>) -> Self {
+        Self { client }
+    }
+}
+
+impl Transport for ArtiTransport {
+    fn name(&self) -> &'static str {
+        "arti"
+    }
+
+    fn status(&self) -> UplinkStatus {
+        self.client.status()
+    }
+
+    fn bootstrap(&self) -> BoxFuture<'static, Result<(), String>> {
+        let client = Arc::clone(&self.client);
+        Box::pin(async move { client.bootstrap().await.map_err(|error| error.to_string()) })
+    }
+
+    fn open(&self, target: Target, isolation: Isolation) -> BoxFuture<'static, Result<Box<dyn Lane>, DeliveryError>> {
+        let client = Arc::clone(&self.client);
+        Box::pin(async move {
+            let Target { destination, endpoint, client_auth } = target;
+            let key = client_auth.map(ClientKey::from_secret);
+            let stream = client.connect(endpoint.clone(), isolation, key).await.inspect_err(|error| {
+                tracing::debug!(%destination, %error, "no lane");
+            })?;
+            let lane = HttpLane::open(stream, &endpoint, client.runtime.handle()).await?;
+            Ok(Box::new(lane) as Box<dyn Lane>)
+        })
+    }
+}

@@ -31,5 +31,7 @@ pub mod courier;
 
 pub mod reporter;
 
+
+
 #[cfg(feature = "testing")]
 pub mod testing;

@@ -17,7 +17,7 @@ use crate::{
 use jiff::{SignedDuration, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
 use tidegate_schemas::{
-    agreement::{RetryPolicy, ServiceAgreement},
+    agreement::{Destination, RetryPolicy, ServiceAgreement},
     id::DestinationId,
     messages::outbox::{Enqueue, Loads},
     outcome::DeliveryError,

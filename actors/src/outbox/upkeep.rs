@@ -10,6 +10,8 @@ use tidegate_schemas::{
 
 /// Entries that one sweep looks at, for each destination and each of its two places.
 const SWEEP_ENTRIES_MAX: usize = 256;
+/// How often the custody clock is written when nothing else is, in milliseconds.
+const CUSTODY_WRITTEN_EVERY_MS: u64 = 600_000;
 /// Idempotency slots removed by one sweep.
 const SWEEP_SLOTS_MAX: usize = 1_024;
 
@@ -93,7 +95,10 @@ impl Core {
         }
         self.sweep_slots()?;
         self.disk_bytes = self.store.disk_bytes();
-        self.touch();
+        // The custody clock is written now and then, and not with every look: idle disks stay idle.
+        if self.moment.custody_ms.saturating_sub(self.meta.custody_ms) >= CUSTODY_WRITTEN_EVERY_MS {
+            self.touch();
+        }
         self.commit();
         self.failure.clone().map_or(Ok(swept), Err)
     }

@@ -31,6 +31,10 @@ pub mod courier;
 
 pub mod reporter;
 
+pub mod handles;
+
+pub mod list;
+
 
 
 #[cfg(feature = "testing")]

@@ -165,7 +165,10 @@ impl Publisher {
     }
 
     fn broken(&self) -> PublishError {
-        PublishError::Broker { broker: self.broker, reason: self.failure().unwrap_or_else(|| "it went away".to_owned()) }
+        PublishError::Broker {
+            broker: self.broker,
+            reason: self.failure().unwrap_or_else(|| "it went away".to_owned()),
+        }
     }
 }
 

@@ -64,7 +64,10 @@ impl AdminClient {
     /// # Errors
     /// When nobody answers (69), when the gateway says "not now" (75), and when it refuses (1).
     pub async fn send<T: DeserializeOwned>(
-        &self, method: Method, path: &str, body: Option<&impl Serialize>,
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&impl Serialize>,
     ) -> Result<T, Failure> {
         let exchange = self.exchange(method, path, body);
         let answer = tokio::time::timeout(Duration::from_secs(REQUEST_LIMIT_S), exchange).await;
@@ -83,7 +86,10 @@ impl AdminClient {
     }
 
     async fn exchange(
-        &self, method: Method, path: &str, body: Option<&impl Serialize>,
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&impl Serialize>,
     ) -> Result<(u16, Bytes), Failure> {
         let broken = |error: &dyn std::fmt::Display| {
             Failure::unreachable(format!("the connection to the gateway at {} broke: {error}", self.address))
@@ -112,7 +118,8 @@ impl AdminClient {
         let request = request.body(Full::new(bytes)).map_err(|error| broken(&error))?;
         let answer = sender.send_request(request).await.map_err(|error| broken(&error))?;
         let status = answer.status().as_u16();
-        let body = Limited::new(answer.into_body(), ANSWER_BYTES_MAX).collect().await.map_err(|error| broken(&error))?;
+        let body =
+            Limited::new(answer.into_body(), ANSWER_BYTES_MAX).collect().await.map_err(|error| broken(&error))?;
         connection.abort();
         Ok((status, body.to_bytes()))
     }
@@ -167,14 +174,17 @@ mod tests {
         assert_eq!(address_of_url("http://127.0.0.1:1").unwrap(), "127.0.0.1:1".parse().unwrap());
         assert_eq!(address_of_url("http://localhost:1/").unwrap(), "127.0.0.1:1".parse().unwrap());
         assert_eq!(address("0.0.0.0:8088").unwrap(), "127.0.0.1:8088".parse().unwrap());
-        for bad in ["https://127.0.0.1:1", "http://example.com:80", "127.0.0.1:1", "http://127.0.0.1", "http://[::1]:1/x"] {
+        for bad in
+            ["https://127.0.0.1:1", "http://example.com:80", "127.0.0.1:1", "http://127.0.0.1", "http://[::1]:1/x"]
+        {
             assert_eq!(address_of_url(bad).unwrap_err().code, exit::USAGE, "{bad}");
         }
     }
 
     #[test]
     fn a_refusal_shows_each_wrong_value_and_has_its_code() {
-        let body = br#"{"type":"urn:x","title":"T","status":422,"detail":"d","errors":[{"pointer":"/a","detail":"e"}]}"#;
+        let body =
+            br#"{"type":"urn:x","title":"T","status":422,"detail":"d","errors":[{"pointer":"/a","detail":"e"}]}"#;
         assert_eq!(refusal(422, body), Failure::failed("T: d\n  /a: e"));
         assert_eq!(refusal(503, b"").code, exit::LATER);
         assert_eq!(refusal(500, b"<html>").message, "the gateway answered with status 500");

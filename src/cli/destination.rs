@@ -141,11 +141,7 @@ fn by_cron(text: &str) -> Result<RawWindow, Failure> {
     let (cron, lasts) = text
         .split_once(" for ")
         .ok_or_else(|| Failure::usage(format!("--cron is 'MIN HOUR DAY MONTH WEEKDAY for LENGTH', not {text:?}")))?;
-    Ok(RawWindow {
-        cron: Some(cron.trim().to_owned()),
-        lasts: Some(lasts.trim().to_owned()),
-        ..RawWindow::default()
-    })
+    Ok(RawWindow { cron: Some(cron.trim().to_owned()), lasts: Some(lasts.trim().to_owned()), ..RawWindow::default() })
 }
 
 fn list(views: &[DestinationView]) -> Result<(), Failure> {
@@ -153,8 +149,17 @@ fn list(views: &[DestinationView]) -> Result<(), Failure> {
         output::message("there are no destinations: declare one in the config, [destination.NAME]");
         return Ok(());
     }
-    let mut table =
-        output::table(&["destination", "window", "queued", "held", "parked", "dead", "delivered", "oldest", "how it is"]);
+    let mut table = output::table(&[
+        "destination",
+        "window",
+        "queued",
+        "held",
+        "parked",
+        "dead",
+        "delivered",
+        "oldest",
+        "how it is",
+    ]);
     for view in views {
         let load = view.load.as_ref();
         let count = |of: fn(&DestinationLoad) -> u64| load.map(of).unwrap_or_default().to_string();

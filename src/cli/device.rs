@@ -75,7 +75,9 @@ pub(super) fn run(global: &Global, args: DeviceArgs) -> Result<ExitCode, Failure
 
 fn add(global: &Global, name: DeviceId, destinations: Vec<DestinationId>, replace: bool) -> Result<ExitCode, Failure> {
     let settings = paths::settings(global)?;
-    for unknown in destinations.iter().filter(|id| !settings.destinations.as_ref().is_none_or(|d| d.contains(&id.to_string()))) {
+    for unknown in
+        destinations.iter().filter(|id| !settings.destinations.as_ref().is_none_or(|d| d.contains(&id.to_string())))
+    {
         output::message(&format!("note: the config has no destination {unknown} yet"));
     }
     let secret = secret(&SystemEntropy);
@@ -142,7 +144,9 @@ fn remove(global: &Global, name: &DeviceId) -> Result<ExitCode, Failure> {
     }
     folder.write(&devices)?;
     if devices.is_empty() {
-        output::message("It was the last one: the device endpoint asks for no credentials now, and listens on loopback alone.");
+        output::message(
+            "It was the last one: the device endpoint asks for no credentials now, and listens on loopback alone.",
+        );
     }
     if global.json {
         output::json(&json!({ "removed": name }))?;

@@ -6,7 +6,10 @@ use super::{
     exit::{self, Failure},
     output,
 };
-use crate::admin::{outbox::Acted, pages::{PAGE_ITEMS_MAX, Page}};
+use crate::admin::{
+    outbox::Acted,
+    pages::{PAGE_ITEMS_MAX, Page},
+};
 use clap::{Args, Subcommand};
 use http::Method;
 use serde::{Serialize, de::DeserializeOwned};
@@ -133,7 +136,11 @@ pub(super) async fn run(global: &Global, command: OutboxCommand) -> Result<ExitC
 
 /// Pages until there are `limit` items or no more. `query` has the filters, each with a leading `&`.
 async fn pages<T: DeserializeOwned>(
-    client: &AdminClient, path: &str, query: &str, after: Option<String>, limit: usize,
+    client: &AdminClient,
+    path: &str,
+    query: &str,
+    after: Option<String>,
+    limit: usize,
 ) -> Result<Page<T>, Failure> {
     let mut all = Page { items: Vec::new(), next: after };
     loop {
@@ -156,7 +163,8 @@ async fn list(global: &Global, client: &AdminClient, args: &ListArgs) -> Result<
     if let Some(device) = &args.device {
         query.push_str(&format!("&device={device}"));
     }
-    if let Some(wrong) = args.state.iter().find(|state| !["queued", "held", "parked", "dead"].contains(&state.as_str())) {
+    if let Some(wrong) = args.state.iter().find(|state| !["queued", "held", "parked", "dead"].contains(&state.as_str()))
+    {
         return Err(Failure::usage(format!("--state is queued, held, parked or dead, not {wrong:?}")));
     }
     if !args.state.is_empty() {

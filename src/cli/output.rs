@@ -31,7 +31,7 @@ pub fn json(value: &impl Serialize) -> Result<(), Failure> {
 /// A table with these headings.
 pub fn table(headings: &[&str]) -> Table {
     let mut table = Table::new();
-    table.load_preset(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
+    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
     if !headings.is_empty() {
         table.set_header(headings.iter().map(|heading| heading.to_uppercase()));
     }
@@ -76,10 +76,7 @@ pub fn moment(at: Timestamp) -> String {
 /// A moment in milliseconds since 1970, to the second.
 pub fn moment_ms(ms: i64) -> String {
     let at = Timestamp::from_millisecond(ms).ok();
-    at.map_or_else(
-        || "?".to_owned(),
-        |at| at.to_zoned(TimeZone::system()).strftime("%Y-%m-%d %H:%M:%S").to_string(),
-    )
+    at.map_or_else(|| "?".to_owned(), |at| at.to_zoned(TimeZone::system()).strftime("%Y-%m-%d %H:%M:%S").to_string())
 }
 
 /// The word that serde writes for a value of an enum without fields.

@@ -119,7 +119,10 @@ fn tell(global: &Global, args: &SimulateArgs, published: &Published, took: Durat
         0 => "no acknowledgement at QoS 0".to_owned(),
         _ => format!("{acknowledged} acknowledged, {refused} refused"),
     };
-    output::line(&format!("{sent} readings published in {:.1} s: {acknowledged}, {reconnects} reconnects", took.as_secs_f64()))
+    output::line(&format!(
+        "{sent} readings published in {:.1} s: {acknowledged}, {reconnects} reconnects",
+        took.as_secs_f64()
+    ))
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "used as a function for map_err")]

@@ -53,10 +53,14 @@ fn warnings(status: &StatusView) -> Vec<String> {
             }
             Observation::Subscriber(it) if it.sessions_lost > 0 => {
                 let times = it.sessions_lost;
-                warnings.push(format!("the broker lost our session {times} times: what came between may be lost at the broker"));
+                warnings.push(format!(
+                    "the broker lost our session {times} times: what came between may be lost at the broker"
+                ));
             }
             Observation::Uplink(uplink) if uplink.status == UplinkStatus::Obsolete => {
-                warnings.push("this version is too old for the Tor network: update it; messages are taken and wait".to_owned());
+                warnings.push(
+                    "this version is too old for the Tor network: update it; messages are taken and wait".to_owned(),
+                );
             }
             _ => {}
         }
@@ -115,7 +119,9 @@ fn words(observation: &Observation) -> String {
                 if suspended.is_empty() { String::new() } else { format!("; suspended: {}", suspended.join(", ")) };
             format!("{} couriers under way{suspended}", it.couriers.len())
         }
-        Observation::Courier(it) => format!("{}: {} in flight, {} delivered", it.destination, it.in_flight, it.delivered),
+        Observation::Courier(it) => {
+            format!("{}: {} in flight, {} delivered", it.destination, it.in_flight, it.delivered)
+        }
         Observation::Reporter(it) if !it.configured => "no room configured".to_owned(),
         Observation::Reporter(it) => {
             let error = it.last_error.as_deref().map(|error| format!("; {error}")).unwrap_or_default();

@@ -5,13 +5,18 @@
 //! and for every destination the next three openings; then what deserves a second look. Nothing is started, nothing is
 //! connected to, and no onion address is printed.
 
-use super::config_errors::{self, Report};
+use super::{
+    Global,
+    config_errors::{self, Report},
+    exit::{self, Failure},
+    output, paths,
+};
 use crate::adapters::system_clock::SystemClock;
 use jiff::{Timestamp, tz::TimeZone};
 use serde::Serialize;
 use std::{
     fmt::Write as _,
-    io::{self, IsTerminal, Write},
+    io::{self, IsTerminal},
     path::Path,
     process::ExitCode,
 };
@@ -25,43 +30,36 @@ use tidegate_schemas::{
     wire::WireFormat,
 };
 
-/// The config can't be used (EX_CONFIG of sysexits(3)).
-const CODE_CONFIG: u8 = 78;
-/// It could not be said (stdout is closed or full).
-const CODE_FAILED: u8 = 1;
 /// Openings that are shown of each destination.
 const OPENINGS_SHOWN: usize = 3;
 
-/// Checks this file and says what it found. `state_dir` is the state folder where the file names none; `json` asks for one JSON
-/// object in place of the text.
-#[must_use]
-pub fn run(path: &Path, state_dir: &Path, json: bool) -> ExitCode {
-    let told = match config_errors::load(path, state_dir, &config_errors::environment()) {
+/// Checks the config and says what it found.
+///
+/// # Errors
+/// When there is no config, or when nobody can be told.
+pub fn run(global: &Global) -> Result<ExitCode, Failure> {
+    let path = paths::config_file(global)
+        .ok_or_else(|| Failure::config("there is no config file here: name one with --config FILE"))?;
+    match config_errors::load(&path, &paths::default_state_dir(), &config_errors::environment()) {
         Ok(config) => {
             let plan = Plan::of(&config, SystemClock.now());
-            let text = if json { to_json(&plan) } else { plan.to_text(path) };
-            tell(&mut io::stdout(), &text).map(|()| ExitCode::SUCCESS)
+            if global.json {
+                output::json(&plan)?;
+            } else {
+                output::line(plan.to_text(&path).trim_end())?;
+            }
+            Ok(ExitCode::from(exit::OK))
         }
-        Err(report) if json => tell(&mut io::stdout(), &to_json(&Refusal::of(&report))).map(|()| CODE_CONFIG.into()),
         Err(report) => {
-            let colours = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty());
-            tell(&mut io::stderr(), &report.render(colours)).map(|()| CODE_CONFIG.into())
+            if global.json {
+                output::json(&Refusal::of(&report))?;
+            } else {
+                let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+                output::message(&report.render(io::stderr().is_terminal() && !no_color));
+            }
+            Ok(ExitCode::from(exit::CONFIG))
         }
-    };
-    told.unwrap_or(CODE_FAILED.into())
-}
-
-fn tell(to: &mut impl Write, text: &str) -> io::Result<()> {
-    match writeln!(to, "{}", text.trim_end()).and_then(|()| to.flush()) {
-        // A reader that has seen enough (`| head`) is no failure.
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        other => other,
     }
-}
-
-fn to_json(value: &impl Serialize) -> String {
-    // Plain structs of texts and numbers can always be written.
-    serde_json::to_string_pretty(value).unwrap_or_default()
 }
 
 /// All that is wrong, for programs.

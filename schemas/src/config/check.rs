@@ -74,22 +74,22 @@ impl RawConfig {
         let devices = checker.devices(&state_dir);
         let has_credentials = !devices.is_empty();
         let declared: Vec<String> = self.destination.keys().cloned().collect();
-        let broker = checker.broker(self.mqtt, has_credentials);
+        let mqtt = checker.broker(self.mqtt, has_credentials);
         let http = checker.http(&self.http, has_credentials);
         let admin = checker.admin(self.admin);
-        checker.listeners_differ(broker.as_ref(), http.as_ref(), &admin);
+        checker.listeners_differ(mqtt.as_ref(), http.as_ref(), &admin);
         let tor = checker.tor(&self.tor);
         let matrix = self.matrix.and_then(|raw| checker.matrix(raw));
         let outbox = checker.outbox(&self.outbox);
         let log = checker.log(self.log);
         let routes = checker.routes(self.route, &declared);
         let destinations = checker.destinations(self.destination);
-        checker.warn_of_idle(&declared, &routes, broker.is_some());
+        checker.warn_of_idle(&declared, &routes, mqtt.is_some());
         checker.warn_of_strangers(&devices, &declared);
         let Checker { problems, warnings, .. } = checker;
         problems.into_result(Config {
             state_dir,
-            mqtt: broker.map(|(mqtt, _)| mqtt),
+            mqtt,
             http,
             tor,
             matrix,

@@ -2,7 +2,7 @@
 
 use super::{Problem, devices::Devices};
 use crate::{agreement::Destination, onion::OnionEndpoint, route::Routes};
-use core::net::SocketAddr;
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 
 /// A checked config: what `run` works with.
@@ -40,9 +40,10 @@ pub struct Config {
 pub struct MqttConfig {
     /// Start our own broker as a child process (not durable: it acknowledges before the outbox has it).
     pub embedded: bool,
-    /// The broker as written: an address, `localhost`, or a name that was in the hosts file when this was checked. Whoever
-    /// connects resolves it in the same way, never through a name server (PR-5); TLS verifies it.
+    /// The broker as written: an address, `localhost`, or a name in the hosts file. TLS verifies this name; nothing else uses it.
     pub host: String,
+    /// Its address, found without asking a name server (PR-5).
+    pub address: IpAddr,
     /// TCP port; with `embedded`, where our broker listens.
     pub port: u16,
     /// 5, or 3.1.1 as 4 (the protocol's own number).
@@ -57,6 +58,25 @@ pub struct MqttConfig {
     pub session_expiry_s: u32,
     /// Publications at QoS 1 that the broker may have under way to us (MQTT 5 receive maximum).
     pub receive_maximum: u16,
+}
+
+impl MqttConfig {
+    /// Where the embedded broker listens.
+    #[must_use]
+    pub fn listen(&self) -> SocketAddr {
+        SocketAddr::new(self.address, self.port)
+    }
+
+    /// Where the gateway connects to: an embedded broker that listens everywhere is reached over loopback.
+    #[must_use]
+    pub fn connect(&self) -> SocketAddr {
+        let address = match self.address {
+            IpAddr::V4(address) if address.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
+            IpAddr::V6(address) if address.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
+            address => address,
+        };
+        SocketAddr::new(address, self.port)
+    }
 }
 
 /// MQTT versions.

@@ -21,8 +21,8 @@ const SESSION_EXPIRY_S_DEFAULT: u32 = 30 * 86_400;
 const RECEIVE_MAXIMUM: u16 = 100;
 
 impl Checker<'_> {
-    /// The broker and its address; `None` when it is switched off.
-    pub(super) fn broker(&mut self, raw: RawMqtt, has_credentials: bool) -> Option<(MqttConfig, IpAddr)> {
+    /// The broker; `None` when it is switched off.
+    pub(super) fn broker(&mut self, raw: RawMqtt, has_credentials: bool) -> Option<MqttConfig> {
         if raw.enabled == Some(false) {
             return None;
         }
@@ -39,6 +39,7 @@ impl Checker<'_> {
         let config = MqttConfig {
             embedded,
             host,
+            address,
             port,
             protocol: match raw.protocol {
                 Some(RawProtocol::V311) => MqttProtocol::V311,
@@ -53,8 +54,8 @@ impl Checker<'_> {
         if config.receive_maximum == 0 {
             self.refuse("mqtt.receive_maximum", "MQTT 5 forbids a receive maximum of 0", "100 is a good number");
         }
-        self.broker_security(&config, address, has_credentials);
-        Some((config, address))
+        self.broker_security(&config, has_credentials);
+        Some(config)
     }
 
     fn broker_address(&mut self, host: &str) -> IpAddr {
@@ -94,8 +95,8 @@ impl Checker<'_> {
         }
     }
 
-    fn broker_security(&mut self, config: &MqttConfig, address: IpAddr, has_credentials: bool) {
-        let (tls, beyond) = (config.tls_ca_file.is_some(), !address.is_loopback());
+    fn broker_security(&mut self, config: &MqttConfig, has_credentials: bool) {
+        let (tls, beyond) = (config.tls_ca_file.is_some(), !config.address.is_loopback());
         if tls && !self.around.mqtt_tls {
             self.refuse(
                 "mqtt.tls_ca_file",
@@ -107,7 +108,7 @@ impl Checker<'_> {
             if tls {
                 self.refuse("mqtt.tls_ca_file", "the embedded broker has no TLS", "use mosquitto, or leave TLS out");
             }
-            self.needs_credentials("mqtt.host", "the embedded broker", address, has_credentials);
+            self.needs_credentials("mqtt.host", "the embedded broker", config.address, has_credentials);
             self.warn(
                 "mqtt.embedded",
                 "the embedded broker is not durable: it acknowledges before the outbox has the message",

@@ -21,13 +21,12 @@ impl Checker<'_> {
     /// Refuses two listeners on one address.
     pub(super) fn listeners_differ(
         &mut self,
-        broker: Option<&(MqttConfig, IpAddr)>,
+        mqtt: Option<&MqttConfig>,
         http: Option<&HttpConfig>,
         admin: &AdminConfig,
     ) {
         let mut taken: Vec<(&str, SocketAddr)> = Vec::new();
-        let embedded = broker.filter(|(mqtt, _)| mqtt.embedded);
-        let embedded = embedded.map(|(mqtt, address)| ("mqtt.port", SocketAddr::new(*address, mqtt.port)));
+        let embedded = mqtt.filter(|mqtt| mqtt.embedded).map(|mqtt| ("mqtt.port", mqtt.listen()));
         let listeners = embedded.into_iter().chain(http.map(|http| ("http.listen", http.listen)));
         for (path, address) in listeners.chain([("admin.listen", admin.listen)]) {
             // Port 0 lets the system choose.

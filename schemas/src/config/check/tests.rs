@@ -59,7 +59,7 @@ fn warned(config: &Config, path: &str) -> bool {
 fn an_empty_file_is_the_defaults_and_says_that_nothing_goes_anywhere() {
     let config = accepted("");
     let mqtt = config.mqtt.as_ref().unwrap();
-    assert_eq!((mqtt.host.as_str(), mqtt.port, mqtt.embedded), ("localhost", 1883, false));
+    assert_eq!(mqtt.connect().to_string(), "127.0.0.1:1883");
     assert_eq!(config.http.as_ref().unwrap().listen.to_string(), "127.0.0.1:8000");
     assert_eq!(config.admin.listen.to_string(), "127.0.0.1:8088");
     assert_eq!((config.tor.transport.clone(), config.tor.vanguards), (TorTransport::Arti, Vanguards::Lite));
@@ -194,11 +194,12 @@ fn the_broker_is_found_without_a_name_server() {
     let files = Files::with("/etc/hosts", "192.168.1.7 broker\n");
     let config = files.check("mqtt.host = \"broker\"").unwrap();
     let mqtt = config.mqtt.as_ref().unwrap();
-    assert_eq!(mqtt.host, "broker");
+    assert_eq!((mqtt.connect().to_string().as_str(), mqtt.host.as_str()), ("192.168.1.7:1883", "broker"));
     assert!(warned(&config, "mqtt.host"), "not encrypted");
     assert!(refusal("mqtt.tls_ca_file = \"ca.pem\"", "mqtt.tls_ca_file").contains("this build"));
     assert!(refusal("mqtt.password = { file = \"p\" }", "mqtt.password").contains("user name"));
     let embedded = accepted("mqtt.embedded = true");
+    assert_eq!(embedded.mqtt.as_ref().unwrap().listen().to_string(), "127.0.0.1:1883");
     assert!(warned(&embedded, "mqtt.embedded"));
     assert!(accepted("mqtt.enabled = false").mqtt.is_none());
 }

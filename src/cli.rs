@@ -4,8 +4,10 @@
 //! `docs/cli.md` ([`exit`]). No command asks a question, so that all of them work in scripts.
 
 pub mod admin_client;
+pub mod config_errors;
 pub mod exit;
 
+mod check;
 mod destination;
 mod device;
 mod outbox;
@@ -63,6 +65,8 @@ pub struct Global {
 /// The subcommands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Check the config: say all that is wrong with it, or what the gateway would do and when each destination opens next
+    Check,
     /// Show how the running gateway is
     Status,
     /// Look at the messages in custody, and act on them
@@ -89,6 +93,7 @@ pub fn main() -> ExitCode {
 fn run(cli: Cli) -> Result<ExitCode, Failure> {
     let Cli { global, command } = cli;
     match command {
+        Command::Check => check::run(&global),
         Command::Status => block_on(status::run(&global)),
         Command::Outbox(command) => block_on(outbox::run(&global, command)),
         Command::Destination(command) => block_on(destination::run(&global, command)),

@@ -5,6 +5,7 @@ pub mod embedded_broker;
 pub mod http_lane;
 pub mod matrix;
 pub mod mqtt;
+pub mod mqtt_publisher;
 pub mod registry_file;
 pub mod sled_store;
 pub mod socks;

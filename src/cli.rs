@@ -1,1 +1,127 @@
-//! Not written yet.
+//! The command line. One file per subcommand; this one says what there is and who does it.
+//!
+//! Data goes to stdout, messages to stderr. `--json` gives what the admin API gives. Exit codes are documented in `--help` and in
+//! `docs/cli.md` ([`exit`]). No command asks a question, so that all of them work in scripts.
+
+pub mod admin_client;
+pub mod config_errors;
+pub mod exit;
+
+mod check;
+mod destination;
+mod device;
+mod outbox;
+mod output;
+mod paths;
+mod simulate;
+mod status;
+
+use clap::{Args, Parser, Subcommand};
+use exit::Failure;
+use std::{path::PathBuf, process::ExitCode};
+
+/// What stands below every `--help`.
+const EXIT_CODES: &str = "\
+Exit codes:
+   0  done
+   1  it failed; the message says why
+   2  the command line is wrong
+  69  the gateway (or the broker) can't be reached
+  70  the gateway gave up after repeated failures
+  75  not now: try again later
+  78  the config is wrong
+
+Environment: TIDEGATE_CONFIG names the config file, TIDEGATE__SECTION__KEY overrides one of its keys, NO_COLOR turns colours off.";
+
+/// A privacy gateway for IoT: durable outbox, delivery windows, Tor onion services, acknowledgements in Matrix.
+#[derive(Debug, Parser)]
+#[command(name = "tidegate", version, after_help = EXIT_CODES, after_long_help = EXIT_CODES, max_term_width = 110)]
+pub struct Cli {
+    /// What holds for every subcommand.
+    #[command(flatten)]
+    pub global: Global,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What holds for every subcommand.
+#[derive(Debug, Clone, Default, Args)]
+pub struct Global {
+    /// Config file [default: ./tidegate.toml, then /etc/tidegate/tidegate.toml]
+    #[arg(long, global = true, env = "TIDEGATE_CONFIG", value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Print JSON instead of tables
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// Admin endpoint of the gateway [default: the config's]
+    #[arg(long, global = true, value_name = "URL")]
+    pub admin: Option<String>,
+    /// File with the admin token [default: admin.token in the config's state folder]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub token_file: Option<PathBuf>,
+}
+
+/// The subcommands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Check the config: say all that is wrong with it, or what the gateway would do and when each destination opens next
+    Check,
+    /// Show how the running gateway is
+    Status,
+    /// Look at the messages in custody, and act on them
+    #[command(subcommand)]
+    Outbox(outbox::OutboxCommand),
+    /// Look at destinations, and set their windows while the gateway runs
+    #[command(subcommand)]
+    Destination(destination::DestinationCommand),
+    /// Manage device credentials, or be a device: without a subcommand it is a simulated pacemaker
+    Device(device::DeviceArgs),
+}
+
+/// Reads the arguments and does what they say.
+#[must_use]
+pub fn main() -> ExitCode {
+    // clap itself ends the process with code 2 on a wrong command line, and with 0 after --help.
+    let cli = Cli::parse();
+    match run(cli) {
+        Ok(code) => code,
+        Err(failure) => failure.report(),
+    }
+}
+
+fn run(cli: Cli) -> Result<ExitCode, Failure> {
+    let Cli { global, command } = cli;
+    match command {
+        Command::Check => check::run(&global),
+        Command::Status => block_on(status::run(&global)),
+        Command::Outbox(command) => block_on(outbox::run(&global, command)),
+        Command::Destination(command) => block_on(destination::run(&global, command)),
+        Command::Device(args) => device::run(&global, args),
+    }
+}
+
+/// Runs a command that waits for the network, on this thread.
+fn block_on<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.map_err(|error| Failure::failed(format!("could not start: {error}")))?.block_on(work)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_help_tells_the_exit_codes_or_points_up_to_them() {
+        let help = Cli::command().render_long_help().to_string();
+        for code in ["69", "70", "75", "78"] {
+            assert!(help.contains(code), "{help}");
+        }
+    }
+}

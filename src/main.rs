@@ -1,3 +1,5 @@
 //! The one binary, `tidegate`.
 
-fn main() {}
+fn main() -> std::process::ExitCode {
+    tidegate::cli::main()
+}

@@ -131,7 +131,12 @@ async fn the_right_token_is_let_in_under_every_name_that_is_ours() {
     let world = start().await;
     let port = world.address.port();
     let right = format!("Bearer {}", world.token);
-    for host in [format!("localhost:{port}"), format!("127.0.0.1:{port}"), "gateway.home".into(), format!("Gateway.Home:{port}")] {
+    for host in [
+        format!("localhost:{port}"),
+        format!("127.0.0.1:{port}"),
+        "gateway.home".into(),
+        format!("Gateway.Home:{port}"),
+    ] {
         let headers = [("authorization", right.as_str()), ("host", &host), ("sec-fetch-site", "same-origin")];
         let answer = send(world.address, "GET", "/api/v1/status", &headers, "").await;
         assert_eq!(answer.status, 200, "{host}");
@@ -250,7 +255,7 @@ async fn the_outbox_is_paged_to_its_end_with_the_filters_kept() {
     }
     let expected: Vec<String> = (1..=support::ENTRIES).map(|seq| format!("cardiology/{seq}")).collect();
     assert_eq!((seen, pages), (expected, 3));
-    let listed = &world.record.lock().unwrap().listed[2];
+    let listed = world.record.lock().unwrap().listed[2].clone();
     assert_eq!(listed.states, [EntryState::Queued, EntryState::Parked]);
     assert_eq!(listed.device.as_ref().map(|device| device.as_str()), Some("patient"));
 

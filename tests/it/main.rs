@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 mod admin;
+mod check;
 mod device_endpoint;
 mod house;
 mod http_support;

@@ -32,7 +32,7 @@ pub const KEYS: &[ConfigKey] = &[
         "state_dir",
         "folder",
         "",
-        "Where the outbox, the registry, Tor's state, tokens and device credentials are kept. Default: `/var/lib/tidegate` as root, else `$XDG_STATE_HOME/tidegate` (`~/.local/state/tidegate`).",
+        "Where the outbox, the registry, Tor's state, tokens and device credentials are kept. Default: systemd's `$STATE_DIRECTORY`, else `/var/lib/tidegate` as root, else `$XDG_STATE_HOME/tidegate` (`~/.local/state/tidegate`).",
     ),
     key(
         "mqtt.enabled",
@@ -407,9 +407,8 @@ pub fn reference() -> String {
 const PREFACE: &str = "\
 # Config
 
-One file in TOML. Without `--config FILE` (or `TIDEGATE_CONFIG`) it is `/etc/tidegate/tidegate.toml` for root, and
-`$XDG_CONFIG_HOME/tidegate/tidegate.toml` (`~/.config/tidegate/tidegate.toml`) for everybody else. `schemas/config/example.toml` has every
-key with its default. This page is printed from the list in `schemas/src/config/keys.rs`.
+One file in TOML. Without `--config FILE` (or `TIDEGATE_CONFIG`) it is `./tidegate.toml`, then `/etc/tidegate/tidegate.toml`.
+`schemas/config/example.toml` has every key with its default. This page is printed from the list in `schemas/src/config/keys.rs`.
 
 `tidegate check` reads the file as `run` does, and says all that is wrong with it at once, with file, line, column and what would
 do; if nothing is, it shows the next openings of every destination. It ends with 0, or with 78 for a config that can't be used.

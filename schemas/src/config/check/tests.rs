@@ -199,6 +199,7 @@ fn the_broker_is_found_without_a_name_server() {
     assert!(refusal("mqtt.tls_ca_file = \"ca.pem\"", "mqtt.tls_ca_file").contains("this build"));
     assert!(refusal("mqtt.password = { file = \"p\" }", "mqtt.password").contains("user name"));
     let embedded = accepted("mqtt.embedded = true");
+    assert_eq!(embedded.mqtt.as_ref().unwrap().listen().to_string(), "127.0.0.1:1883");
     assert!(warned(&embedded, "mqtt.embedded"));
     assert!(accepted("mqtt.enabled = false").mqtt.is_none());
 }

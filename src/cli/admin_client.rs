@@ -1,0 +1,192 @@
+//! The command line's side of the admin endpoint: one request, one connection, loopback or an address that was given.
+//!
+//! No name is looked up: the endpoint is named by address, or as `localhost`.
+
+use super::{Global, exit::Failure, paths};
+use crate::admin::{
+    problem::HttpProblem,
+    token::{AdminToken, TOKEN_FILE},
+};
+use bytes::Bytes;
+use http::{Method, Request, Uri, header};
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper_util::rt::TokioIo;
+use serde::{Serialize, de::DeserializeOwned};
+use std::{
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    time::Duration,
+};
+use tokio::net::TcpStream;
+
+/// How long one request may take, in seconds; longer than the endpoint waits for an actor.
+const REQUEST_LIMIT_S: u64 = 15;
+/// Longest answer that is read, in bytes (16 MiB: ten thousand destinations).
+const ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// A way to the admin endpoint of one gateway.
+#[derive(Debug)]
+pub struct AdminClient {
+    address: SocketAddr,
+    token: AdminToken,
+}
+
+impl AdminClient {
+    /// The gateway of the config, unless the options name another.
+    ///
+    /// # Errors
+    /// When the config, the address or the token can't be used.
+    pub fn new(global: &Global) -> Result<Self, Failure> {
+        let settings = paths::settings(global)?;
+        let address = match &global.admin {
+            Some(url) => address_of_url(url)?,
+            None => address(&settings.admin_listen)?,
+        };
+        let path = global.token_file.clone().unwrap_or_else(|| settings.state_dir.join(TOKEN_FILE));
+        let token = AdminToken::read(&path).map_err(|error| {
+            Failure::failed(format!(
+                "{error}; is this the state folder of the gateway (--config), and may you read it? \
+                 The gateway makes the token when it first starts"
+            ))
+        })?;
+        Ok(Self { address, token })
+    }
+
+    /// Asks for something.
+    ///
+    /// # Errors
+    /// See [`AdminClient::send`].
+    pub async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Failure> {
+        self.send(Method::GET, path, None::<&()>).await
+    }
+
+    /// Sends a request with a JSON body, or with none.
+    ///
+    /// # Errors
+    /// When nobody answers (69), when the gateway says "not now" (75), and when it refuses (1).
+    pub async fn send<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&impl Serialize>,
+    ) -> Result<T, Failure> {
+        let exchange = self.exchange(method, path, body);
+        let answer = tokio::time::timeout(Duration::from_secs(REQUEST_LIMIT_S), exchange).await;
+        let (status, body) = answer.map_err(|_| {
+            Failure::later(format!("the gateway at {} did not answer within {REQUEST_LIMIT_S} s", self.address))
+        })??;
+        if !(200..300).contains(&status) {
+            return Err(refusal(status, &body));
+        }
+        serde_json::from_slice(&body).map_err(|error| {
+            Failure::failed(format!(
+                "the answer of {} is not what this version expects ({error}): is it a gateway, and of this version?",
+                self.address
+            ))
+        })
+    }
+
+    async fn exchange(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&impl Serialize>,
+    ) -> Result<(u16, Bytes), Failure> {
+        let broken = |error: &dyn std::fmt::Display| {
+            Failure::unreachable(format!("the connection to the gateway at {} broke: {error}", self.address))
+        };
+        let stream = TcpStream::connect(self.address).await.map_err(|error| {
+            Failure::unreachable(format!(
+                "no gateway answers at {} ({error}): is it running? Start it with `tidegate run`, or name it with --admin",
+                self.address
+            ))
+        })?;
+        let (mut sender, connection) =
+            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|error| broken(&error))?;
+        let connection = tokio::spawn(connection);
+        let mut request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header(header::HOST, self.address.to_string())
+            .header(header::AUTHORIZATION, format!("Bearer {}", self.token.reveal()));
+        let bytes = match body {
+            None => Bytes::new(),
+            Some(body) => {
+                request = request.header(header::CONTENT_TYPE, "application/json");
+                serde_json::to_vec(body).map_err(|error| broken(&error))?.into()
+            }
+        };
+        let request = request.body(Full::new(bytes)).map_err(|error| broken(&error))?;
+        let answer = sender.send_request(request).await.map_err(|error| broken(&error))?;
+        let status = answer.status().as_u16();
+        let body =
+            Limited::new(answer.into_body(), ANSWER_BYTES_MAX).collect().await.map_err(|error| broken(&error))?;
+        connection.abort();
+        Ok((status, body.to_bytes()))
+    }
+}
+
+/// What a refusal means for the command.
+fn refusal(status: u16, body: &[u8]) -> Failure {
+    let message = match serde_json::from_slice::<HttpProblem>(body) {
+        Ok(problem) => problem.errors.iter().fold(format!("{}: {}", problem.title, problem.detail), |text, error| {
+            let pointer = if error.pointer.is_empty() { "body" } else { &error.pointer };
+            format!("{text}\n  {pointer}: {}", error.detail)
+        }),
+        Err(_) => format!("the gateway answered with status {status}"),
+    };
+    match status {
+        401 => Failure::failed(format!("{message}\nThe token is another gateway's? Name its file with --token-file")),
+        429 | 503 => Failure::later(message),
+        _ => Failure::failed(message),
+    }
+}
+
+/// The address of `http://ADDRESS:PORT`.
+fn address_of_url(url: &str) -> Result<SocketAddr, Failure> {
+    let wrong = || Failure::usage(format!("--admin is http://ADDRESS:PORT, not {url:?}"));
+    let uri: Uri = url.parse().map_err(|_| wrong())?;
+    if uri.scheme_str() != Some("http") || !matches!(uri.path(), "" | "/") || uri.query().is_some() {
+        return Err(wrong());
+    }
+    address(uri.authority().ok_or_else(wrong)?.as_str())
+}
+
+/// `ADDRESS:PORT` or `localhost:PORT`; where a gateway listens everywhere, it is reached over loopback.
+fn address(text: &str) -> Result<SocketAddr, Failure> {
+    let numeric = text.strip_prefix("localhost").map_or_else(|| text.to_owned(), |rest| format!("127.0.0.1{rest}"));
+    let mut address: SocketAddr = numeric.parse().map_err(|_| {
+        Failure::usage(format!("{text:?} is not ADDRESS:PORT of an admin endpoint; names are not looked up"))
+    })?;
+    if address.ip().is_unspecified() {
+        address.set_ip(IpAddr::V4(Ipv4Addr::LOCALHOST));
+    }
+    Ok(address)
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+    use crate::cli::exit;
+
+    #[test]
+    fn an_endpoint_is_named_by_address_alone() {
+        assert_eq!(address_of_url("http://127.0.0.1:1").unwrap(), "127.0.0.1:1".parse().unwrap());
+        assert_eq!(address_of_url("http://localhost:1/").unwrap(), "127.0.0.1:1".parse().unwrap());
+        assert_eq!(address("0.0.0.0:8088").unwrap(), "127.0.0.1:8088".parse().unwrap());
+        for bad in
+            ["https://127.0.0.1:1", "http://example.com:80", "127.0.0.1:1", "http://127.0.0.1", "http://[::1]:1/x"]
+        {
+            assert_eq!(address_of_url(bad).unwrap_err().code, exit::USAGE, "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_refusal_shows_each_wrong_value_and_has_its_code() {
+        let body =
+            br#"{"type":"urn:x","title":"T","status":422,"detail":"d","errors":[{"pointer":"/a","detail":"e"}]}"#;
+        assert_eq!(refusal(422, body), Failure::failed("T: d\n  /a: e"));
+        assert_eq!(refusal(503, b"").code, exit::LATER);
+        assert_eq!(refusal(500, b"<html>").message, "the gateway answered with status 500");
+    }
+}

@@ -1,0 +1,280 @@
+//! `tidegate destination`: what was agreed with whom, when each opens next, what waits; and windows at run time.
+
+use super::{
+    Global,
+    admin_client::AdminClient,
+    exit::{self, Failure},
+    output,
+};
+use crate::admin::pages::Page;
+use clap::{Args, Subcommand};
+use http::Method;
+use std::{fs, io::Read as _, path::PathBuf, process::ExitCode};
+use tidegate_schemas::{
+    id::DestinationId,
+    view::{DestinationLoad, DestinationView},
+    window::{Evaluation, RawWindow, RawWindows},
+};
+
+/// Longest file of windows, in bytes.
+const WINDOWS_FILE_BYTES_MAX: u64 = 64 * 1024;
+
+/// What to do with destinations.
+#[derive(Debug, Subcommand)]
+pub enum DestinationCommand {
+    /// List destinations with their windows and what waits
+    List,
+    /// Show one destination
+    Show {
+        /// Its name
+        name: DestinationId,
+    },
+    /// Set a destination's windows while the gateway runs, or go back to the config's
+    #[command(subcommand)]
+    Windows(WindowsCommand),
+}
+
+/// What to do with windows.
+#[derive(Debug, Subcommand)]
+pub enum WindowsCommand {
+    /// These windows from now on, also after a restart
+    Set(SetArgs),
+    /// Back to the windows of the config file
+    Reset {
+        /// The destination's name
+        name: DestinationId,
+    },
+}
+
+/// Which windows.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  tidegate destination windows set cardiology --timezone Europe/Madrid --allow 'mon-fri 22:00-02:00' --allow 'sat,sun'
+  tidegate destination windows set cardiology --cron '0 */6 * * * for 20m'
+  tidegate destination windows set cardiology --always")]
+pub struct SetArgs {
+    /// The destination's name
+    name: DestinationId,
+    /// Time zone, such as Europe/Madrid [default: UTC]
+    #[arg(long, value_name = "ZONE")]
+    timezone: Option<String>,
+    /// Open on these days and times: 'DAYS', 'FROM-TO' or 'DAYS FROM-TO'
+    #[arg(long, value_name = "WINDOW")]
+    allow: Vec<String>,
+    /// Open by a cron expression, for a time: 'MIN HOUR DAY MONTH WEEKDAY for LENGTH'
+    #[arg(long, value_name = "WINDOW")]
+    cron: Vec<String>,
+    /// Always open
+    #[arg(long, conflicts_with_all = ["allow", "cron", "file"])]
+    always: bool,
+    /// Windows as JSON, as the admin API takes them; - is stdin
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["allow", "cron", "timezone"])]
+    file: Option<PathBuf>,
+}
+
+/// Does it.
+pub(super) async fn run(global: &Global, command: DestinationCommand) -> Result<ExitCode, Failure> {
+    let client = AdminClient::new(global)?;
+    match command {
+        DestinationCommand::List => {
+            let page: Page<DestinationView> = client.get("/api/v1/destinations").await?;
+            if global.json { output::json(&page)? } else { list(&page.items)? }
+        }
+        DestinationCommand::Show { name } => {
+            let view: DestinationView = client.get(&format!("/api/v1/destinations/{name}")).await?;
+            shown(global, &view)?;
+        }
+        DestinationCommand::Windows(WindowsCommand::Set(args)) => {
+            let path = format!("/api/v1/destinations/{}/windows", args.name);
+            let view: DestinationView = client.send(Method::PUT, &path, Some(&windows(args)?)).await?;
+            shown(global, &view)?;
+        }
+        DestinationCommand::Windows(WindowsCommand::Reset { name }) => {
+            let path = format!("/api/v1/destinations/{name}/windows");
+            let view: DestinationView = client.send(Method::DELETE, &path, None::<&()>).await?;
+            shown(global, &view)?;
+        }
+    }
+    Ok(ExitCode::from(exit::OK))
+}
+
+/// The windows that the options ask for. Whether they can be kept, the gateway says.
+fn windows(args: SetArgs) -> Result<RawWindows, Failure> {
+    if let Some(path) = &args.file {
+        let mut text = String::new();
+        let read = if path.as_os_str() == "-" {
+            std::io::stdin().take(WINDOWS_FILE_BYTES_MAX).read_to_string(&mut text)
+        } else {
+            fs::File::open(path).and_then(|file| file.take(WINDOWS_FILE_BYTES_MAX).read_to_string(&mut text))
+        };
+        read.map_err(|error| Failure::failed(format!("could not read {}: {error}", path.display())))?;
+        return serde_json::from_str(&text)
+            .map_err(|error| Failure::failed(format!("{} is not windows as JSON: {error}", path.display())));
+    }
+    if !args.always && args.allow.is_empty() && args.cron.is_empty() {
+        return Err(Failure::usage("say when it is open: --allow, --cron, --always or --file"));
+    }
+    let mut allow: Vec<RawWindow> = args.allow.iter().map(|text| by_days(text)).collect();
+    for text in &args.cron {
+        allow.push(by_cron(text)?);
+    }
+    Ok(RawWindows { timezone: args.timezone, allow })
+}
+
+/// `mon-fri 22:00-02:00`, `22:00-02:00` or `sat,sun`.
+fn by_days(text: &str) -> RawWindow {
+    let mut window = RawWindow::default();
+    for part in text.split_whitespace() {
+        match part.split_once('-') {
+            Some((from, to)) if part.contains(':') => {
+                window.from = Some(from.to_owned());
+                window.to = Some(to.to_owned());
+            }
+            _ => window.days = Some(window.days.map_or_else(|| part.to_owned(), |days| format!("{days} {part}"))),
+        }
+    }
+    window
+}
+
+/// `0 */6 * * * for 20m`.
+fn by_cron(text: &str) -> Result<RawWindow, Failure> {
+    let (cron, lasts) = text
+        .split_once(" for ")
+        .ok_or_else(|| Failure::usage(format!("--cron is 'MIN HOUR DAY MONTH WEEKDAY for LENGTH', not {text:?}")))?;
+    Ok(RawWindow { cron: Some(cron.trim().to_owned()), lasts: Some(lasts.trim().to_owned()), ..RawWindow::default() })
+}
+
+fn list(views: &[DestinationView]) -> Result<(), Failure> {
+    if views.is_empty() {
+        output::message("there are no destinations: declare one in the config, [destination.NAME]");
+        return Ok(());
+    }
+    let mut table = output::table(&[
+        "destination",
+        "window",
+        "queued",
+        "held",
+        "parked",
+        "dead",
+        "delivered",
+        "oldest",
+        "how it is",
+    ]);
+    for view in views {
+        let load = view.load.as_ref();
+        let count = |of: fn(&DestinationLoad) -> u64| load.map(of).unwrap_or_default().to_string();
+        let oldest = load.and_then(|load| load.oldest_age_ms).map(|ms| output::duration(ms / 1_000));
+        table.add_row([
+            view.destination.to_string(),
+            window(&view.now),
+            count(|load| load.queued),
+            count(|load| load.held),
+            count(|load| load.parked),
+            count(|load| load.dead),
+            count(|load| load.delivered),
+            oldest.unwrap_or_default(),
+            load.map(state).unwrap_or_default(),
+        ]);
+    }
+    output::print(&table)
+}
+
+fn shown(global: &Global, view: &DestinationView) -> Result<(), Failure> {
+    if global.json {
+        return output::json(view);
+    }
+    let mut table = output::table(&[]);
+    let mut row = |name: &str, value: String| {
+        table.add_row([name.to_owned(), value]);
+    };
+    row("destination", view.destination.to_string());
+    row("format", output::word(&view.format));
+    row("success", output::word(&view.success));
+    row("window", window(&view.now));
+    let whence = if view.windows_overridden { "set while running" } else { "from the config" };
+    row("windows", format!("{}; times of {}", whence, view.windows.timezone.as_deref().unwrap_or("UTC")));
+    for window in &view.windows.allow {
+        row("", written(window));
+    }
+    if let Some(load) = &view.load {
+        row(
+            "waiting",
+            format!(
+                "{} queued, {} held, {} parked, {} dead; {}",
+                load.queued,
+                load.held,
+                load.parked,
+                load.dead,
+                output::bytes(load.waiting_bytes)
+            ),
+        );
+        row("delivered", load.delivered.to_string());
+        row("state", state(load));
+        if let Some(error) = load.last_error {
+            row("what to do", error.hint().to_owned());
+        }
+        row("circuits", format!("{} fresh ones in the last hour", load.fresh_circuits_last_hour));
+    }
+    output::print(&table)
+}
+
+fn window(now: &Evaluation) -> String {
+    let until = |at: Option<jiff::Timestamp>| at.map(output::moment);
+    match (now.open, until(now.until)) {
+        (true, Some(until)) => format!("open until {until}"),
+        (true, None) => "always open".to_owned(),
+        (false, Some(opens)) => format!("closed, opens {opens}"),
+        (false, None) => "closed, never opens".to_owned(),
+    }
+}
+
+fn state(load: &DestinationLoad) -> String {
+    let due = load.due_in_ms / 1_000;
+    match load.last_error {
+        _ if load.everything_refused => "refuses everything: look at format and keys".to_owned(),
+        Some(error) if load.failures > 0 && due > 0 => {
+            format!("{error}; failure {}, tried again in {}", load.failures, output::duration(due))
+        }
+        Some(error) if load.failures > 0 => format!("{error}; failure {}", load.failures),
+        _ => "well".to_owned(),
+    }
+}
+
+fn written(window: &RawWindow) -> String {
+    match (&window.cron, &window.lasts) {
+        (Some(cron), lasts) => format!("{cron} for {}", lasts.as_deref().unwrap_or("?")),
+        (None, _) => format!(
+            "{} {}-{}",
+            window.days.as_deref().unwrap_or("daily"),
+            window.from.as_deref().unwrap_or("00:00"),
+            window.to.as_deref().unwrap_or("24:00")
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+    use tidegate_schemas::window::WindowSet;
+
+    fn args(allow: &[&str], cron: &[&str]) -> SetArgs {
+        let owned = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect();
+        let name = "a".parse().unwrap();
+        SetArgs { name, timezone: None, allow: owned(allow), cron: owned(cron), always: false, file: None }
+    }
+
+    #[test]
+    fn windows_as_they_are_typed_are_windows_that_can_be_kept() {
+        let made = windows(args(&["mon-fri 22:00-02:00", "sat,sun", "6:00-7:30"], &["0 */6 * * * for 20m"])).unwrap();
+        let texts: Vec<String> = made.allow.iter().map(written).collect();
+        assert_eq!(texts, ["mon-fri 22:00-02:00", "sat,sun 00:00-24:00", "daily 6:00-7:30", "0 */6 * * * for 20m"]);
+        assert!(WindowSet::from_raw(made, "windows").is_ok());
+    }
+
+    #[test]
+    fn a_mistake_is_told_with_its_exit_code() {
+        assert_eq!(windows(args(&[], &[])).unwrap_err().code, exit::USAGE);
+        assert_eq!(windows(args(&[], &["0 * * * *"])).unwrap_err().code, exit::USAGE);
+    }
+}

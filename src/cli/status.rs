@@ -1,0 +1,162 @@
+//! `tidegate status`: every part of the gateway in a line, and what needs a person first.
+
+use super::{
+    Global,
+    admin_client::AdminClient,
+    exit::{self, Failure},
+    output,
+};
+use crate::admin::status::{LineView, StatusView};
+use std::process::ExitCode;
+use tidegate_schemas::view::{Observation, UplinkStatus};
+
+/// Shows the status. The exit code is 0 when every part runs, else 75.
+pub(super) async fn run(global: &Global) -> Result<ExitCode, Failure> {
+    let status: StatusView = AdminClient::new(global)?.get("/api/v1/status").await?;
+    if global.json {
+        output::json(&status)?;
+    } else {
+        show(&status)?;
+    }
+    Ok(ExitCode::from(if status.ready { exit::OK } else { exit::LATER }))
+}
+
+fn show(status: &StatusView) -> Result<(), Failure> {
+    let state = if status.ready { "all parts run" } else { "not all parts run" };
+    let up = output::duration(status.uptime_s);
+    output::line(&format!("tidegate {}, {}, up {up}: {state}", status.version, status.phase))?;
+    for warning in warnings(status) {
+        output::line(&format!("! {warning}"))?;
+    }
+    let mut table = output::table(&["part", "state", "restarts", "how it is"]);
+    for view in &status.lines {
+        table.add_row([&view.line.name, &view.line.state, &view.line.restarts.to_string(), &describe(view)]);
+    }
+    output::print(&table)
+}
+
+/// What needs a person.
+fn warnings(status: &StatusView) -> Vec<String> {
+    let mut warnings = Vec::new();
+    if !status.clock_trusted {
+        warnings.push("the wall clock can't be right: windows may open at the wrong time until it is set".to_owned());
+    }
+    for observation in status.observations() {
+        match observation {
+            Observation::Outbox(outbox) => {
+                if outbox.gap != 0 {
+                    warnings.push(format!("the account has a gap of {}: please report this", outbox.gap));
+                }
+                if let Some(failure) = &outbox.failure {
+                    warnings.push(format!("the outbox can't write: {failure}"));
+                }
+            }
+            Observation::Subscriber(it) if it.sessions_lost > 0 => {
+                let times = it.sessions_lost;
+                warnings.push(format!(
+                    "the broker lost our session {times} times: what came between may be lost at the broker"
+                ));
+            }
+            Observation::Uplink(uplink) if uplink.status == UplinkStatus::Obsolete => {
+                warnings.push(
+                    "this version is too old for the Tor network: update it; messages are taken and wait".to_owned(),
+                );
+            }
+            _ => {}
+        }
+    }
+    warnings
+}
+
+fn describe(view: &LineView) -> String {
+    if let Some(observation) = &view.observation {
+        return words(observation);
+    }
+    let fall = view.line.last_fall.as_deref().map(|fall| format!("last fall: {fall}"));
+    let next = view.line.next_try_in_ms.map(|ms| format!("next try in {}", output::duration(ms / 1_000)));
+    let known: Vec<String> = fall.into_iter().chain(next).collect();
+    if known.is_empty() { "no answer".to_owned() } else { known.join(", ") }
+}
+
+fn words(observation: &Observation) -> String {
+    match observation {
+        Observation::Registry(it) => format!("{} destinations, {} routes", it.destinations, it.routes),
+        Observation::Outbox(it) => {
+            let account = &it.account;
+            format!(
+                "{} accepted: {} queued, {} held, {} parked, {} dead, {} delivered, {} expired, {} purged, {} quarantined, {} \
+                 refused; gap {}; {} on disk",
+                account.accepted,
+                account.queued,
+                account.held,
+                account.parked,
+                account.dead,
+                account.delivered,
+                account.expired,
+                account.purged,
+                account.quarantined,
+                account.refused,
+                it.gap,
+                output::bytes(it.disk_bytes)
+            )
+        }
+        Observation::Subscriber(it) => {
+            let state = if it.connected { "connected" } else { "not connected" };
+            let error = it.last_error.as_deref().filter(|_| !it.connected);
+            let error = error.map(|error| format!(": {error}")).unwrap_or_default();
+            format!("{state} to {}{error}; {} received, {} in hand", it.broker, it.received, it.in_hand)
+        }
+        Observation::Uplink(it) => match &it.status {
+            UplinkStatus::Starting => format!("{}: starting", it.transport),
+            UplinkStatus::Bootstrapping { percent, doing } => format!("{}: {percent} %, {doing}", it.transport),
+            UplinkStatus::Ready => format!("{}: ready", it.transport),
+            UplinkStatus::Failed { reason } => format!("{}: {reason}; tried again", it.transport),
+            UplinkStatus::Obsolete => format!("{}: too old for the Tor network", it.transport),
+        },
+        Observation::Dispatcher(it) => {
+            let suspended: Vec<&str> = it.suspended.iter().map(|id| id.as_str()).collect();
+            let suspended =
+                if suspended.is_empty() { String::new() } else { format!("; suspended: {}", suspended.join(", ")) };
+            format!("{} couriers under way{suspended}", it.couriers.len())
+        }
+        Observation::Courier(it) => {
+            format!("{}: {} in flight, {} delivered", it.destination, it.in_flight, it.delivered)
+        }
+        Observation::Reporter(it) if !it.configured => "no room configured".to_owned(),
+        Observation::Reporter(it) => {
+            let error = it.last_error.as_deref().map(|error| format!("; {error}")).unwrap_or_default();
+            format!("{} deliveries told in {} events{error}", it.reports_sent, it.events_sent)
+        }
+        Observation::Toy(_) => String::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::admin::access::Line;
+    use tidegate_schemas::view::OutboxObservation;
+
+    #[test]
+    fn a_gap_and_a_wrong_clock_are_told_first() {
+        let outbox = OutboxObservation { gap: 2, failure: Some("full".into()), ..OutboxObservation::default() };
+        let line = LineView { line: Line::default(), observation: Some(Observation::Outbox(outbox)) };
+        let status = StatusView {
+            version: "1".into(),
+            uptime_s: 1,
+            now: jiff::Timestamp::UNIX_EPOCH,
+            clock_trusted: false,
+            phase: "running".into(),
+            ready: true,
+            lines: vec![line],
+        };
+        let told = warnings(&status).join("\n");
+        assert!(told.contains("clock") && told.contains("gap of 2") && told.contains("full"), "{told}");
+    }
+
+    #[test]
+    fn a_line_that_is_down_says_why_and_when_it_is_tried() {
+        let line = Line { last_fall: Some("panicked".into()), next_try_in_ms: Some(65_000), ..Line::default() };
+        assert_eq!(describe(&LineView { line, observation: None }), "last fall: panicked, next try in 1m 5s");
+    }
+}

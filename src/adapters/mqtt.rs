@@ -42,13 +42,11 @@ use tidegate_actors::ports::{
 };
 use tidegate_schemas::{
     config::file::{MqttConfig, MqttProtocol},
-    submission::PACKET_BYTES_MAX,
 };
 use tokio::sync::mpsc;
 
 pub(super) mod backoff;
 mod filters;
-mod hosts;
 mod identity;
 mod poller;
 mod v311;
@@ -158,7 +156,7 @@ impl Shared {
 
     /// Where the broker is, as the session's record has it: another place is another session.
     fn place(&self) -> String {
-        format!("{}:{}", self.config.host, self.config.port)
+        self.config.connect().to_string()
     }
 
     /// Opens the way for acknowledgements of a new connection, until the guard is dropped.

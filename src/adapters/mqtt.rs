@@ -14,7 +14,7 @@
 //!
 //! # Limits
 //!
-//! - A packet of at most 1 MiB ([`PACKET_BYTES_MAX`]) is read. MQTT 5 brokers are told so and drop what is larger, silently,
+//! - A packet of at most 1 MiB ([`tidegate_schemas::submission::PACKET_BYTES_MAX`]) is read. MQTT 5 brokers are told so and drop what is larger, silently,
 //!   as the standard has it (mosquitto 2.0.11 does). MQTT 3.1.1 has no such limit, and a packet that is refused comes again for
 //!   ever: so when one comes, the connection is opened again with a limit of that packet's size, the packet is read, *cut* to
 //!   1 MiB, and goes its way to quarantine. Its sender should be told by the broker: see `message_size_limit` of mosquitto.

@@ -13,7 +13,7 @@
 //! - `front_door`, in the child: the one port that is seen. rumqttd can't speak both versions on one port, so the door looks at
 //!   the version in the first packet and passes the bytes on. It also keeps everybody waiting until the gateway has subscribed:
 //!   rumqttd acknowledges what nobody subscribed to, and forgets it.
-//! - `credentials`, in the child: names and hashed secrets, where the listener isn't on loopback.
+//! - `credentials`, in the child: who may connect, where a credentials file is given (it must be, where the listener isn't on loopback).
 //!
 //! The child ends when its standard input does, so it can't outlive the gateway, however that ends.
 //!
@@ -87,7 +87,7 @@ pub struct BrokerSpec {
     pub args: Vec<OsString>,
     /// Where devices reach it.
     pub listen: SocketAddr,
-    /// Lines `NAME:SHA256-OF-SECRET`; needed where `listen` is not on loopback.
+    /// The devices that may connect (`devices.toml`); needed where `listen` is not on loopback.
     pub credentials_file: Option<PathBuf>,
     /// The client id of the gateway, for whose subscription everybody else waits.
     pub gateway_client_id: String,
@@ -142,10 +142,7 @@ impl EmbeddedBroker {
         if !spec.listen.ip().is_loopback() && spec.credentials_file.is_none() {
             return Err(EmbeddedBrokerError::NoCredentials(spec.listen));
         }
-        let login = Login {
-            name: "tidegate".to_owned(),
-            password: data_encoding::HEXLOWER.encode(&entropy.bytes16()),
-        };
+        let login = Login { name: "tidegate".to_owned(), password: data_encoding::HEXLOWER.encode(&entropy.bytes16()) };
         let status = Arc::new(Mutex::new(BrokerStatus::default()));
         let (stop, asked) = watch::channel(false);
         let listen = spec.listen;

@@ -14,7 +14,7 @@
 //!
 //! # Limits
 //!
-//! - A packet of at most 1 MiB ([`PACKET_BYTES_MAX`]) is read. MQTT 5 brokers are told so and drop what is larger, silently,
+//! - A packet of at most 1 MiB ([`tidegate_schemas::submission::PACKET_BYTES_MAX`]) is read. MQTT 5 brokers are told so and drop what is larger, silently,
 //!   as the standard has it (mosquitto 2.0.11 does). MQTT 3.1.1 has no such limit, and a packet that is refused comes again for
 //!   ever: so when one comes, the connection is opened again with a limit of that packet's size, the packet is read, *cut* to
 //!   1 MiB, and goes its way to quarantine. Its sender should be told by the broker: see `message_size_limit` of mosquitto.
@@ -42,13 +42,11 @@ use tidegate_actors::ports::{
 };
 use tidegate_schemas::{
     config::file::{MqttConfig, MqttProtocol},
-    submission::PACKET_BYTES_MAX,
 };
 use tokio::sync::mpsc;
 
 pub(super) mod backoff;
 mod filters;
-mod hosts;
 mod identity;
 mod poller;
 mod v311;
@@ -158,7 +156,7 @@ impl Shared {
 
     /// Where the broker is, as the session's record has it: another place is another session.
     fn place(&self) -> String {
-        format!("{}:{}", self.config.host, self.config.port)
+        self.config.connect().to_string()
     }
 
     /// Opens the way for acknowledgements of a new connection, until the guard is dropped.

@@ -9,3 +9,5 @@ mod house;
 mod http_support;
 #[cfg(feature = "testnet")]
 mod lab;
+#[cfg(feature = "testnet")]
+mod mqtt;

@@ -1,47 +1,82 @@
-//! Who may connect: a file of lines `NAME:SHA256`, the hash in lower-case hex of the secret's bytes. Blank lines and lines that
-//! begin with `#` are skipped. Secrets are made by `tidegate device add` from 32 random characters, so a plain hash serves: there
-//! is no dictionary of them.
+//! Who may connect: the gateway itself, and the devices of the credentials file (`devices.toml`, see
+//! [`tidegate_schemas::config::devices`]), by name and secret.
 
-use sha2::{Digest as _, Sha256};
-use std::{io, path::Path};
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
 use subtle::ConstantTimeEq as _;
+use tidegate_schemas::config::devices::{Devices, hash_secret};
 
 /// Largest credentials file, in bytes.
-const FILE_BYTES_MAX: u64 = 1024 * 1024;
+const FILE_BYTES_MAX: u64 = 4 * 1024 * 1024;
 
-/// The file's text. Read for each client that connects, so that an added device needs no restart and a removed one is out.
-pub(super) async fn read(file: &Path) -> io::Result<String> {
+/// Asks for credentials.
+#[derive(Clone)]
+pub(super) struct Guard {
+    file: PathBuf,
+    gateway: Option<(String, [u8; 32])>,
+}
+
+impl Guard {
+    /// Admits the devices of `file`, and who fits `gateway_login` (`NAME:SHA256-IN-HEX`).
+    pub fn new(file: PathBuf, gateway_login: &str) -> Self {
+        let gateway = gateway_login.rsplit_once(':').and_then(|(name, hash)| {
+            let hash = data_encoding::HEXLOWER.decode(hash.as_bytes()).ok()?;
+            Some((name.to_owned(), hash.try_into().ok()?))
+        });
+        Self { file, gateway }
+    }
+
+    /// Whether this name and secret are admitted.
+    pub async fn admits(&self, name: &str, secret: &str) -> bool {
+        let Some(hash) = hash_secret(secret) else { return false };
+        if let Some((gateway, wanted)) = &self.gateway
+            && gateway == name
+        {
+            return wanted.ct_eq(&hash).into();
+        }
+        // Read anew for each client: an added device needs no restart, a removed one is out. What can't be read admits nobody.
+        let Ok(devices) = read(&self.file).await else { return false };
+        let device = name.parse().ok().and_then(|name| devices.get(&name).map(|device| device.secret_sha256));
+        device.is_some_and(|wanted| wanted.ct_eq(&hash).into())
+    }
+}
+
+async fn read(file: &Path) -> io::Result<Devices> {
     if tokio::fs::metadata(file).await?.len() > FILE_BYTES_MAX {
         return Err(io::Error::other(format!("it is larger than {FILE_BYTES_MAX} bytes")));
     }
-    tokio::fs::read_to_string(file).await
-}
-
-/// Whether one of the lines has this name and this secret.
-pub(super) fn admits(lines: &str, name: &str, secret: &str) -> bool {
-    let hash = data_encoding::HEXLOWER.encode(&Sha256::digest(secret));
-    lines
-        .lines()
-        .map(str::trim)
-        .filter(|line| !line.starts_with('#'))
-        .filter_map(|line| line.rsplit_once(':'))
-        .any(|(known, wanted)| known == name && bool::from(wanted.as_bytes().ct_eq(hash.as_bytes())))
+    Devices::parse(&tokio::fs::read_to_string(file).await?).map_err(io::Error::other)
 }
 
 #[cfg(test)]
 mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
     use super::*;
+    use tidegate_schemas::config::devices::DeviceCredential;
 
-    #[test]
-    fn name_and_secret_must_both_fit() {
-        // printf %s secret | sha256sum
-        let hash = "2bb80d537b1da3e38bd30361aa855686bde0eacd7162fef6a25fe97bf527a25b";
-        let lines = format!("# devices\n\npacemaker:{hash}\n other : x\n#gone:{hash}\n");
-        assert!(admits(&lines, "pacemaker", "secret"));
-        assert!(!admits(&lines, "pacemaker", "Secret"));
-        assert!(!admits(&lines, "other", "secret"));
-        assert!(!admits(&lines, "gone", "secret") && !admits(&lines, "#gone", "secret"));
-        assert!(!admits(&lines, "", "") && !admits("", "pacemaker", "secret"));
-        assert!(!admits("pacemaker:", "pacemaker", ""));
+    #[tokio::test]
+    async fn name_and_secret_must_both_fit() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("devices.toml");
+        let secret = "a secret that is long enough";
+        let secret_sha256 = hash_secret(secret).unwrap();
+        let mut devices = Devices::default();
+        devices.put(DeviceCredential { device: "pacemaker".parse().unwrap(), secret_sha256, destinations: vec![] });
+        let own =
+            format!("tidegate:{}", data_encoding::HEXLOWER.encode(&hash_secret("another secret of ours").unwrap()));
+        let guard = Guard::new(file.clone(), &own);
+        assert!(!guard.admits("pacemaker", secret).await, "no file, nobody");
+        std::fs::write(&file, devices.to_text()).unwrap();
+        assert!(guard.admits("pacemaker", secret).await);
+        assert!(!guard.admits("pacemaker", "a secret that is long enougH").await);
+        assert!(!guard.admits("other", secret).await);
+        assert!(!guard.admits("", "").await);
+        assert!(guard.admits("tidegate", "another secret of ours").await);
+        assert!(!guard.admits("tidegate", secret).await);
+        std::fs::write(&file, "nonsense").unwrap();
+        assert!(!guard.admits("pacemaker", secret).await);
+        assert!(guard.admits("tidegate", "another secret of ours").await, "the gateway needs no file");
     }
 }

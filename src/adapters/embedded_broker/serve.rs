@@ -1,6 +1,6 @@
 //! The child process: rumqttd behind the front door, until standard input ends.
 
-use super::{credentials, front_door::FrontDoor};
+use super::{credentials::Guard, front_door::FrontDoor};
 use rumqttd::{Broker, Config, ConnectionSettings, RouterConfig, ServerSettings};
 use std::{
     collections::HashMap,
@@ -60,7 +60,7 @@ enum End {
 }
 
 /// Runs the broker until standard input ends. Its first line is the gateway's client id, its second the gateway's own
-/// credential as a line of a credentials file.
+/// credential as `NAME:SHA256-IN-HEX`.
 ///
 /// # Errors
 /// [`ServeError`] when it can't start, and when a part of it breaks: the caller ends the process, the gateway starts another.
@@ -78,7 +78,7 @@ pub fn serve(listen: SocketAddr, credentials_file: Option<PathBuf>) -> Result<()
     watch_panics(ends.clone());
 
     let (v311, v5) = (free_port()?, free_port()?);
-    let guard = credentials_file.map(|file| Guard { file, gateway_login });
+    let guard = credentials_file.map(|file| Guard::new(file, &gateway_login));
     let mut broker = Broker::new(config(v311, v5, guard.as_ref()));
     let broke = ends.clone();
     thread::Builder::new().name("broker".to_owned()).spawn(move || {
@@ -140,23 +140,6 @@ fn open_door(door: FrontDoor, listen: SocketAddr, ends: SyncSender<End>) -> Resu
     Ok(())
 }
 
-/// Who may connect.
-#[derive(Clone)]
-struct Guard {
-    file: PathBuf,
-    gateway_login: String,
-}
-
-impl Guard {
-    async fn admits(self, name: String, secret: String) -> bool {
-        if credentials::admits(&self.gateway_login, &name, &secret) {
-            return true;
-        }
-        // A file that can't be read admits nobody.
-        credentials::read(&self.file).await.is_ok_and(|lines| credentials::admits(&lines, &name, &secret))
-    }
-}
-
 fn config(v311: SocketAddr, v5: SocketAddr, guard: Option<&Guard>) -> Config {
     let router = RouterConfig {
         // Twice: a client that comes back is known before its old connection is gone.
@@ -182,7 +165,10 @@ fn config(v311: SocketAddr, v5: SocketAddr, guard: Option<&Guard>) -> Config {
             },
         };
         if let Some(guard) = guard.cloned() {
-            settings.set_auth_handler(move |_client_id, name, secret| guard.clone().admits(name, secret));
+            settings.set_auth_handler(move |_client_id, name: String, secret: String| {
+                let guard = guard.clone();
+                async move { guard.admits(&name, &secret).await }
+            });
         }
         Some(HashMap::from([(name.to_owned(), settings)]))
     };

@@ -52,8 +52,11 @@ pub fn client_id(state_dir: &Path, entropy: &dyn Entropy) -> Result<String, Iden
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             let id = data_encoding::HEXLOWER.encode(&entropy.bytes16());
-            write_whole(&path, format!("{id}\n").as_bytes())
-                .map_err(|source| IdentityError::Io { operation: "write", path, source })?;
+            write_whole(&path, format!("{id}\n").as_bytes()).map_err(|source| IdentityError::Io {
+                operation: "write",
+                path,
+                source,
+            })?;
             Ok(id)
         }
         Err(source) => Err(IdentityError::Io { operation: "read", path, source }),

@@ -4,12 +4,11 @@ use super::{
     SUBSCRIBE_MAX, Shared,
     backoff::Backoff,
     filters::without_covered,
-    hosts,
     identity::SessionRecord,
     v5, v311,
     wire::{Cause, Delivery, Incoming, Lost, Opening, PROTOCOL_PACKET_BYTES_MAX, Wire},
 };
-use std::{io, path::Path, sync::Arc, time::Duration};
+use std::{io, net::IpAddr, path::Path, sync::Arc, time::Duration};
 use tidegate_actors::ports::source::{AckToken, SourceEvent};
 use tidegate_schemas::{
     config::file::MqttProtocol,
@@ -58,7 +57,10 @@ pub(super) async fn run(shared: Arc<Shared>, filters: Vec<String>, events: mpsc:
         packet_bytes_max = limit.max(PACKET_BYTES_MAX);
         let suspected = shared.config.protocol == MqttProtocol::V311 && brief_in_a_row >= BRIEF_IN_A_ROW;
         let reason = if suspected {
-            format!("{} soon after it opened, {brief_in_a_row} times in a row; another client may use our client id", lost.reason)
+            format!(
+                "{} soon after it opened, {brief_in_a_row} times in a row; another client may use our client id",
+                lost.reason
+            )
         } else {
             lost.reason
         };
@@ -234,13 +236,17 @@ impl<'a> Connection<'a> {
 
 async fn open(shared: &Shared, packet_bytes_max: usize) -> Result<Wire, String> {
     let config = &shared.config;
-    let address = hosts::resolve(&config.host, Path::new(hosts::HOSTS_FILE)).await?;
     let ca = match &config.tls_ca_file {
         Some(file) => Some(read(file).await?),
         None => None,
     };
-    // TLS verifies the name, so rumqttc must have it; the hosts file, where it was just found, then answers its look-up.
-    let host = if ca.is_some() { config.host.clone() } else { hosts::in_brackets(address) };
+    // No name server is asked (PR-5): the config has the address. TLS verifies the name, so there rumqttc must have it; the
+    // hosts file, where the config found it, answers its look-up.
+    let host = match config.connect().ip() {
+        _ if ca.is_some() => config.host.clone(),
+        IpAddr::V4(address) => address.to_string(),
+        IpAddr::V6(address) => format!("[{address}]"),
+    };
     let opening = Opening {
         client_id: shared.client_id.clone(),
         host,

@@ -5,8 +5,8 @@ use super::{
     wire::{Delivery, Incoming, Lost, Opening, PROTOCOL_PACKET_BYTES_MAX, body, transport},
 };
 use rumqttc::{
-    AsyncClient, ConnectReturnCode, ConnectionError, Error as ParseError, Event, EventLoop, MqttOptions, NetworkOptions,
-    Packet, Publish, QoS, StateError, SubscribeFilter, SubscribeReasonCode,
+    AsyncClient, ConnectReturnCode, ConnectionError, Error as ParseError, Event, EventLoop, MqttOptions,
+    NetworkOptions, Packet, Publish, QoS, StateError, SubscribeFilter, SubscribeReasonCode,
 };
 use tidegate_schemas::submission::{Origin, Publication};
 

@@ -31,7 +31,9 @@ pub(super) struct Wire {
 /// See [`super::wire::Acker::ack`].
 pub(super) fn ack(client: &AsyncClient, packet_id: u16) -> bool {
     // rumqttc makes the acknowledgement from QoS and packet id alone.
-    client.try_ack(&Publish { qos: QoS::AtLeastOnce, pkid: PubAck::new(packet_id, None).pkid, ..Publish::default() }).is_ok()
+    client
+        .try_ack(&Publish { qos: QoS::AtLeastOnce, pkid: PubAck::new(packet_id, None).pkid, ..Publish::default() })
+        .is_ok()
 }
 
 impl Wire {
@@ -159,7 +161,9 @@ fn lost_state(error: &StateError) -> Lost {
         }
         StateError::ConnectionAborted => Lost::closed(),
         StateError::Io(error) | StateError::Deserialization(ParseError::Io(error)) => Lost::io(error),
-        StateError::Deserialization(ParseError::PayloadSizeLimitExceeded { pkt_size, .. }) => Lost::too_large(*pkt_size),
+        StateError::Deserialization(ParseError::PayloadSizeLimitExceeded { pkt_size, .. }) => {
+            Lost::too_large(*pkt_size)
+        }
         StateError::AwaitPingResp => Lost::silent(KEEP_ALIVE),
         // The rest is of fixed words and numbers.
         other => Lost::other(format!("the broker's packets can't be understood: {other}")),

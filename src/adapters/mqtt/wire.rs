@@ -104,7 +104,9 @@ impl Lost {
         Self::other(format!("the broker did not answer within {} s", limit.as_secs()))
     }
     pub fn not_greeted() -> Self {
-        Self::other("what answered did not greet as an MQTT broker does; is it another service, or another MQTT version?")
+        Self::other(
+            "what answered did not greet as an MQTT broker does; is it another service, or another MQTT version?",
+        )
     }
     pub fn above_our_qos() -> Self {
         Self::other("the broker delivers at QoS 2, though the subscription says QoS 1")
@@ -177,9 +179,7 @@ pub(super) fn body(bytes: &[u8]) -> Payload {
 pub(super) fn transport(ca: Option<Vec<u8>>) -> rumqttc::Transport {
     match ca {
         #[cfg(feature = "mqtt-tls")]
-        Some(ca) => {
-            rumqttc::Transport::Tls(rumqttc::TlsConfiguration::SimpleNative { ca, client_auth: None })
-        }
+        Some(ca) => rumqttc::Transport::Tls(rumqttc::TlsConfiguration::SimpleNative { ca, client_auth: None }),
         // Without the feature there is no way to get here: `MqttSource::new` refuses.
         _ => rumqttc::Transport::Tcp,
     }

@@ -1,0 +1,188 @@
+//! What the tests of this folder work with: a broker, somebody who publishes, and the adapter with its events.
+
+use std::{
+    io::Write as _,
+    net::SocketAddr,
+    path::Path,
+    process::{Command, Stdio},
+    sync::Arc,
+    time::Duration,
+};
+use tidegate::{
+    adapters::mqtt::{Login, MqttSource, client_id},
+    lab::{
+        mosquitto::{Mosquitto, MosquittoOptions},
+        process::find_program,
+    },
+};
+use tidegate_actors::{
+    ports::source::{AckToken, Source as _, SourceEvent},
+    testing::seeded_entropy::SeededEntropy,
+};
+use tidegate_schemas::{
+    config::file::{MqttConfig, MqttProtocol},
+    submission::{Publication, Redelivery},
+};
+use tokio::{sync::mpsc, task::JoinHandle, time::timeout};
+
+/// Longest that anything here may take.
+pub const LIMIT: Duration = Duration::from_secs(20);
+
+/// Both versions, with the number that `mosquitto_pub -V` wants.
+pub const VERSIONS: [(MqttProtocol, &str); 2] = [(MqttProtocol::V5, "mqttv5"), (MqttProtocol::V311, "mqttv311")];
+
+/// A mosquitto with the durable settings, and these over them.
+pub fn mosquitto(settings: &[(&str, &str)]) -> Mosquitto {
+    let settings = settings.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+    Mosquitto::start(&MosquittoOptions { settings, ..MosquittoOptions::default() }).unwrap()
+}
+
+/// A config for a broker.
+pub fn config(broker: SocketAddr, protocol: MqttProtocol) -> MqttConfig {
+    MqttConfig {
+        embedded: false,
+        host: broker.ip().to_string(),
+        address: broker.ip(),
+        port: broker.port(),
+        protocol,
+        username: None,
+        password_file: None,
+        tls_ca_file: None,
+        session_expiry_s: 3_600,
+        receive_maximum: 100,
+    }
+}
+
+/// The adapter, running.
+pub struct Gateway {
+    pub source: Arc<MqttSource>,
+    events: mpsc::Receiver<SourceEvent>,
+    poller: JoinHandle<()>,
+}
+
+impl Gateway {
+    /// A new process of the gateway, as far as the adapter is concerned.
+    pub fn start(config: MqttConfig, state_dir: &Path, filters: &[&str]) -> Self {
+        Self::start_as(config, state_dir, filters, None)
+    }
+
+    pub fn start_as(config: MqttConfig, state_dir: &Path, filters: &[&str], login: Option<Login>) -> Self {
+        // Numbers must differ from start to start, as they do in production.
+        let seed = std::collections::hash_map::RandomState::new();
+        let entropy = Arc::new(SeededEntropy::new(std::hash::BuildHasher::hash_one(&seed, 0)));
+        let id = client_id(state_dir, &*entropy).unwrap();
+        let source = Arc::new(MqttSource::new(config, id, state_dir, login, entropy).unwrap());
+        let (sender, events) = mpsc::channel(32);
+        let filters = filters.iter().map(|&filter| filter.to_owned()).collect();
+        let poller = tokio::spawn(source.run(filters, sender));
+        Self { source, events, poller }
+    }
+
+    /// The next event.
+    pub async fn event(&mut self) -> SourceEvent {
+        timeout(LIMIT, self.events.recv()).await.expect("no event came").expect("the poller ended")
+    }
+
+    /// An event within this time.
+    pub async fn event_within(&mut self, limit: Duration) -> Option<SourceEvent> {
+        timeout(limit, self.events.recv()).await.ok().flatten()
+    }
+
+    /// Waits for the connection: number, session present, session expected.
+    pub async fn connected(&mut self) -> (u64, bool, bool) {
+        loop {
+            if let SourceEvent::Connected { connection, session_present, session_expected } = self.event().await {
+                return (connection, session_present, session_expected);
+            }
+        }
+    }
+
+    /// Waits for the next publication.
+    pub async fn publication(&mut self) -> (Publication, Option<AckToken>) {
+        loop {
+            if let SourceEvent::Publication { publication, token } = self.event().await {
+                return (publication, token);
+            }
+        }
+    }
+
+    /// Waits for the end of the connection: why, and whether it was taken over.
+    pub async fn disconnected(&mut self) -> (String, bool) {
+        loop {
+            if let SourceEvent::Disconnected { reason, taken_over } = self.event().await {
+                return (reason, taken_over);
+            }
+        }
+    }
+
+    /// Takes and acknowledges until this body comes; returns the others before it.
+    pub async fn take_until(&mut self, body: &[u8]) -> Vec<Publication> {
+        let mut others = Vec::new();
+        loop {
+            let (publication, token) = self.publication().await;
+            if let Some(token) = token {
+                self.source.ack(token);
+            }
+            if &publication.payload.reveal()[..] == body {
+                return others;
+            }
+            others.push(publication);
+        }
+    }
+
+    /// Closes the events and waits for the poller to end by itself.
+    pub async fn close_and_await_end(self) {
+        drop(self.events);
+        timeout(LIMIT, self.poller).await.expect("the poller goes on").unwrap();
+    }
+
+    /// Ends as a killed process does: the connection is cut.
+    pub async fn kill(self) {
+        self.poller.abort();
+        let _ = self.poller.await;
+    }
+}
+
+/// Session, packet id and DUP of a publication at QoS 1.
+pub fn mark(publication: &Publication) -> (u64, u16, bool) {
+    match publication.redelivery {
+        Some(Redelivery::Mqtt { session, packet_id, dup }) => (session, packet_id, dup),
+        ref other => panic!("not a mark of MQTT: {other:?}"),
+    }
+}
+
+/// The body as text.
+pub fn text(publication: &Publication) -> String {
+    String::from_utf8(publication.payload.reveal().to_vec()).unwrap()
+}
+
+/// Publishes by `mosquitto_pub`, the body through its standard input; returns its exit code.
+pub fn publish_with(broker: SocketAddr, topic: &str, body: &[u8], args: &[&str]) -> Option<i32> {
+    let mut command = Command::new(find_program("mosquitto_pub").expect("mosquitto-clients is installed"));
+    command.args(["-h", "127.0.0.1", "-p", &broker.port().to_string(), "-t", topic]).args(args);
+    command.stdout(Stdio::null()).stderr(Stdio::null());
+    if body.is_empty() {
+        return command.arg("-n").stdin(Stdio::null()).status().unwrap().code();
+    }
+    let mut child = command.arg("-s").stdin(Stdio::piped()).spawn().unwrap();
+    // A broker that refuses the packet closes early; the exit code tells.
+    let _ = child.stdin.take().unwrap().write_all(body);
+    child.wait().unwrap().code()
+}
+
+/// Publishes at QoS 1 over MQTT 3.1.1, as most devices do.
+pub fn publish(broker: SocketAddr, topic: &str, body: &[u8]) {
+    assert_eq!(publish_with(broker, topic, body, &["-q", "1"]), Some(0));
+}
+
+/// Publishes each line by one `mosquitto_pub`; returns its exit code.
+pub fn publish_lines(broker: SocketAddr, topic: &str, lines: &str, args: &[&str]) -> Option<i32> {
+    let mut child = Command::new(find_program("mosquitto_pub").expect("mosquitto-clients is installed"))
+        .args(["-h", "127.0.0.1", "-p", &broker.port().to_string(), "-t", topic, "-l"])
+        .args(args)
+        .stdin(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all(lines.as_bytes()).unwrap();
+    child.wait().unwrap().code()
+}

@@ -411,6 +411,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         // Without the wrapper, so that the command line doesn't change between two looks at it.
         let mut process = sleeper(&folder.path().join("log")).outlives_us(true).spawn().unwrap();
+        // The kernel lets the parent go on before the new program's command line can be read.
+        while !runs(process.pid().unwrap(), Path::new("300")) {
+            thread::sleep(POLL);
+        }
         stop_by_pid(&[process.pid().unwrap()], folder.path(), Duration::from_millis(50));
         process.check().unwrap();
         stop_by_pid(&[process.pid().unwrap()], Path::new("300"), Duration::from_secs(3));

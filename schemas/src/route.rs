@@ -303,11 +303,9 @@ type Handled = (Option<String>, Payload, String);
 
 fn handle_payload(handling: PayloadHandling, publication: &Publication) -> Result<Handled, QuarantineReason> {
     match handling {
-        PayloadHandling::Opaque => Ok((
-            None,
-            publication.payload.clone(),
-            content_type_or_opaque(publication.content_type.clone()),
-        )),
+        PayloadHandling::Opaque => {
+            Ok((None, publication.payload.clone(), content_type_or_opaque(publication.content_type.clone())))
+        }
         PayloadHandling::PrivateIot => {
             let text = std::str::from_utf8(publication.payload.reveal()).map_err(|_| QuarantineReason::Malformed)?;
             let value = text.rsplit(':').next().unwrap_or(text).trim();

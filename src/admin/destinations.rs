@@ -35,7 +35,9 @@ pub(super) async fn show(app: Data<App>, id: Path<String>) -> Result<Json<Destin
 
 /// Windows from now on, on disk and in force when answered.
 pub(super) async fn set_windows(
-    app: Data<App>, id: Path<String>, payload: Payload,
+    app: Data<App>,
+    id: Path<String>,
+    payload: Payload,
 ) -> Result<Json<DestinationView>, HttpProblem> {
     let destination = name(&id)?;
     let windows: RawWindows = body::json(payload).await?;

@@ -16,7 +16,12 @@ use actix_web::{
     middleware::Next,
     web,
 };
-use governor::{Quota, RateLimiter, clock::DefaultClock, middleware::NoOpMiddleware, state::{InMemoryState, NotKeyed}};
+use governor::{
+    Quota, RateLimiter,
+    clock::DefaultClock,
+    middleware::NoOpMiddleware,
+    state::{InMemoryState, NotKeyed},
+};
 use std::{collections::BTreeSet, net::SocketAddr, num::NonZeroU32};
 
 /// Wrong tokens that are answered with 401 in a minute; later ones get 429. The right token always passes.
@@ -50,7 +55,8 @@ pub(super) fn hosts(address: SocketAddr, more: &[String]) -> BTreeSet<String> {
 
 /// The guard.
 pub(super) async fn guard(
-    request: ServiceRequest, next: Next<impl MessageBody + 'static>,
+    request: ServiceRequest,
+    next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<impl MessageBody>, Error> {
     match judge(request.request()) {
         Ok(()) => next.call(request).await.map(ServiceResponse::map_into_boxed_body),
@@ -127,7 +133,8 @@ fn json_only(request: &HttpRequest) -> Result<(), HttpProblem> {
     }
     let headers = request.headers();
     let length = headers.get(header::CONTENT_LENGTH);
-    let body = headers.contains_key(header::TRANSFER_ENCODING) || length.is_some_and(|length| length.as_bytes() != b"0");
+    let body =
+        headers.contains_key(header::TRANSFER_ENCODING) || length.is_some_and(|length| length.as_bytes() != b"0");
     let declared = headers.contains_key(header::CONTENT_TYPE);
     if !declared && !body || declared && request.content_type().eq_ignore_ascii_case("application/json") {
         return Ok(());

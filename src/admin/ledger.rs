@@ -14,7 +14,9 @@ use tidegate_schemas::messages::outbox::ListLedger;
 
 /// A page of the ledger.
 pub(super) async fn list(
-    app: Data<App>, newest: Query<Newest>, request: HttpRequest,
+    app: Data<App>,
+    newest: Query<Newest>,
+    request: HttpRequest,
 ) -> Result<HttpResponse, HttpProblem> {
     let limit = pages::limit(newest.limit)?;
     let message = ListLedger { before: newest.cursor, limit };

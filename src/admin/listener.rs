@@ -42,7 +42,9 @@ impl Serving {
 #[derive(Debug, thiserror::Error)]
 pub enum ListenError {
     /// The address can't be had.
-    #[error("could not listen on {address} for the {endpoint} ({source}): does another gateway run? see {key} in the config")]
+    #[error(
+        "could not listen on {address} for the {endpoint} ({source}): does another gateway run? see {key} in the config"
+    )]
     Bind {
         /// Which endpoint.
         endpoint: &'static str,
@@ -73,7 +75,9 @@ pub enum ListenError {
 
 /// Binds a listener.
 pub(crate) fn bind(
-    address: SocketAddr, endpoint: &'static str, key: &'static str,
+    address: SocketAddr,
+    endpoint: &'static str,
+    key: &'static str,
 ) -> Result<(TcpListener, SocketAddr), ListenError> {
     let failed = |source| ListenError::Bind { endpoint, key, address, source };
     let listener = TcpListener::bind(address).map_err(failed)?;

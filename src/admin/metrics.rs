@@ -46,10 +46,7 @@ fn text(status: &StatusView, destinations: &[DestinationView]) -> Result<String,
             Observation::Subscriber(subscriber) => of_subscriber(&mut registry, subscriber),
             Observation::Uplink(uplink) => of_uplink(&mut registry, &uplink.status),
             Observation::Reporter(reporter) => of_reporter(&mut registry, reporter),
-            Observation::Registry(_)
-            | Observation::Dispatcher(_)
-            | Observation::Courier(_)
-            | Observation::Toy(_) => {}
+            Observation::Registry(_) | Observation::Dispatcher(_) | Observation::Courier(_) | Observation::Toy(_) => {}
         }
     }
     of_destinations(&mut registry, destinations);
@@ -110,12 +107,7 @@ fn gateway(registry: &mut Registry, status: &StatusView) {
 fn of_outbox(registry: &mut Registry, outbox: &OutboxObservation) {
     let account = &outbox.account;
     count(registry, "outbox_accepted", "Messages acknowledged to a broker or an HTTP client", account.accepted);
-    let now = [
-        ("queued", account.queued),
-        ("held", account.held),
-        ("parked", account.parked),
-        ("dead", account.dead),
-    ];
+    let now = [("queued", account.queued), ("held", account.held), ("parked", account.parked), ("dead", account.dead)];
     let now = now.map(|(state, value)| (label("state", state), number(value)));
     measures(registry, "outbox_messages", "Messages in custody now, by state", now);
     let ended = [
@@ -131,7 +123,12 @@ fn of_outbox(registry: &mut Registry, outbox: &OutboxObservation) {
     measure(registry, "outbox_gap", "Accepted minus all states; other than 0 is a defect", outbox.gap);
     measure(registry, "outbox_disk_bytes", "Size of the store on disk", number(outbox.disk_bytes));
     measure(registry, "outbox_waiting_bytes", "Bodies that wait", number(outbox.waiting_bytes));
-    measure(registry, "outbox_reports_pending", "End states that the room doesn't know yet", number(outbox.reports_pending));
+    measure(
+        registry,
+        "outbox_reports_pending",
+        "End states that the room doesn't know yet",
+        number(outbox.reports_pending),
+    );
     measure(registry, "outbox_failing", "1 if the last commit failed", i64::from(outbox.failure.is_some()));
     count(registry, "outbox_commits", "Durable commits of this process", outbox.commits);
     count(registry, "outbox_writes", "Writes in those commits", outbox.writes);

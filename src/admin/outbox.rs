@@ -41,7 +41,9 @@ pub struct Acted {
 
 /// A page of entries.
 pub(super) async fn list(
-    app: Data<App>, filter: Query<Filter>, request: HttpRequest,
+    app: Data<App>,
+    filter: Query<Filter>,
+    request: HttpRequest,
 ) -> Result<HttpResponse, HttpProblem> {
     let message = filter.into_inner().message()?;
     let page = ask(app.reach.look().access.list.as_ref(), message).await??;
@@ -50,9 +52,7 @@ pub(super) async fn list(
 }
 
 /// One entry, by its place.
-pub(super) async fn show_place(
-    app: Data<App>, place: Path<(String, String)>,
-) -> Result<Json<Shown>, HttpProblem> {
+pub(super) async fn show_place(app: Data<App>, place: Path<(String, String)>) -> Result<Json<Shown>, HttpProblem> {
     let entry = entry_ref(&place.0, &place.1)?;
     show(&app, EntryName::Place(entry)).await
 }
@@ -69,9 +69,7 @@ async fn show(app: &App, name: EntryName) -> Result<Json<Shown>, HttpProblem> {
 }
 
 /// An operator's act on one entry.
-pub(super) async fn act(
-    app: Data<App>, path: Path<(String, String, String)>,
-) -> Result<Json<Acted>, HttpProblem> {
+pub(super) async fn act(app: Data<App>, path: Path<(String, String, String)>) -> Result<Json<Acted>, HttpProblem> {
     let event = event(&path.2)?;
     let entry = entry_ref(&path.0, &path.1)?;
     let message = Operate { entry: entry.clone(), event };
@@ -97,9 +95,9 @@ fn entry_ref(destination: &str, seq: &str) -> Result<EntryRef, HttpProblem> {
 impl Filter {
     fn message(self) -> Result<List, HttpProblem> {
         let bad = |what: &str, error: &dyn std::fmt::Display| HttpProblem::bad_request(format!("{what}: {error}"));
-        let destination =
-            self.destination.map(|text| text.parse().map_err(|e| bad("destination", &e))).transpose()?;
-        let device: Option<DeviceId> = self.device.map(|text| text.parse().map_err(|e| bad("device", &e))).transpose()?;
+        let destination = self.destination.map(|text| text.parse().map_err(|e| bad("destination", &e))).transpose()?;
+        let device: Option<DeviceId> =
+            self.device.map(|text| text.parse().map_err(|e| bad("device", &e))).transpose()?;
         let after = self.cursor.map(|text| text.parse::<EntryRef>().map_err(|e| bad("cursor", &e))).transpose()?;
         let states = self.state.iter().flat_map(|text| text.split(',')).map(state).collect::<Result<_, _>>()?;
         Ok(List { destination, states, device, after, limit: pages::limit(self.limit)? })

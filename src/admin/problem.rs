@@ -158,9 +158,9 @@ fn pointer(path: &str, body_root: &str) -> String {
     if let Some(root) = parts.iter().position(|part| *part == body_root) {
         parts.drain(..=root);
     }
-    parts.iter().fold(String::new(), |pointer, part| {
-        format!("{pointer}/{}", part.replace('~', "~0").replace('/', "~1"))
-    })
+    parts
+        .iter()
+        .fold(String::new(), |pointer, part| format!("{pointer}/{}", part.replace('~', "~0").replace('/', "~1")))
 }
 
 impl fmt::Display for HttpProblem {
@@ -244,10 +244,7 @@ mod tests {
     #[test]
     fn each_wrong_value_has_its_pointer_and_its_hint() {
         let problem = HttpProblem::values(&Problem::new("x.windows.timezone", "unknown", "use UTC").into(), "windows");
-        assert_eq!(
-            problem.errors,
-            [ValueError { pointer: "/timezone".into(), detail: "unknown: use UTC".into() }]
-        );
+        assert_eq!(problem.errors, [ValueError { pointer: "/timezone".into(), detail: "unknown: use UTC".into() }]);
         assert_eq!(problem.status, 422);
     }
 

@@ -14,7 +14,9 @@ use tidegate_schemas::messages::outbox::ListQuarantine;
 
 /// A page of quarantine records.
 pub(super) async fn list(
-    app: Data<App>, newest: Query<Newest>, request: HttpRequest,
+    app: Data<App>,
+    newest: Query<Newest>,
+    request: HttpRequest,
 ) -> Result<HttpResponse, HttpProblem> {
     let limit = pages::limit(newest.limit)?;
     let message = ListQuarantine { before: newest.cursor, limit };

@@ -203,7 +203,9 @@ mod tests {
     #[test]
     fn whoever_is_not_known_is_refused() {
         let wrong_name = format!("Bearer cellar:{SECRET}");
-        for header in ["Bearer kitchen:a wrong secret of some length", &wrong_name, "Bearer kitchen", "Basic !!!", "Digest x"] {
+        for header in
+            ["Bearer kitchen:a wrong secret of some length", &wrong_name, "Bearer kitchen", "Basic !!!", "Digest x"]
+        {
             assert_eq!(caller(&devices(), true, Some(header)), Err(401), "{header}");
         }
         assert_eq!(caller(&devices(), true, None), Err(401));

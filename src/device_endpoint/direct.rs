@@ -28,7 +28,11 @@ pub(super) struct Parameters {
 
 /// Takes a message for the destination of the path.
 pub(super) async fn put(
-    app: Data<App>, request: HttpRequest, destination: Path<String>, query: Query<Parameters>, body: Incoming,
+    app: Data<App>,
+    request: HttpRequest,
+    destination: Path<String>,
+    query: Query<Parameters>,
+    body: Incoming,
 ) -> Result<HttpResponse, HttpProblem> {
     let caller = admit(&app, &request)?;
     let device = device(&caller, query.into_inner().device)?;

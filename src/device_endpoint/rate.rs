@@ -4,7 +4,10 @@
 //! address by its /64, which is what one subscriber has). The table is bounded: when it is full of addresses that were seen within
 //! the minute, further ones share one count.
 
-use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter, clock::{Clock as _, DefaultClock}};
+use governor::{
+    DefaultKeyedRateLimiter, Quota, RateLimiter,
+    clock::{Clock as _, DefaultClock},
+};
 use std::{
     net::{IpAddr, Ipv6Addr},
     num::NonZeroU32,

@@ -40,7 +40,9 @@ pub(super) async fn registry(app: &App) -> Result<Arc<RegistrySnapshot>, HttpPro
 
 /// Takes custody, and answers when it is on disk.
 pub(super) async fn submit(
-    app: &App, registry: &RegistrySnapshot, submission: Submission,
+    app: &App,
+    registry: &RegistrySnapshot,
+    submission: Submission,
 ) -> Result<HttpResponse, HttpProblem> {
     let Some(registered) = registry.destinations.get(&submission.destination) else {
         return Err(refusal(QuarantineReason::UnknownDestination));
@@ -102,7 +104,9 @@ pub(super) fn refusal(reason: QuarantineReason) -> HttpProblem {
         Q::BadDevice => HttpProblem::bad_value("/device", "the route yields no valid device name from this"),
         Q::BadDestination => HttpProblem::bad_value("/topic", "the route yields no valid destination from this"),
         Q::TooLarge => HttpProblem::too_large(BODY_BYTES_MAX),
-        Q::Malformed => HttpProblem::bad_value("/payload", "the payload is not what the route's payload handling expects"),
+        Q::Malformed => {
+            HttpProblem::bad_value("/payload", "the payload is not what the route's payload handling expects")
+        }
         Q::TopicTooLong => {
             HttpProblem::bad_value("/topic", format!("device and topic have at most {TOPIC_BYTES_MAX} bytes together"))
         }

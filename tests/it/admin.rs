@@ -131,7 +131,12 @@ async fn the_right_token_is_let_in_under_every_name_that_is_ours() {
     let world = start().await;
     let port = world.address.port();
     let right = format!("Bearer {}", world.token);
-    for host in [format!("localhost:{port}"), format!("127.0.0.1:{port}"), "gateway.home".into(), format!("Gateway.Home:{port}")] {
+    for host in [
+        format!("localhost:{port}"),
+        format!("127.0.0.1:{port}"),
+        "gateway.home".into(),
+        format!("Gateway.Home:{port}"),
+    ] {
         let headers = [("authorization", right.as_str()), ("host", &host), ("sec-fetch-site", "same-origin")];
         let answer = send(world.address, "GET", "/api/v1/status", &headers, "").await;
         assert_eq!(answer.status, 200, "{host}");

@@ -273,7 +273,9 @@ async fn a_device_with_credentials_speaks_for_itself_and_reaches_its_own_destina
     assert!(world.record.lock().unwrap().stored.iter().all(|stored| stored.device.as_str() == "patient"));
     assert_eq!(world.stored(), 6);
     let wrong = format!("Bearer patient:{SECRET}!");
-    for headers in [vec![], vec![("authorization", wrong.as_str())], vec![("authorization", "Bearer nobody:at all, of length")]] {
+    for headers in
+        [vec![], vec![("authorization", wrong.as_str())], vec![("authorization", "Bearer nobody:at all, of length")]]
+    {
         let answer = world.put("/", &headers, PAPER).await;
         answer.is_problem(401, "credentials");
         assert!(answer.header("www-authenticate").unwrap().starts_with("Basic "));

@@ -25,7 +25,7 @@ const FENCES: &[(&str, &[&str])] = &[
     ("tor-*", &["src/adapters/arti"]),
     ("ruma", &["src/adapters/matrix"]),
     ("ruma-client", &["src/adapters/matrix"]),
-    ("sled", &["src/adapters/sled"]),
+    ("sled", &["src/adapters/sled", "src/receiver/store"]),
     ("actix-web", &["src/admin", "src/device_endpoint", "src/receiver"]),
     ("clap", &["src/cli", "src/main.rs"]),
 ];

@@ -28,7 +28,8 @@ use tidegate_schemas::{
     route::Routes,
     submission::{Origin, QuarantineReason, Redelivery, Submission},
     view::{
-        DestinationLoad, EntryView, LedgerView, Observation, OutboxObservation, QuarantineView, RegistryObservation, Shown,
+        DestinationLoad, EntryView, LedgerView, Observation, OutboxObservation, QuarantineView, RegistryObservation,
+        Shown,
     },
     window::WindowSet,
 };
@@ -62,7 +63,11 @@ impl Answer {
 
 /// Sends one request over a connection of its own. `Host` is the address unless a header says otherwise.
 pub async fn send(
-    address: SocketAddr, method: &str, path: &str, headers: &[(&str, &str)], body: impl Into<bytes::Bytes>,
+    address: SocketAddr,
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: impl Into<bytes::Bytes>,
 ) -> Answer {
     let stream = TcpStream::connect(address).await.unwrap();
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.unwrap();

@@ -6,3 +6,4 @@ mod admin;
 mod device_endpoint;
 mod house;
 mod http_support;
+mod receiver;

@@ -11,3 +11,4 @@ mod http_support;
 mod lab;
 #[cfg(feature = "testnet")]
 mod mqtt;
+mod receiver;

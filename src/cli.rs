@@ -10,11 +10,16 @@ pub mod exit;
 mod check;
 mod destination;
 mod device;
+mod embedded_broker;
 mod outbox;
 mod output;
 mod paths;
+mod receiver;
+mod run;
 mod simulate;
 mod status;
+#[cfg(feature = "testnet")]
+mod testnet;
 
 use clap::{Args, Parser, Subcommand};
 use exit::Failure;
@@ -65,6 +70,10 @@ pub struct Global {
 /// The subcommands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Run the gateway
+    Run,
+    /// Run the web application that takes readings, behind an onion service of its own
+    Receiver(receiver::ReceiverArgs),
     /// Check the config: say all that is wrong with it, or what the gateway would do and when each destination opens next
     Check,
     /// Show how the running gateway is
@@ -77,6 +86,13 @@ pub enum Command {
     Destination(destination::DestinationCommand),
     /// Manage device credentials, or be a device: without a subcommand it is a simulated pacemaker
     Device(device::DeviceArgs),
+    /// Start and stop a private Tor network on loopback, for trying things out
+    #[cfg(feature = "testnet")]
+    #[command(subcommand)]
+    Testnet(testnet::TestnetCommand),
+    /// The gateway's own broker, as its child process
+    #[command(hide = true)]
+    EmbeddedBroker(embedded_broker::BrokerArgs),
 }
 
 /// Reads the arguments and does what they say.
@@ -93,6 +109,11 @@ pub fn main() -> ExitCode {
 fn run(cli: Cli) -> Result<ExitCode, Failure> {
     let Cli { global, command } = cli;
     match command {
+        Command::Run => run::run(&global),
+        Command::Receiver(args) => receiver::run(&global, args),
+        #[cfg(feature = "testnet")]
+        Command::Testnet(command) => testnet::run(&global, command),
+        Command::EmbeddedBroker(args) => embedded_broker::run(args),
         Command::Check => check::run(&global),
         Command::Status => block_on(status::run(&global)),
         Command::Outbox(command) => block_on(outbox::run(&global, command)),

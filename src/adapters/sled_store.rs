@@ -1,1 +1,302 @@
-//! Not written yet.
+//! The outbox store on sled 0.34.7: the only place that names sled.
+//!
+//! # Why so much around a database
+//! As shipped, sled's `flush` is not durable on Linux, large values go to files that are never synced, it opens folders of other
+//! versions as empty, panics on damage, can't open on a full disk, and forgets the end of its log after a flipped bit. Each of
+//! these has its answer here (see the files of `sled_store/`):
+//!
+//! - *engine*: one tree, no background flusher, `fdatasync` on our own descriptor of the log after every flush; panics caught;
+//! - *format*: the marker file `FORMAT`; *folder*: lock, low-water mark, ballast, syncs of files and names;
+//! - *checkpoint*, *contents*: commits are numbered and summed up; a store that has lost something says so instead of opening.
+//!
+//! # Life
+//! [`SledStore::open`] once in a process. After a failed commit the store is *poisoned*: every handle of sled is dropped, readers and
+//! writers get `Poisoned`, and [`OutboxStore::reopen`] opens it again. If sled failed in the middle of a write without an error of
+//! input or output, its handles are kept for ever, since dropping them would make half a batch durable; then only a new process
+//! helps, and `reopen` says so. A batch refused for its size or for want of room changes nothing and poisons nothing.
+//!
+//! # Limits
+//! [`VALUE_BYTES_MAX`], [`BATCH_BYTES_MAX`], [`KEY_BYTES_MAX`]; one process, one writer at a time; all calls block.
+
+mod checkpoint;
+mod contents;
+mod engine;
+mod folder;
+mod format;
+
+use checkpoint::Checkpoint;
+use contents::CommitRecord;
+use engine::{Engine, io_error};
+use folder::Folder;
+pub use folder::set_aside;
+use format::Format;
+use std::{
+    fmt,
+    fs::File,
+    path::Path,
+    sync::{Arc, Mutex, PoisonError, RwLock},
+    time::Duration,
+};
+use tidegate_actors::ports::outbox_store::{BATCH_BYTES_MAX, Batch, OutboxStore, Pair, VALUE_BYTES_MAX};
+use tidegate_schemas::messages::outbox::StoreError;
+
+/// Largest key, in bytes: with seventeen entries on a page and [`VALUE_BYTES_MAX`], a page stays far below what sled would move
+/// out of its log.
+pub const KEY_BYTES_MAX: usize = 1_024;
+/// Least and most bytes of sled's page cache.
+const CACHE_BYTES: std::ops::RangeInclusive<u64> = 8 * 1_024 * 1_024..=64 * 1_024 * 1_024;
+/// Commits between two looks whether a ballast that was given up can be made again.
+const BALLAST_EVERY_COMMITS: u64 = 256;
+/// How often, and how long apart, a reopening waits for sled's own threads to let go of its file.
+const REOPEN_TRIES: u32 = 20;
+const REOPEN_PAUSE: Duration = Duration::from_millis(100);
+
+/// How a store is opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SledOptions {
+    /// sled's page cache, in bytes; clamped to 8 to 64 MiB.
+    pub cache_bytes: u64,
+}
+
+impl Default for SledOptions {
+    fn default() -> Self {
+        Self { cache_bytes: 16 * 1_024 * 1_024 }
+    }
+}
+
+/// The outbox on disk.
+pub struct SledStore {
+    folder: Folder,
+    format: Format,
+    cache_bytes: u64,
+    /// Taken for a whole commit or reopening.
+    writer: Mutex<Writer>,
+    /// Held for reading by whoever uses sled; for writing only to put it in or take it out.
+    state: RwLock<State>,
+}
+
+struct Writer {
+    checkpoint: Checkpoint,
+    /// The last commit.
+    last: CommitRecord,
+}
+
+enum State {
+    Open(Engine),
+    /// Every handle is dropped.
+    Poisoned,
+    /// The handles are kept: see the module's text.
+    Abandoned,
+}
+
+impl SledStore {
+    /// Opens the store in this folder, or makes it there.
+    ///
+    /// # Errors
+    /// `Locked` when a process has it; `Format` when the folder holds something else; `Corrupt` when it is damaged (the folder
+    /// is never removed: see [`set_aside`]); `Full`, `Io`.
+    pub fn open(dir: &Path, options: SledOptions) -> Result<Arc<Self>, StoreError> {
+        let folder = Folder::lock(dir)?;
+        let (mut format, found) = match Format::read(&folder.dir)? {
+            Some(format) => (format, true),
+            None => {
+                folder.check_unused()?;
+                (Format::new(), false)
+            }
+        };
+        if !found {
+            write_format(&folder, &format)?;
+        }
+        if !format.ready {
+            folder.clear_unfinished().map_err(|error| io_error("clearing an unfinished store", &error))?;
+        }
+        let cache_bytes = options.cache_bytes.clamp(*CACHE_BYTES.start(), *CACHE_BYTES.end());
+        let mut checkpoint =
+            Checkpoint::open(&folder.dir, format.id).map_err(|error| io_error("opening its checkpoint", &error))?;
+        let (engine, last) = open_engine(&folder, &checkpoint, &format, cache_bytes)?;
+        let written = checkpoint.write(last.commit).and_then(|()| checkpoint.sync());
+        written.map_err(|error| io_error("writing its checkpoint", &error))?;
+        if !format.ready {
+            format.ready = true;
+            write_format(&folder, &format)?;
+        }
+        folder.restore_ballast();
+        let state = RwLock::new(State::Open(engine));
+        Ok(Arc::new(Self { folder, format, cache_bytes, writer: Mutex::new(Writer { checkpoint, last }), state }))
+    }
+
+    /// Closes the store; later calls get `Poisoned`. May take a while: sled flushes.
+    ///
+    /// # Errors
+    /// When something could not be written. Nothing that was committed is lost by that.
+    pub fn close(&self) -> Result<(), StoreError> {
+        let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        if matches!(*self.state.read().unwrap_or_else(PoisonError::into_inner), State::Open(_)) {
+            self.take_out(false)?;
+            let last = writer.last.commit;
+            writer.checkpoint.write_closed(last).map_err(|error| io_error("writing its checkpoint", &error))?;
+        }
+        Ok(())
+    }
+
+    /// Takes sled out, so that the store is poisoned.
+    fn take_out(&self, torn: bool) -> Result<(), StoreError> {
+        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        let next = if torn || matches!(*state, State::Abandoned) { State::Abandoned } else { State::Poisoned };
+        match std::mem::replace(&mut *state, next) {
+            State::Open(engine) if torn => {
+                engine.abandon();
+                Ok(())
+            }
+            State::Open(engine) => engine.close(),
+            State::Poisoned | State::Abandoned => Ok(()),
+        }
+    }
+
+    /// Does something with sled while it is open.
+    fn with<T>(&self, work: impl FnOnce(&Engine) -> T) -> Result<T, StoreError> {
+        match &*self.state.read().unwrap_or_else(PoisonError::into_inner) {
+            State::Open(engine) => Ok(work(engine)),
+            State::Poisoned | State::Abandoned => Err(StoreError::Poisoned),
+        }
+    }
+}
+
+impl OutboxStore for SledStore {
+    fn commit(&self, batch: &Batch) -> Result<(), StoreError> {
+        check_limits(batch)?;
+        let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        let outcome = self.with(|engine| {
+            if batch.changes.is_empty() {
+                return Ok(writer.last);
+            }
+            let removes = batch.changes.iter().any(|(_, value)| value.is_none());
+            if !self.folder.has_room(removes) {
+                return Err(None);
+            }
+            engine.commit(batch, &writer.last).map_err(Some)
+        })?;
+        match outcome {
+            Ok(record) if record == writer.last => return Ok(()),
+            Ok(record) => writer.last = record,
+            Err(None) => return Err(StoreError::Full),
+            Err(Some(failure)) => {
+                tracing::error!(error = %failure.error, "a commit of the outbox failed: it has to be opened again");
+                if let Err(error) = self.take_out(failure.torn) {
+                    tracing::warn!(%error, "the outbox was not closed cleanly");
+                }
+                return Err(failure.error);
+            }
+        }
+        let commit = writer.last.commit;
+        if let Err(error) = writer.checkpoint.write(commit) {
+            // The commit is durable; the checkpoint only lags.
+            tracing::warn!(%error, "the checkpoint of the outbox could not be written");
+        }
+        if commit.is_multiple_of(BALLAST_EVERY_COMMITS) && !self.folder.has_ballast() {
+            self.folder.restore_ballast();
+        }
+        Ok(())
+    }
+
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        self.with(|engine| engine.get(key))?
+    }
+
+    fn scan(&self, from: &[u8], to: &[u8], limit: usize, backwards: bool) -> Result<Vec<Pair>, StoreError> {
+        self.with(|engine| engine.scan(from, to, limit, backwards))?
+    }
+
+    fn reopen(&self) -> Result<(), StoreError> {
+        let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*self.state.read().unwrap_or_else(PoisonError::into_inner) {
+            State::Open(_) => return Ok(()),
+            State::Poisoned => {}
+            State::Abandoned => {
+                let reason = "sled failed in the middle of a write: the process has to be started again";
+                return Err(StoreError::Io(reason.into()));
+            }
+        }
+        forget_cached_pages(&self.folder);
+        let mut opened = open_engine(&self.folder, &writer.checkpoint, &self.format, self.cache_bytes);
+        for _ in 0..REOPEN_TRIES {
+            if !matches!(opened, Err(StoreError::Locked)) {
+                break;
+            }
+            std::thread::sleep(REOPEN_PAUSE);
+            opened = open_engine(&self.folder, &writer.checkpoint, &self.format, self.cache_bytes);
+        }
+        let (engine, last) = opened?;
+        writer.last = last;
+        *self.state.write().unwrap_or_else(PoisonError::into_inner) = State::Open(engine);
+        self.folder.restore_ballast();
+        Ok(())
+    }
+
+    fn disk_bytes(&self) -> u64 {
+        self.folder.disk_bytes()
+    }
+}
+
+impl fmt::Debug for SledStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SledStore").field("dir", &self.folder.dir).finish_non_exhaustive()
+    }
+}
+
+impl Drop for SledStore {
+    fn drop(&mut self) {
+        if let Err(error) = self.close() {
+            tracing::warn!(%error, "the outbox was not closed cleanly");
+        }
+    }
+}
+
+/// Opens sled, which writes while it opens; on a full disk, without the ballast.
+fn open_engine(
+    folder: &Folder,
+    checkpoint: &Checkpoint,
+    format: &Format,
+    cache_bytes: u64,
+) -> Result<(Engine, CommitRecord), StoreError> {
+    let open = || {
+        folder.clear_half_snapshots().map_err(|error| io_error("clearing a half-written snapshot", &error))?;
+        Engine::open(folder, checkpoint, format.id, cache_bytes, !format.ready)
+    };
+    if !folder.has_room(true) {
+        return Err(StoreError::Full);
+    }
+    match open() {
+        Err(StoreError::Full) if folder.give_up_ballast() => open(),
+        outcome => outcome,
+    }
+}
+
+fn write_format(folder: &Folder, format: &Format) -> Result<(), StoreError> {
+    format.write(&folder.dir).map_err(|error| io_error("writing its file FORMAT", &error))
+}
+
+/// After a failed sync the page cache may show what never reached the disk. What isn't dirty is read from the disk again.
+fn forget_cached_pages(folder: &Folder) {
+    if let Ok(log) = File::open(folder.dir.join("db")) {
+        let _ = rustix::fs::fadvise(&log, 0, None, rustix::fs::Advice::DontNeed);
+    }
+}
+
+fn check_limits(batch: &Batch) -> Result<(), StoreError> {
+    let refused = |what: &str, bytes: usize, most: usize| {
+        Err(StoreError::Io(format!("refused: a {what} of {bytes} bytes, at most {most} are allowed")))
+    };
+    for (key, value) in &batch.changes {
+        match value {
+            _ if key.is_empty() => return Err(StoreError::Io("refused: an empty key".into())),
+            _ if key.len() > KEY_BYTES_MAX => return refused("key", key.len(), KEY_BYTES_MAX),
+            Some(value) if value.len() > VALUE_BYTES_MAX => return refused("value", value.len(), VALUE_BYTES_MAX),
+            _ => {}
+        }
+    }
+    if batch.bytes() > BATCH_BYTES_MAX {
+        return refused("batch", batch.bytes(), BATCH_BYTES_MAX);
+    }
+    Ok(())
+}

@@ -4,14 +4,19 @@
 //! with each request they take a fresh [`Situation`], in which a line that is down is absent, and answer 503 for it.
 
 use crate::admin::problem::HttpProblem;
-use actix::{Message, Recipient};
+use actix::{Addr, Message, Recipient};
 use serde::{Deserialize, Serialize};
 use std::{sync::Arc, time::Duration};
+use tidegate_actors::{
+    handles::Handles,
+    supervision::{ChildState, View},
+};
 use tidegate_schemas::messages::{
     gateway::Observe,
     outbox::{Enqueue, List, ListLedger, ListQuarantine, Loads, Operate, Show},
     registry::{Current, SetWindows},
 };
+use tokio::time::Instant;
 
 /// How long an actor may take to answer a request, in seconds. Longer than a group commit on a slow SD card.
 pub const ASK_LIMIT_S: u64 = 5;
@@ -97,6 +102,56 @@ impl Reach {
     #[must_use]
     pub fn look(&self) -> Situation {
         (self.0)()
+    }
+}
+
+/// What the supervisor's view says: addresses of the lines that are up, and the state of all.
+#[must_use]
+pub fn situation(view: &View<Handles>) -> Situation {
+    let handles = &view.handles;
+    let (registry, outbox) = (&handles.registry, &handles.outbox);
+    let mut observers: Vec<(String, Recipient<Observe>)> = Vec::new();
+    let mut observe = |name: &str, observer: Option<Recipient<Observe>>| {
+        observers.extend(observer.map(|observer| (name.to_owned(), observer)));
+    };
+    observe("registry", registry.clone().map(Addr::recipient));
+    observe("outbox", outbox.clone().map(Addr::recipient));
+    observe("subscriber", handles.subscriber.clone().map(Addr::recipient));
+    observe("uplink", handles.uplink.clone().map(Addr::recipient));
+    observe("dispatcher", handles.dispatcher.clone().map(Addr::recipient));
+    observe("reporter", handles.reporter.clone().map(Addr::recipient));
+    let access = Access {
+        current: registry.clone().map(Addr::recipient),
+        set_windows: registry.clone().map(Addr::recipient),
+        enqueue: outbox.clone().map(Addr::recipient),
+        loads: outbox.clone().map(Addr::recipient),
+        list: outbox.clone().map(Addr::recipient),
+        show: outbox.clone().map(Addr::recipient),
+        operate: outbox.clone().map(Addr::recipient),
+        quarantine: outbox.clone().map(Addr::recipient),
+        ledger: outbox.clone().map(Addr::recipient),
+        observers,
+    };
+    let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+    let now = Instant::now();
+    let lines = view.status.children.iter().map(|child| Line {
+        name: child.name.to_owned(),
+        up: child.state == ChildState::Running,
+        state: word(&child.state),
+        restarts: child.restarts_total,
+        falls: child.falls_total,
+        last_fall: child.last_exit.as_ref().map(ToString::to_string),
+        last_fall_age_ms: child.last_fall.map(|at| millis(now.saturating_duration_since(at))),
+        next_try_in_ms: child.next_try.map(|at| millis(at.saturating_duration_since(now))),
+    });
+    Situation { phase: word(&view.status.phase), access, lines: lines.collect() }
+}
+
+/// An enum's name as it is serialised.
+fn word(value: &impl Serialize) -> String {
+    match serde_json::to_value(value) {
+        Ok(serde_json::Value::String(word)) => word,
+        _ => String::new(),
     }
 }
 

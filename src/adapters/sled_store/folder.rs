@@ -1,0 +1,192 @@
+//! The store's folder: its lock, its room on the disk, and what has to be synced.
+//!
+//! sled can't open on a full disk (it writes a snapshot first), so that a backlog could never be drained to make room. A
+//! *ballast* file keeps that room: it is given up when an opening, or a commit that removes something, finds the disk full, and
+//! made again when there is plenty.
+
+use super::format::mismatch;
+use rustix::fs::{FallocateFlags, FlockOperation, fallocate, flock, statvfs};
+use std::{
+    fs::{self, DirBuilder, File, OpenOptions, Permissions},
+    io,
+    os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _},
+    path::{Path, PathBuf},
+};
+use tidegate_schemas::messages::outbox::StoreError;
+
+/// Size of the ballast, in bytes.
+pub(super) const BALLAST_BYTES: u64 = 16 * MIB;
+/// Free room below which nothing is added: sled writes several times what it is given, and fails badly when that doesn't fit.
+const FREE_BYTES_MIN: u64 = 8 * MIB;
+/// Free room below which nothing is written at all, even if it removes something.
+const FREE_BYTES_MIN_REMOVING: u64 = 2 * MIB;
+/// Free room from which on the ballast is made again.
+const FREE_BYTES_FOR_BALLAST: u64 = 4 * BALLAST_BYTES;
+const MIB: u64 = 1_024 * 1_024;
+
+const LOCK_FILE: &str = "LOCK";
+const BALLAST_FILE: &str = "ballast";
+/// What may lie in a folder in which a store is made.
+const FILES_OF_AN_EMPTY_FOLDER: [&str; 5] = [LOCK_FILE, BALLAST_FILE, "FORMAT.new", "checkpoint", "lost+found"];
+
+/// A folder that no other process can open as a store.
+#[derive(Debug)]
+pub(super) struct Folder {
+    pub dir: PathBuf,
+    /// Locked as long as it is open.
+    _lock: File,
+}
+
+impl Folder {
+    /// Makes the folder if need be, for its owner alone, and locks it.
+    pub fn lock(dir: &Path) -> Result<Self, StoreError> {
+        let io = |what: &str, error: io::Error| StoreError::Io(format!("{what} the folder of the outbox: {error}"));
+        DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(|error| io("making", error))?;
+        let lock = OpenOptions::new().write(true).create(true).truncate(false).open(dir.join(LOCK_FILE));
+        let lock = lock.map_err(|error| io("locking", error))?;
+        flock(&lock, FlockOperation::NonBlockingLockExclusive).map_err(|error| match error {
+            rustix::io::Errno::WOULDBLOCK => StoreError::Locked,
+            error => io("locking", error.into()),
+        })?;
+        fs::set_permissions(dir, Permissions::from_mode(0o700)).map_err(|error| io("protecting", error))?;
+        Ok(Self { dir: dir.to_owned(), _lock: lock })
+    }
+
+    /// Refuses a folder without our marker in which something lies.
+    pub fn check_unused(&self) -> Result<(), StoreError> {
+        let entries = fs::read_dir(&self.dir).map_err(|error| StoreError::Io(format!("listing the folder: {error}")))?;
+        for entry in entries {
+            let name = entry.map_err(|error| StoreError::Io(format!("listing the folder: {error}")))?.file_name();
+            if !FILES_OF_AN_EMPTY_FOLDER.iter().any(|known| name.to_str() == Some(known)) {
+                let name: String = name.to_string_lossy().chars().take(64).collect();
+                return Err(mismatch(format!("none (its folder has no file FORMAT, but holds {name:?})")));
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes what an opening left behind that never came to its end: no commit has returned on it.
+    pub fn clear_unfinished(&self) -> io::Result<()> {
+        for entry in fs::read_dir(&self.dir)? {
+            let entry = entry?;
+            let name = entry.file_name();
+            match name.to_str() {
+                Some("db" | "conf" | "checkpoint") => fs::remove_file(entry.path())?,
+                Some("blobs") => fs::remove_dir_all(entry.path())?,
+                Some(name) if name.starts_with("snap.") => fs::remove_file(entry.path())?,
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes snapshots that were cut short by a full disk or a crash: sled would take the newest of them for a whole one, find
+    /// it damaged, and never open again. They carry another name until they are whole, so none of these counts.
+    pub fn clear_half_snapshots(&self) -> io::Result<()> {
+        for entry in fs::read_dir(&self.dir)? {
+            let entry = entry?;
+            if entry.file_name().to_str().is_some_and(|name| name.starts_with("snap.") && name.ends_with(".generating")) {
+                fs::remove_file(entry.path())?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes durable what sled itself doesn't sync: its files, their names, and the folder's own name.
+    pub fn sync(&self) -> io::Result<()> {
+        for name in ["db", "conf", "blobs", "."] {
+            File::open(self.dir.join(name))?.sync_all()?;
+        }
+        match self.dir.canonicalize()?.parent() {
+            Some(parent) => File::open(parent)?.sync_all(),
+            None => Ok(()),
+        }
+    }
+
+    /// Whether there is room for a commit; gives up the ballast for one that removes something.
+    pub fn has_room(&self, removes: bool) -> bool {
+        let least = if removes { FREE_BYTES_MIN_REMOVING } else { FREE_BYTES_MIN };
+        self.free_bytes() >= least || (removes && self.give_up_ballast() && self.free_bytes() >= least)
+    }
+
+    /// Makes the ballast, when it isn't there and there is plenty of room.
+    pub fn restore_ballast(&self) {
+        let path = self.dir.join(BALLAST_FILE);
+        if path.exists() || self.free_bytes() < FREE_BYTES_FOR_BALLAST {
+            return;
+        }
+        let made = File::create(&path).and_then(|file| {
+            fallocate(&file, FallocateFlags::empty(), 0, BALLAST_BYTES)?;
+            file.sync_all()
+        });
+        if let Err(error) = made {
+            // A file system without fallocate, or no room after all: the store works, only a full disk is worse then.
+            tracing::warn!(%error, "the ballast of the outbox could not be made");
+            let _ = fs::remove_file(&path);
+        }
+    }
+
+    /// Frees the room of the ballast; says whether there was one.
+    pub fn give_up_ballast(&self) -> bool {
+        let given = fs::remove_file(self.dir.join(BALLAST_FILE)).is_ok();
+        if given {
+            tracing::warn!("the disk of the outbox is full: its reserve of {BALLAST_BYTES} bytes was given up");
+            if let Ok(dir) = File::open(&self.dir) {
+                // The room is free when the removal is committed.
+                let _ = dir.sync_all();
+            }
+        }
+        given
+    }
+
+    /// Whether the ballast is there.
+    pub fn has_ballast(&self) -> bool {
+        self.dir.join(BALLAST_FILE).exists()
+    }
+
+    /// What an unprivileged process may still write, in bytes; a lot when that can't be told.
+    fn free_bytes(&self) -> u64 {
+        statvfs(&self.dir).map_or(u64::MAX, |room| room.f_bavail.saturating_mul(room.f_frsize))
+    }
+
+    /// Blocks of all files but the ballast, in bytes.
+    pub fn disk_bytes(&self) -> u64 {
+        blocks(&self.dir, Some(BALLAST_FILE))
+    }
+}
+
+fn blocks(dir: &Path, but: Option<&str>) -> u64 {
+    let Ok(entries) = fs::read_dir(dir) else { return 0 };
+    let mut bytes = 0_u64;
+    for entry in entries.flatten().filter(|entry| but.is_none() || entry.file_name().to_str() != but) {
+        let Ok(metadata) = entry.metadata() else { continue };
+        bytes += if metadata.is_dir() { blocks(&entry.path(), None) } else { metadata.blocks() * 512 };
+    }
+    bytes
+}
+
+/// Moves a damaged store away, to `<dir>.bad-<stamp>`, so that a new one can be made in its place. Nothing is ever deleted.
+///
+/// Whether to do so is the operator's decision: without it, the gateway doesn't start on a damaged outbox.
+///
+/// # Errors
+/// `Locked` while the store is open, by this process or another; `Io` when it can't be moved.
+pub fn set_aside(dir: &Path, stamp: &str) -> Result<PathBuf, StoreError> {
+    let io = |error: io::Error| StoreError::Io(format!("moving the folder of the outbox away: {error}"));
+    if !dir.is_dir() {
+        return Err(StoreError::Io("moving the folder of the outbox away: there is none".into()));
+    }
+    let locked = Folder::lock(dir)?;
+    let mut name = dir.file_name().ok_or_else(|| io(io::ErrorKind::InvalidInput.into()))?.to_owned();
+    name.push(format!(".bad-{stamp}"));
+    let target = dir.with_file_name(name);
+    if target.exists() {
+        return Err(io(io::ErrorKind::AlreadyExists.into()));
+    }
+    fs::rename(dir, &target).map_err(io)?;
+    drop(locked);
+    if let Some(parent) = target.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+        File::open(parent).and_then(|parent| parent.sync_all()).map_err(io)?;
+    }
+    Ok(target)
+}

@@ -1,0 +1,112 @@
+//! The marker file `FORMAT`: what kind of store the folder holds.
+//!
+//! Both sled 0.34 and its successor open each other's folders as *empty* databases without a word; the marker is what stops
+//! that. It also tells a store whose first opening never came to its end (which holds nothing, since no commit has returned)
+//! from one whose data file has gone.
+
+use std::{fs, io::Write as _, path::Path};
+use tidegate_schemas::messages::outbox::StoreError;
+use uuid::Uuid;
+
+const FILE: &str = "FORMAT";
+const BACKEND: &str = "sled-0.34";
+const LAYOUT: &str = "1";
+
+/// What the marker says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Format {
+    /// This store and no other: also in its data file and its checkpoint.
+    pub id: Uuid,
+    /// Whether the first opening came to its end; before that, the folder holds nothing.
+    pub ready: bool,
+}
+
+impl Format {
+    /// A new store's.
+    pub fn new() -> Self {
+        Self { id: Uuid::new_v4(), ready: false }
+    }
+
+    /// Reads the marker; `None` when there is none.
+    pub fn read(dir: &Path) -> Result<Option<Self>, StoreError> {
+        match fs::read(dir.join(FILE)) {
+            Ok(bytes) => Self::parse(&String::from_utf8_lossy(&bytes)).map(Some),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(StoreError::Io(format!("reading {FILE}: {error}"))),
+        }
+    }
+
+    /// Writes the marker, whole and durably.
+    pub fn write(&self, dir: &Path) -> std::io::Result<()> {
+        let state = if self.ready { "ready" } else { "creating" };
+        let text = format!("backend={BACKEND}\nlayout={LAYOUT}\nuuid={}\nstate={state}\n", self.id);
+        let draft = dir.join("FORMAT.new");
+        let mut file = fs::File::create(&draft)?;
+        file.write_all(text.as_bytes())?;
+        file.sync_all()?;
+        fs::rename(&draft, dir.join(FILE))?;
+        fs::File::open(dir)?.sync_all()
+    }
+
+    fn parse(text: &str) -> Result<Self, StoreError> {
+        let value = |name: &str| {
+            text.lines().find_map(|line| line.split_once('=').filter(|(key, _)| *key == name)).map(|(_, value)| value)
+        };
+        let (backend, layout) = (value("backend"), value("layout"));
+        if backend != Some(BACKEND) || layout != Some(LAYOUT) {
+            let shown = |value: Option<&str>| value.map_or("unknown".to_owned(), |text| text.chars().take(32).collect());
+            return Err(mismatch(format!("backend={} layout={}", shown(backend), shown(layout))));
+        }
+        let id = value("uuid").and_then(|text| Uuid::try_parse(text).ok());
+        let ready = match value("state") {
+            Some("ready") => Some(true),
+            Some("creating") => Some(false),
+            _ => None,
+        };
+        match (id, ready) {
+            (Some(id), Some(ready)) => Ok(Self { id, ready }),
+            _ => Err(StoreError::Corrupt(format!("its file {FILE} has no valid uuid or state"))),
+        }
+    }
+}
+
+/// "This is not ours", in the words of the error.
+pub(super) fn mismatch(found: String) -> StoreError {
+    StoreError::Format { found, wanted: format!("backend={BACKEND} layout={LAYOUT}") }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn it_survives_its_file() {
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(Format::read(dir.path()), Ok(None));
+        for ready in [false, true] {
+            let format = Format { ready, ..Format::new() };
+            format.write(dir.path()).unwrap();
+            assert_eq!(Format::read(dir.path()), Ok(Some(format)));
+        }
+    }
+
+    #[test]
+    fn another_backend_or_layout_is_named() {
+        let other = Format::parse("backend=redb-4\nlayout=7\n").unwrap_err().to_string();
+        assert_eq!(
+            other,
+            "the outbox has format backend=redb-4 layout=7, this version reads backend=sled-0.34 layout=1"
+        );
+        assert!(matches!(Format::parse(""), Err(StoreError::Format { .. })));
+        assert!(matches!(Format::parse("backend=sled-0.34\nlayout=1\n"), Err(StoreError::Corrupt(_))));
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_makes_it_panic(text in ".{0,200}") {
+            let _ = Format::parse(&text);
+        }
+    }
+}

@@ -1,0 +1,169 @@
+//! `tidegate receiver`: the web application behind the onion service, and the onion service itself, in one process.
+
+use super::{Global, exit::Failure, output, paths};
+use crate::{
+    adapters::{
+        arti::{ArtiClient, ArtiSettings, HostedService, HostingOptions},
+        system_clock::SystemClock,
+        system_entropy::SystemEntropy,
+    },
+    receiver::{Entrance, Introduction, Receiver, ReceiverLimits, ReceiverOptions},
+    telemetry,
+};
+use clap::Args;
+use futures_util::stream;
+use std::{net::SocketAddr, path::PathBuf, process::ExitCode, sync::Arc};
+use tidegate_schemas::{
+    config::file::{LogConfig, Vanguards},
+    id::DestinationId,
+    onion::OnionEndpoint,
+};
+
+/// How the receiver is set up.
+#[derive(Debug, Args)]
+pub struct ReceiverArgs {
+    /// Folder of everything that it keeps [default: `receiver` in the state folder]
+    #[arg(long, value_name = "DIR")]
+    folder: Option<PathBuf>,
+    /// What its pages are headed with
+    #[arg(long, default_value = "Readings")]
+    title: String,
+    /// A gateway that may write; a new one gets a key, which is printed once and kept in a file
+    #[arg(long = "gateway", value_name = "NAME", default_value = "gateway")]
+    gateways: Vec<DestinationId>,
+    /// Name of the destination in the block that is printed for the gateway's config
+    #[arg(long, value_name = "NAME", default_value = "receiver")]
+    destination: DestinationId,
+    /// Listen here on loopback, behind a system tor, instead of hosting an onion service
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    listen: Option<SocketAddr>,
+    /// Only who has one of these keys finds the onion service: `descriptor:x25519:...`, several times for several clients
+    #[arg(long = "client", value_name = "KEY", conflicts_with = "listen")]
+    clients: Vec<String>,
+    /// Take this format without a write key: `private-iot` (the paper's senders have none)
+    #[arg(long = "open-format", value_name = "FORMAT", value_parser = ["private-iot"])]
+    open_formats: Vec<String>,
+    /// Make a new password to read; the old one is void
+    #[arg(long)]
+    new_password: bool,
+    /// Log filter
+    #[arg(long, default_value = "info", value_name = "FILTER")]
+    log: String,
+}
+
+/// Serves until a signal comes.
+///
+/// # Errors
+/// When its folder, its address or Tor is not to be had.
+pub fn run(global: &Global, args: ReceiverArgs) -> Result<ExitCode, Failure> {
+    let log = LogConfig { filter: args.log.clone(), json: false };
+    telemetry::init(&log).map_err(|error| Failure::usage(error.to_string()))?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    let runtime = runtime.map_err(|error| Failure::failed(format!("could not start: {error}")))?;
+    runtime.block_on(serve(global.clone(), args))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn serve(global: Global, args: ReceiverArgs) -> Result<(), Failure> {
+    let failed = |error: &dyn std::fmt::Display| Failure::failed(error.to_string());
+    let folder = args.folder.clone().unwrap_or_else(|| paths::default_state_dir().join("receiver"));
+    let receiver = Receiver::open(ReceiverOptions {
+        folder: folder.clone(),
+        title: args.title.clone(),
+        gateways: args.gateways.clone(),
+        open_private_iot: !args.open_formats.is_empty(),
+        new_password: args.new_password,
+        limits: ReceiverLimits::default(),
+        clock: Arc::new(SystemClock),
+        entropy: Arc::new(SystemEntropy),
+    })
+    .await
+    .map_err(|error| failed(&error))?;
+    let mut place = Place::default();
+    let entrance = match args.listen {
+        Some(listen) => {
+            let (entrance, address) = Entrance::loopback(listen).await.map_err(|error| failed(&error))?;
+            place.listen = Some(address);
+            entrance
+        }
+        None => {
+            let service = host(&folder, &args).await.map_err(|error| failed(&error))?;
+            place.onion = Some(OnionEndpoint { address: service.address().clone(), port: 80 });
+            Entrance::streams(stream::unfold(service, |mut service| async move {
+                let stream = service.accept().await?;
+                Some((Box::new(stream) as Box<dyn crate::receiver::Duplex>, service))
+            }))
+        }
+    };
+    introduce(&global, &args, receiver.introduction(), &place)?;
+    receiver.serve(vec![entrance], signalled()).await.map_err(|error| failed(&error))
+}
+
+/// Where the receiver can be reached.
+#[derive(Default)]
+struct Place {
+    onion: Option<OnionEndpoint>,
+    listen: Option<SocketAddr>,
+}
+
+async fn host(folder: &std::path::Path, args: &ReceiverArgs) -> Result<HostedService, crate::adapters::arti::ArtiError> {
+    let settings = ArtiSettings::below(folder, Vanguards::Lite);
+    #[cfg(feature = "testnet")]
+    let settings = match std::env::var_os("TIDEGATE_TESTNET") {
+        Some(network) => {
+            tracing::warn!("this receiver is on a private Tor network for tests: it gives no anonymity");
+            let network = crate::lab::ArtiTestSettings::load(std::path::Path::new(&network));
+            settings.on_testnet(network.map_err(|error| crate::adapters::arti::ArtiError::Host { reason: error.to_string() })?)
+        }
+        None => settings,
+    };
+    let client = ArtiClient::open(settings).await?;
+    output::message("connecting to Tor; on the public network this takes up to a minute");
+    client.bootstrap().await?;
+    let options = HostingOptions { authorized_clients: args.clients.clone(), ..HostingOptions::named("receiver") };
+    client.host(options).await
+}
+
+/// Says what the operator needs, once: on stdout what a program can read, on stderr the rest.
+fn introduce(global: &Global, args: &ReceiverArgs, intro: &Introduction, place: &Place) -> Result<(), Failure> {
+    let gateway = args.gateways.first().cloned().unwrap_or_else(|| args.destination.clone());
+    let block = intro.destination_toml(&args.destination, &gateway, place.onion.as_ref());
+    if global.json {
+        let keys: Vec<_> = intro.fresh.write_keys.iter().map(|key| key.file.display().to_string()).collect();
+        let password = intro.fresh.password.as_ref().map(crate::receiver::FreshSecret::reveal);
+        let said = serde_json::json!({
+            "onion": place.onion.as_ref().map(OnionEndpoint::reveal),
+            "listen": place.listen,
+            "receipt_key": intro.receipt_key,
+            "new_password": password,
+            "new_write_key_files": keys,
+            "destination_toml": block,
+        });
+        // One line, so that whoever started it can read it as it comes.
+        return output::line(&said.to_string());
+    }
+    if let Some(password) = &intro.fresh.password {
+        output::message(&format!("password to read (shown once, keep it): {}", password.reveal()));
+    }
+    for key in &intro.fresh.write_keys {
+        output::message(&format!("write key of {} is in {}: copy that file to the gateway", key.gateway, key.file.display()));
+    }
+    match (&place.onion, place.listen) {
+        (Some(onion), _) => output::message(&format!("serving http://{}/", onion.address.reveal())),
+        (None, Some(listen)) => output::message(&format!("serving http://{listen}/ (put a system tor in front)")),
+        (None, None) => {}
+    }
+    output::message("for the gateway's config:");
+    output::line(&block)
+}
+
+async fn signalled() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) else {
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+}

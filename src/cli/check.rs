@@ -255,7 +255,7 @@ fn planned(destination: &Destination, now: Timestamp) -> Planned {
         destination: destination.id.clone(),
         format: agreement.format,
         success: agreement.success,
-        max_age: format!("{:#}", agreement.max_age),
+        max_age: output::duration(agreement.max_age.unsigned_abs().as_secs()),
         timezone: agreement.windows.zone_name().to_owned(),
         always_open: agreement.windows.raw().allow.is_empty(),
         openings: openings(&agreement.windows, now, OPENINGS_SHOWN),
@@ -364,7 +364,7 @@ Routes, the first that matches counts
   +/+/#        from the device of the topic to the destination of the topic, allowed: cardiology
 
 Destinations
-  cardiology  cloudevents, any 2xx is success, messages live 336h
+  cardiology  cloudevents, any 2xx is success, messages live 14d
               Fri 2026-11-27 22:00 CET, until Sat 02:00 CET
               Mon 2026-11-30 22:00 CET, until Tue 02:00 CET
               Tue 2026-12-01 22:00 CET, until Wed 02:00 CET

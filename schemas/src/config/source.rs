@@ -80,7 +80,7 @@ impl<'i> ConfigText<'i> {
             }),
             Err(error) => {
                 let place = place_of(error.span().unwrap_or_default(), self.text, self.environment);
-                located.push(Located { problem: Problem::new("", error.message(), ""), place });
+                located.push(Located { problem: Problem::new("", in_words(error.message()), ""), place });
                 Err(())
             }
         };
@@ -126,6 +126,20 @@ impl<'i> ConfigText<'i> {
         }
         found.map_or(Place::Nowhere, |span| place_of(span, self.text, self.environment))
     }
+}
+
+/// serde names Rust's types; operators write TOML.
+fn in_words(message: &str) -> String {
+    let words = [
+        ("expected u8", "expected a number from 0 to 255"),
+        ("expected u16", "expected a number from 0 to 65535"),
+        ("expected u32", "expected a whole number"),
+        ("expected u64", "expected a whole number"),
+        ("expected f64", "expected a number"),
+        ("expected struct ", "expected a table: "),
+        ("expected path string", "expected a string"),
+    ];
+    words.iter().fold(message.to_owned(), |message, (from, to)| message.replace(from, to))
 }
 
 /// In the order of the text; what is not in the text comes last.

@@ -81,6 +81,7 @@ fn a_value_of_the_wrong_type_is_marked() {
     let text = "[mqtt]\nport = \"many\"\n";
     let located = check(text, &[]).unwrap_err();
     assert_eq!(marks(text, &located), [(2, 8, "\"many\"".to_owned())]);
+    assert_eq!(located[0].problem.message, "invalid type: string \"many\", expected a number from 0 to 65535");
 }
 
 #[test]

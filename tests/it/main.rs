@@ -3,6 +3,8 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 mod admin;
+#[cfg(feature = "testnet")]
+mod arti;
 mod check;
 mod device_endpoint;
 mod house;

@@ -88,6 +88,8 @@ impl ArtiClient {
     /// When the settings, the folders or their permissions don't do, or another process has them.
     pub async fn open(settings: ArtiSettings) -> Result<Arc<Self>, ArtiError> {
         let config = settings.build()?;
+        // arti panics without one. An error means that this process has one already, which is as good.
+        let _installed_before = rustls::crypto::ring::default_provider().install_default();
         let runtime = TorRuntime::start()?;
         let client = runtime.run(async move {
             let builder = TorClient::with_runtime(PreferredRuntime::current()?)

@@ -4,6 +4,7 @@
 
 mod admin;
 mod check;
+mod cli;
 mod device_endpoint;
 mod house;
 mod http_support;

@@ -173,3 +173,34 @@ where
         Err(_) => Err(HttpProblem::no_answer()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tidegate_actors::supervision::{ChildStatus, GatewayStatus, Phase};
+
+    #[actix::test]
+    async fn a_suspended_line_is_shown_with_its_next_try_and_makes_the_gateway_unready() {
+        let child = |name, state| ChildStatus {
+            name,
+            state,
+            generation: 2,
+            restarts_total: 1,
+            falls_total: 1,
+            last_exit: None,
+            last_fall: Some(Instant::now()),
+            observed: None,
+            next_try: Some(Instant::now() + Duration::from_secs(60)),
+        };
+        let mut view = View::<Handles>::default();
+        assert!(!situation(&view).ready(), "before the first line runs");
+        view.status.children = vec![child("registry", ChildState::Running)];
+        assert!(situation(&view).ready());
+        view.status.children.push(child("reporter", ChildState::Suspended));
+        let seen = situation(&view);
+        assert!(!seen.ready() && !seen.lines[1].up);
+        assert!(seen.lines[1].next_try_in_ms.is_some_and(|ms| (50_000..=60_000).contains(&ms)));
+        view.status = GatewayStatus { phase: Phase::Draining, children: vec![child("registry", ChildState::Running)] };
+        assert!(!situation(&view).ready(), "while it drains");
+    }
+}

@@ -6,6 +6,7 @@ mod admin;
 #[cfg(feature = "testnet")]
 mod arti;
 mod check;
+mod cli;
 mod device_endpoint;
 mod house;
 mod http_support;

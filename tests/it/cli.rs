@@ -1,0 +1,240 @@
+//! The command line as an operator sees it: the built program against a running admin endpoint, its two outputs, its exit codes.
+
+use crate::http_support::{self as support, OutboxActor, Record, StandingClock};
+use actix::Actor as _;
+use std::{
+    fs,
+    path::Path,
+    process::{Output, Stdio},
+    sync::{Arc, Mutex},
+};
+use tempfile::TempDir;
+use tidegate::admin::{self, Settings, listener::Serving, token::AdminToken};
+use tidegate_actors::testing::seeded_entropy::SeededEntropy;
+use tidegate_schemas::{
+    config::devices::{DEVICES_FILE, Devices, hash_secret},
+    entry::Event,
+    route::Routes,
+};
+use tokio::{process::Command, sync::Semaphore};
+
+/// A gateway's admin endpoint with its state folder and its config.
+struct World {
+    serving: Serving,
+    state: TempDir,
+    record: Arc<Mutex<Record>>,
+}
+
+async fn start(outbox_up: bool) -> World {
+    let state = tempfile::tempdir().unwrap();
+    let token = AdminToken::open_or_create(state.path(), &SeededEntropy::new(1)).unwrap();
+    let registry = support::registry(Routes::default()).start();
+    let outbox = OutboxActor::new(Arc::new(Semaphore::new(100)));
+    let record = outbox.record.clone();
+    let outbox = outbox.start();
+    let serving = admin::start(Settings {
+        listen: "127.0.0.1:0".parse().unwrap(),
+        hosts: vec![],
+        token,
+        reach: support::reach(Some(&registry), outbox_up.then_some(&outbox)),
+        clock: Arc::new(StandingClock("2027-01-04T12:00:00Z".parse().unwrap())),
+    })
+    .unwrap();
+    write_config(state.path(), &serving.address().to_string());
+    World { serving, state, record }
+}
+
+fn write_config(folder: &Path, listen: &str) {
+    let text = format!("state_dir = \".\"\n[admin]\nlisten = \"{listen}\"\n[destination.cardiology]\nonion = \"\"\n");
+    fs::write(folder.join("tidegate.toml"), text).unwrap();
+}
+
+/// The program, in this folder, with nothing of the environment that would change what it does.
+async fn tidegate(folder: &Path, arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_tidegate"))
+        .args(arguments)
+        .current_dir(folder)
+        .env_clear()
+        .envs([("HOME", folder.to_str().unwrap()), ("TZ", "UTC")])
+        .stdin(Stdio::null())
+        .output()
+        .await
+        .unwrap()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+impl World {
+    /// Standard output of a command that must succeed.
+    async fn shows(&self, arguments: &[&str]) -> String {
+        let output = tidegate(self.state.path(), arguments).await;
+        assert_eq!(output.status.code(), Some(0), "{arguments:?}: {output:?}");
+        text(&output.stdout)
+    }
+    async fn json(&self, arguments: &[&str]) -> serde_json::Value {
+        let arguments = [arguments, &["--json"]].concat();
+        serde_json::from_str(&self.shows(&arguments).await).unwrap()
+    }
+    /// Exit code and standard error of a command that must fail and say nothing on standard output.
+    async fn fails(&self, arguments: &[&str]) -> (i32, String) {
+        let output = tidegate(self.state.path(), arguments).await;
+        assert!(output.stdout.is_empty(), "{arguments:?}: {output:?}");
+        (output.status.code().unwrap(), text(&output.stderr))
+    }
+    async fn stop(self) {
+        self.serving.stop(false).await;
+    }
+}
+
+#[actix::test]
+async fn the_status_is_a_table_and_an_exit_code() {
+    let world = start(true).await;
+    let shown = world.shows(&["status"]).await;
+    assert!(shown.contains("all parts run") && shown.contains("outbox"), "{shown}");
+    assert!(shown.contains("127 accepted: 120 queued"), "{shown}");
+    assert_eq!(world.json(&["status"]).await["ready"], true);
+    world.stop().await;
+
+    let world = start(false).await;
+    let output = tidegate(world.state.path(), &["status"]).await;
+    assert_eq!(output.status.code(), Some(75));
+    assert!(text(&output.stdout).contains("not all parts run"));
+    world.stop().await;
+}
+
+#[actix::test]
+async fn the_outbox_is_listed_shown_and_acted_on() {
+    let world = start(true).await;
+    let shown = world.shows(&["outbox", "list", "--limit", "60"]).await;
+    assert_eq!(shown.lines().count(), 61, "a heading and 60 entries:\n{shown}");
+    assert!(shown.lines().next().unwrap().contains("ENTRY") && shown.contains("cardiology/60"), "{shown}");
+    let all = world.json(&["outbox", "list", "--limit", "1000", "--state", "queued,held"]).await;
+    assert_eq!(all["items"].as_array().unwrap().len() as u64, support::ENTRIES);
+    assert!(world.shows(&["outbox", "show", "cardiology/7"]).await.contains("11 bytes of text/plain"));
+    let ended = support::ledger(1).id.to_string();
+    assert!(world.shows(&["outbox", "show", &ended]).await.contains("signed by the receiver"));
+    assert_eq!(world.shows(&["outbox", "hold", "cardiology/7"]).await, "cardiology/7 is held\n");
+    assert!(world.shows(&["outbox", "ledger"]).await.contains("delivered"));
+    assert!(world.shows(&["outbox", "quarantine"]).await.contains("no route matches this topic"));
+
+    let (code, said) = world.fails(&["outbox", "purge", "cardiology/7"]).await;
+    assert!(code == 2 && said.contains("--yes"), "{said}");
+    assert_eq!(world.record.lock().unwrap().operated.len(), 1, "nothing was purged");
+    world.shows(&["outbox", "purge", "cardiology/7", "--yes"]).await;
+    assert_eq!(world.record.lock().unwrap().operated[1].event, Event::Purge);
+
+    let output = tidegate(world.state.path(), &["outbox", "hold", "cardiology/999", "cardiology/8"]).await;
+    assert_eq!(output.status.code(), Some(1), "the first failed");
+    assert_eq!(text(&output.stdout), "cardiology/8 is held\n", "the second was done all the same");
+    assert!(text(&output.stderr).contains("cardiology/999: There is no such thing"));
+    assert_eq!(world.fails(&["outbox", "release", "cardiology/8"]).await.0, 1);
+    assert_eq!(world.fails(&["outbox", "show", &ended.replace('5', "6")]).await.0, 1);
+    assert_eq!(world.fails(&["outbox", "list", "--state", "alive"]).await.0, 2);
+    assert_eq!(world.fails(&["outbox", "show", "neither"]).await.0, 2);
+    world.stop().await;
+}
+
+#[actix::test]
+async fn windows_are_set_while_the_gateway_runs() {
+    let world = start(true).await;
+    assert!(world.shows(&["destination", "list"]).await.contains("always open"));
+    let set = ["destination", "windows", "set", "cardiology", "--timezone", "Europe/Madrid"];
+    let shown = world.shows(&[&set[..], &["--allow", "mon-fri 22:00-02:00"]].concat()).await;
+    assert!(shown.contains("closed, opens Mon 2027-01-04 21:00"), "{shown}");
+    assert!(shown.contains("set while running; times of Europe/Madrid"), "{shown}");
+    let (code, said) = world.fails(&[&set[..], &["--allow", "someday"]].concat()).await;
+    assert!(code == 1 && said.contains("/allow/0/days: not a set of days"), "{said}");
+    assert_eq!(world.fails(&set).await.0, 2, "no windows given");
+    let shown = world.shows(&["destination", "windows", "reset", "cardiology"]).await;
+    assert!(shown.contains("always open") && shown.contains("from the config"), "{shown}");
+    assert_eq!(world.fails(&["destination", "show", "nowhere"]).await.0, 1);
+    world.stop().await;
+}
+
+#[actix::test]
+async fn what_stands_in_the_way_is_told_apart_by_exit_codes() {
+    let world = start(false).await;
+    let (code, said) = world.fails(&["outbox", "list"]).await;
+    assert!(code == 75 && said.contains("try again"), "{said}");
+    let other = tempfile::tempdir().unwrap();
+    let foreign = AdminToken::open_or_create(other.path(), &SeededEntropy::new(9)).unwrap();
+    assert!(!foreign.reveal().is_empty());
+    let path = other.path().join("admin.token");
+    let (code, said) = world.fails(&["status", "--token-file", path.to_str().unwrap()]).await;
+    assert!(code == 1 && said.contains("--token-file"), "{said}");
+    assert_eq!(world.fails(&["status", "--admin", "https://127.0.0.1:1"]).await.0, 2);
+    assert_eq!(world.fails(&["status", "--config", "nowhere.toml"]).await.0, 78);
+    assert_eq!(world.fails(&["explode"]).await.0, 2);
+    let address = world.serving.address().to_string();
+    let state = tempfile::tempdir().unwrap();
+    fs::copy(world.state.path().join("admin.token"), state.path().join("admin.token")).unwrap();
+    world.stop().await;
+    write_config(state.path(), &address);
+    let output = tidegate(state.path(), &["status"]).await;
+    assert_eq!(output.status.code(), Some(69));
+    assert!(text(&output.stderr).contains("tidegate run"));
+}
+
+#[actix::test]
+async fn devices_get_credentials_of_which_only_the_hash_is_kept() {
+    let state = tempfile::tempdir().unwrap();
+    write_config(state.path(), "127.0.0.1:1");
+    let added = tidegate(state.path(), &["device", "add", "pump", "--destinations", "cardiology,lab"]).await;
+    assert_eq!(added.status.code(), Some(0), "{added:?}");
+    let (secret, said) = (text(&added.stdout).trim().to_owned(), text(&added.stderr));
+    assert!(said.contains("no destination lab yet") && said.contains("the first one"), "{said}");
+    let file = fs::read_to_string(state.path().join(DEVICES_FILE)).unwrap();
+    assert!(!file.contains(&secret));
+    let devices = Devices::parse(&file).unwrap();
+    let kept = devices.get(&"pump".parse().unwrap()).unwrap();
+    assert_eq!(kept.secret_sha256, hash_secret(&secret).unwrap());
+    assert_eq!(kept.destinations.len(), 2);
+
+    let again = tidegate(state.path(), &["device", "add", "pump", "--destinations", "lab"]).await;
+    assert_eq!(again.status.code(), Some(1));
+    let again =
+        tidegate(state.path(), &["device", "add", "pump", "--destinations", "lab", "--replace", "--json"]).await;
+    let again: serde_json::Value = serde_json::from_str(&text(&again.stdout)).unwrap();
+    assert_ne!(again["secret"], secret);
+    let listed = tidegate(state.path(), &["device", "list"]).await;
+    assert!(text(&listed.stdout).contains("pump") && !text(&listed.stdout).contains(&secret));
+    assert_eq!(tidegate(state.path(), &["device", "remove", "pump"]).await.status.code(), Some(0));
+    assert_eq!(tidegate(state.path(), &["device", "remove", "pump"]).await.status.code(), Some(1));
+}
+
+#[cfg(feature = "testnet")]
+#[actix::test]
+async fn the_simulated_pacemaker_publishes_what_the_papers_device_does() {
+    use tidegate::lab::mosquitto::{Mosquitto, MosquittoOptions};
+    let mut broker = Mosquitto::start(&MosquittoOptions::default()).unwrap();
+    let (address, folder) = (broker.address(), tempfile::tempdir().unwrap());
+    let port = address.port().to_string();
+    // Debian's own client subscribes with a session that lasts, and later takes what was queued for it.
+    let listen = async |more: &[&str]| {
+        let session = ["-p", &port, "-c", "-i", "listener", "-q", "1", "-t", "patient/#", "-W", "30"];
+        let done = Command::new("mosquitto_sub").args(session).args(more).output().await.unwrap();
+        assert!(done.status.success(), "{done:?}");
+        text(&done.stdout)
+    };
+    listen(&["-E"]).await;
+    let broker_at = address.to_string();
+    let arguments = ["device", "--count", "40", "--rate", "200", "--constant", "--broker", &broker_at, "--json"];
+    let told = tidegate(folder.path(), &arguments).await;
+    assert_eq!(told.status.code(), Some(0), "{told:?}");
+    let told: serde_json::Value = serde_json::from_str(&text(&told.stdout)).unwrap();
+    assert_eq!((&told["published"], &told["acknowledged"], &told["refused"]), (&40.into(), &40.into(), &0.into()));
+    let pair = "patient/tension/mmHg|Tension: 120.00 mmHg |\npatient/beats/bpm|Beats: 70.00 bpm |\n";
+    assert_eq!(listen(&["-C", "40", "-F", "%t|%p|"]).await, pair.repeat(20));
+
+    let zero =
+        tidegate(folder.path(), &["device", "--count", "3", "--rate", "100", "--qos", "0", "--broker", &broker_at])
+            .await;
+    assert!(text(&zero.stdout).starts_with("3 readings published"), "{zero:?}");
+    broker.stop().unwrap();
+    let gone = tidegate(folder.path(), &["device", "--count", "1", "--broker", &broker_at]).await;
+    assert_eq!(gone.status.code(), Some(69), "{gone:?}");
+    let name = tidegate(folder.path(), &["device", "--count", "1", "--broker", "broker.example:1883"]).await;
+    assert_eq!(name.status.code(), Some(2), "{name:?}");
+}

@@ -40,7 +40,7 @@ use tidegate_actors::ports::entropy::Entropy;
 use tokio::{
     io::AsyncWriteExt as _,
     net::TcpStream,
-    process::{Child, Command},
+    process::{Child, ChildStdin, Command},
     sync::watch,
     task::JoinHandle,
     time::{Instant, interval_at, sleep, timeout},
@@ -205,7 +205,7 @@ impl Keeper {
         loop {
             let started = Instant::now();
             let why = match self.spawn().await {
-                Ok(child) => match self.attend(child).await {
+                Ok((child, input)) => match self.attend(child, input).await {
                     Some(why) => why,
                     None => return,
                 },
@@ -225,7 +225,8 @@ impl Keeper {
         }
     }
 
-    async fn spawn(&self) -> io::Result<Child> {
+    /// The child, and its standard input: what keeps it alive. (`Child::wait` would close one that it still holds.)
+    async fn spawn(&self) -> io::Result<(Child, ChildStdin)> {
         let mut child = Command::new(&self.spec.program)
             .args(&self.spec.args)
             .stdin(Stdio::piped())
@@ -236,15 +237,14 @@ impl Keeper {
             .spawn()?;
         let hash = data_encoding::HEXLOWER.encode(&Sha256::digest(&self.login.password));
         let hello = format!("{}\n{}:{hash}\n", self.spec.gateway_client_id, self.login.name);
-        if let Some(input) = &mut child.stdin {
-            input.write_all(hello.as_bytes()).await?;
-        }
+        let mut input = child.stdin.take().ok_or_else(|| io::Error::other("it has no standard input"))?;
+        input.write_all(hello.as_bytes()).await?;
         self.note(|status| status.pid = child.id());
-        Ok(child)
+        Ok((child, input))
     }
 
     /// Until the child ends (says why) or shall end (`None`).
-    async fn attend(&mut self, mut child: Child) -> Option<String> {
+    async fn attend(&mut self, mut child: Child, input: ChildStdin) -> Option<String> {
         let mut probes = interval_at(Instant::now() + PROBE_EVERY, PROBE_EVERY);
         let mut failed = 0;
         loop {
@@ -255,7 +255,7 @@ impl Keeper {
                 }),
                 () = asked(&mut self.asked) => {
                     // Its standard input ends, and with it the child.
-                    drop(child.stdin.take());
+                    drop(input);
                     if timeout(STOP_MAX, child.wait()).await.is_err() && let Err(error) = child.kill().await {
                         tracing::warn!(%error, "the embedded broker could not be killed");
                     }

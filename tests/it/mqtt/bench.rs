@@ -6,7 +6,7 @@ use std::{
     path::Path,
     process::{Command, Stdio},
     sync::Arc,
-    time::Duration,
+    time::{Duration, Instant},
 };
 use tidegate::{
     adapters::mqtt::{Login, MqttSource, client_id},
@@ -156,18 +156,34 @@ pub fn text(publication: &Publication) -> String {
     String::from_utf8(publication.payload.reveal().to_vec()).unwrap()
 }
 
-/// Publishes by `mosquitto_pub`, the body through its standard input; returns its exit code.
+/// Longest that one publication may take: `mosquitto_pub` tries for ever when a broker closes on it.
+const PUBLISH_MAX: Duration = Duration::from_secs(5);
+
+/// Publishes by `mosquitto_pub`, the body through its standard input; returns its exit code, or none if it had to be ended.
 pub fn publish_with(broker: SocketAddr, topic: &str, body: &[u8], args: &[&str]) -> Option<i32> {
     let mut command = Command::new(find_program("mosquitto_pub").expect("mosquitto-clients is installed"));
     command.args(["-h", "127.0.0.1", "-p", &broker.port().to_string(), "-t", topic]).args(args);
     command.stdout(Stdio::null()).stderr(Stdio::null());
-    if body.is_empty() {
-        return command.arg("-n").stdin(Stdio::null()).status().unwrap().code();
+    let mut child = if body.is_empty() {
+        command.arg("-n").stdin(Stdio::null()).spawn().unwrap()
+    } else {
+        let mut child = command.arg("-s").stdin(Stdio::piped()).spawn().unwrap();
+        // A client that gave up early tells so by its exit code.
+        let _ = child.stdin.take().unwrap().write_all(body);
+        child
+    };
+    let until = Instant::now() + PUBLISH_MAX;
+    loop {
+        if let Some(status) = child.try_wait().unwrap() {
+            return status.code();
+        }
+        if Instant::now() > until {
+            child.kill().unwrap();
+            child.wait().unwrap();
+            return None;
+        }
+        std::thread::sleep(Duration::from_millis(2));
     }
-    let mut child = command.arg("-s").stdin(Stdio::piped()).spawn().unwrap();
-    // A broker that refuses the packet closes early; the exit code tells.
-    let _ = child.stdin.take().unwrap().write_all(body);
-    child.wait().unwrap().code()
 }
 
 /// Publishes at QoS 1 over MQTT 3.1.1, as most devices do.

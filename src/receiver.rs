@@ -167,6 +167,7 @@ impl Receiver {
         let title = values::harmless(options.title.trim(), true).chars().take(TITLE_CHARS_MAX).collect();
         let app = Arc::new(App {
             title,
+            assets: App::assets_version(),
             rights,
             open_private_iot: options.open_private_iot,
             sessions: Sessions::default(),

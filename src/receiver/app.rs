@@ -13,6 +13,7 @@ use bytes::Bytes;
 use data_encoding::BASE64;
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header};
 use hyper::body::Body;
+use sha2::{Digest, Sha256};
 use std::sync::Arc;
 use tidegate_actors::ports::{clock::Clock, entropy::Entropy};
 use tidegate_schemas::wire::BATCH_PATH;
@@ -33,6 +34,8 @@ const ICON: &[u8] = include_bytes!("templates/icon.png");
 pub(crate) struct App {
     /// What the pages are headed with.
     pub(crate) title: String,
+    /// Names the version of style and script in their addresses, so that browsers may keep them.
+    pub(crate) assets: String,
     /// Who may do what.
     pub(crate) rights: Rights,
     /// Whether the paper's format needs no write key.
@@ -61,6 +64,12 @@ impl App {
     /// The bounds of what happens at once.
     pub(crate) fn bounds(live_streams_max: usize) -> (Semaphore, Semaphore, Arc<Semaphore>) {
         (Semaphore::new(BODIES_MAX), Semaphore::new(READS_MAX), Arc::new(Semaphore::new(live_streams_max)))
+    }
+
+    /// What stands for the present style and script.
+    pub(crate) fn assets_version() -> String {
+        let digest = Sha256::new().chain_update(STYLE).chain_update(SCRIPT).chain_update(ICON).finalize();
+        data_encoding::HEXLOWER.encode(&digest[..6])
     }
 
     /// Answers a request.
@@ -211,7 +220,7 @@ fn is_local(place: &str) -> bool {
 
 fn asset(content_type: &'static str, bytes: &'static [u8]) -> Answer {
     let mut answer = answer::browser(StatusCode::OK, content_type, answer::full(Bytes::from_static(bytes)));
-    answer.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("private, max-age=3600"));
+    answer.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("private, max-age=604800, immutable"));
     answer
 }
 

@@ -1,20 +1,21 @@
 //! A line chart as a PNG, drawn here: Tor Browser's "Safest" level blocks SVG and script alike.
 //!
 //! The background is transparent and all words stand beside it in HTML, so the picture needs neither a font nor a theme beyond the
-//! colour of its line. Time runs along the bottom; where readings stopped coming for long, the line is broken.
+//! colour of its line. Readings stand in the order in which they came, at equal distances: what waited for a window to open arrives
+//! in one moment, and would lie on top of each other on an axis of time.
 
 /// Picture size in pixels; the page shows it at half of this or less, so that it is sharp on dense screens.
-pub(crate) const WIDTH: u32 = 1_360;
+pub(crate) const WIDTH: u32 = 1_240;
 /// See [`WIDTH`].
-pub(crate) const HEIGHT: u32 = 300;
+pub(crate) const HEIGHT: u32 = 260;
 /// Room around the line, in pixels.
 const MARGIN: f32 = 14.0;
 /// Half the thickness of the line, in pixels.
 const LINE: f32 = 2.2;
-/// Radius of a point, in pixels.
+/// With more values than this, only the newest has a dot.
+const DOTS_MAX: usize = 60;
+/// Radius of a dot, in pixels.
 const POINT: f32 = 4.5;
-/// A gap longer than this many usual gaps breaks the line.
-const GAP_FACTOR: f32 = 12.0;
 /// How much of the area under the line is covered.
 const AREA_OPACITY: f32 = 0.13;
 
@@ -123,59 +124,42 @@ fn distance(point: (f32, f32), from: (f32, f32), to: (f32, f32)) -> f32 {
     ((point.0 - from.0 - along * dx).powi(2) + (point.1 - from.1 - along * dy).powi(2)).sqrt()
 }
 
-/// Draws points (seconds, value), oldest first, as a PNG. Values must be finite.
-pub(crate) fn draw(points: &[(i64, f64)], theme: Theme) -> Result<Vec<u8>, png::EncodingError> {
+/// Draws values, oldest first, as a PNG. They must be finite.
+pub(crate) fn draw(values: &[f64], theme: Theme) -> Result<Vec<u8>, png::EncodingError> {
     let mut canvas = Canvas::new();
+    let places = place(values);
+    let pairs = || places.windows(2).map(|pair| (pair[0], pair[1]));
+    // The area goes first: it fills untouched pixels alone.
+    pairs().for_each(|(from, to)| canvas.fill_under(from, to, theme.line()));
     for line in 0..4_u8 {
         let y = MARGIN + f32::from(line) / 3.0 * (to_f32(HEIGHT) - 2.0 * MARGIN);
         canvas.stroke((0.0, y), (to_f32(WIDTH), y), 0.5, theme.grid());
     }
-    let places = place(points);
-    let mut gaps: Vec<f32> = places.windows(2).map(|pair| pair[1].0 - pair[0].0).collect();
-    gaps.sort_by(f32::total_cmp);
-    let usual = gaps.get(gaps.len() / 2).copied().unwrap_or_default();
-    let joined = |from: (f32, f32), to: (f32, f32)| to.0 - from.0 <= (usual * GAP_FACTOR).max(MARGIN);
-    let pairs = || places.windows(2).map(|pair| (pair[0], pair[1])).filter(|(from, to)| joined(*from, *to));
-    // The area goes first: it fills untouched pixels alone.
-    let mut area = Canvas::new();
-    pairs().for_each(|(from, to)| area.fill_under(from, to, theme.line()));
-    overlay(&mut canvas, &area, theme.line());
     pairs().for_each(|(from, to)| canvas.stroke(from, to, LINE, theme.line()));
-    if places.len() <= 60 {
-        places.iter().for_each(|place| canvas.stroke(*place, *place, POINT, theme.line()));
-    } else if let Some(last) = places.last() {
-        canvas.stroke(*last, *last, POINT, theme.line());
-    }
+    let dots = if places.len() <= DOTS_MAX { 0 } else { places.len() - 1 };
+    places[dots..].iter().for_each(|place| canvas.stroke(*place, *place, POINT, theme.line()));
     encode(&canvas)
 }
 
-fn overlay(canvas: &mut Canvas, area: &Canvas, colour: Colour) {
-    for y in 0..HEIGHT {
-        for x in 0..WIDTH {
-            let alpha = area.pixels.get(((y * WIDTH + x) * 4 + 3) as usize).copied().unwrap_or_default();
-            canvas.blend(x, y, colour, f32::from(alpha) / 255.0);
-        }
-    }
-}
-
-/// Where the points lie in the picture.
-fn place(points: &[(i64, f64)]) -> Vec<(f32, f32)> {
-    let (Some((first, _)), Some((last, _))) = (points.first(), points.last()) else { return Vec::new() };
-    let low = points.iter().map(|(_, value)| *value).fold(f64::INFINITY, f64::min);
-    let high = points.iter().map(|(_, value)| *value).fold(f64::NEG_INFINITY, f64::max);
-    let duration = last.saturating_sub(*first).max(1);
+/// Where the values lie in the picture.
+fn place(values: &[f64]) -> Vec<(f32, f32)> {
+    let low = values.iter().copied().fold(f64::INFINITY, f64::min);
+    let high = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    // Halved first, so that the largest numbers don't overflow.
+    let range = high / 2.0 - low / 2.0;
     let (width, height) = (to_f32(WIDTH) - 2.0 * MARGIN, to_f32(HEIGHT) - 2.0 * MARGIN);
-    points
+    #[expect(clippy::cast_precision_loss, reason = "a few hundred values")]
+    let step = width / values.len().saturating_sub(1).max(1) as f32;
+    values
         .iter()
-        .map(|(at, value)| {
-            #[expect(clippy::cast_precision_loss, reason = "a share of the width")]
-            let along = if points.len() == 1 { 0.5 } else { at.saturating_sub(*first) as f64 / duration as f64 };
-            // Halved first, so that the largest numbers don't overflow.
-            let range = high / 2.0 - low / 2.0;
+        .enumerate()
+        .map(|(index, value)| {
             let up = if range > 0.0 { (value / 2.0 - low / 2.0) / range } else { 0.5 };
             #[expect(clippy::cast_possible_truncation, reason = "a share from 0 to 1")]
-            let (along, up) = (along.clamp(0.0, 1.0) as f32, up.clamp(0.0, 1.0) as f32);
-            (MARGIN + along * width, MARGIN + (1.0 - up) * height)
+            let up = up.clamp(0.0, 1.0) as f32;
+            #[expect(clippy::cast_precision_loss, reason = "a few hundred values")]
+            let along = if values.len() == 1 { width / 2.0 } else { step * index as f32 };
+            (MARGIN + along, MARGIN + (1.0 - up) * height)
         })
         .collect()
 }
@@ -196,8 +180,8 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn pixels(points: &[(i64, f64)]) -> Vec<u8> {
-        let file = draw(points, Theme::Light).unwrap();
+    fn pixels(values: &[f64]) -> Vec<u8> {
+        let file = draw(values, Theme::Light).unwrap();
         let mut reader = png::Decoder::new(std::io::Cursor::new(file)).read_info().unwrap();
         let mut pixels = vec![0; reader.output_buffer_size().unwrap()];
         reader.next_frame(&mut pixels).unwrap();
@@ -210,25 +194,24 @@ mod tests {
     }
 
     #[test]
-    fn a_rising_value_rises_and_a_long_gap_breaks_the_line() {
-        let rising = pixels(&[(0, 1.0), (10, 2.0), (20, 3.0)]);
+    fn a_rising_value_rises_and_an_even_one_stays_in_the_middle() {
+        let rising = pixels(&[1.0, 2.0, 3.0]);
+        let (left, right, top, bottom) = (14, WIDTH - 15, 14, HEIGHT - 15);
         assert!(
-            is_line(&rising, 14, HEIGHT - 15)
-                && is_line(&rising, WIDTH - 15, 14)
-                && is_line(&rising, WIDTH / 2, HEIGHT / 2)
+            is_line(&rising, left, bottom) && is_line(&rising, WIDTH / 2, HEIGHT / 2) && is_line(&rising, right, top)
         );
-        let mut points: Vec<(i64, f64)> = (0..20).map(|second| (second, 5.0)).collect();
-        points.push((2_000, 5.0));
-        let broken = pixels(&points);
-        assert!(is_line(&broken, 15, HEIGHT / 2) && is_line(&broken, WIDTH - 15, HEIGHT / 2));
-        assert!(!is_line(&broken, WIDTH / 2, HEIGHT / 2));
+        assert!(!is_line(&rising, left, top) && !is_line(&rising, right, bottom));
+        for even in [&[5.0][..], &[5.0, 5.0]] {
+            assert!(is_line(&pixels(even), WIDTH / 2, HEIGHT / 2));
+        }
+        assert!(!pixels(&[]).is_empty());
     }
 
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(12))]
         #[test]
-        fn any_numbers_can_be_drawn(points in proptest::collection::vec((any::<i64>(), -f64::MAX..f64::MAX), 0..50)) {
-            prop_assert!(!draw(&points, Theme::Dark).unwrap().is_empty());
+        fn any_numbers_can_be_drawn(values in proptest::collection::vec(-f64::MAX..f64::MAX, 0..90)) {
+            prop_assert!(!draw(&values, Theme::Dark).unwrap().is_empty());
         }
     }
 }

@@ -46,6 +46,8 @@ struct Frame {
     title: String,
     /// Name of the page.
     page: String,
+    /// The version of style and script.
+    assets: String,
     /// Whether someone is logged in.
     open: bool,
     /// How the page keeps itself up to date.
@@ -64,7 +66,7 @@ struct Live {
 
 impl Frame {
     fn of(app: &App, page: impl Into<String>) -> Self {
-        Self { title: app.title.clone(), page: page.into(), open: true, live: None }
+        Self { title: app.title.clone(), page: page.into(), assets: app.assets.clone(), open: true, live: None }
     }
 
     /// A page at this path that keeps itself up to date unless it was told not to.

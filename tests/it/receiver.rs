@@ -147,7 +147,7 @@ async fn what_is_too_large_or_malformed_is_refused_with_a_clear_status() {
     let batch = ("content-type", BATCH_CONTENT_TYPE);
     let large = vec![b'x'; 1024 * 1024 + 1];
     let body = |bytes: usize| vec![b'x'; bytes];
-    let cases: Vec<(u16, &str, &str, Vec<(&str, &str)>, Vec<u8>)> = vec![
+    let cases = vec![
         (413, "POST", "/", vec![key], large.clone()),
         (413, "POST", "/", vec![key], body(128 * 1024 + 1)),
         (201, "POST", "/", vec![key], body(128 * 1024)),
@@ -216,7 +216,7 @@ async fn a_restart_forgets_neither_readings_nor_ids_nor_keys() {
     let (key, basic) = (first.write_key(), first.basic());
     let large = entry(2, Some("trace"), "application/octet-stream", vec![0xee; 100_000]);
     first.deliver(&[pressure(1)], WireFormat::CloudeventsBatch).await;
-    first.deliver(&[large.clone()], WireFormat::CloudeventsBatch).await;
+    first.deliver(std::slice::from_ref(&large), WireFormat::CloudeventsBatch).await;
     let receipt_key = first.introduction.receipt_key.clone();
     first.stop().await;
 

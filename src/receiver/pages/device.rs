@@ -174,14 +174,9 @@ pub(crate) fn chart(app: &App, number: u64, query: &Query<'_>) -> Option<Answer>
     let measure = query.value("measure")?;
     let theme = if query.value("theme").as_deref() == Some("dark") { Theme::Dark } else { Theme::Light };
     let Ok(all) = series(app, number) else { return Some(unreadable(app)) };
-    let points: Vec<(i64, f64)> = all
-        .into_iter()
-        .find(|series| series.label == measure)?
-        .points
-        .into_iter()
-        .map(|(at, value)| (at.as_second(), value))
-        .collect();
-    let picture = chart::draw(&points, theme).ok()?;
+    let series = all.into_iter().find(|series| series.label == measure)?;
+    let values: Vec<f64> = series.points.into_iter().map(|(_, value)| value).collect();
+    let picture = chart::draw(&values, theme).ok()?;
     Some(answer::browser(StatusCode::OK, "image/png", answer::full(picture)))
 }
 

@@ -54,7 +54,7 @@
   const events = new EventSource("/v1/live");
   let opened = false;
   events.addEventListener("open", () => {
-    say("Live: new readings appear by themselves.");
+    say("Live.");
     // After a break something may have been missed.
     if (opened) refresh();
     opened = true;

@@ -55,7 +55,10 @@ fn needs_nothing_and_runs_nothing(html: &str, place: &str) {
         assert!(!html.contains(bad), "{place} contains {bad:?}");
     }
     for script in html.split("<script").skip(1) {
-        assert!(script.starts_with(" src=\"/assets/live.js\" defer></script>"), "{place}: inline script");
+        assert!(
+            script.starts_with(" src=\"/assets/live.js?v=") && script.contains("\" defer></script>"),
+            "{place}: inline script"
+        );
     }
     for link in attributes(html, "href").union(&attributes(html, "src")) {
         assert!(link.starts_with('/') || link.starts_with('#'), "{place} leads to {link}");

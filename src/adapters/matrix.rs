@@ -101,9 +101,10 @@ impl MatrixRoom {
     /// # Errors
     /// When the config asks for what is not done.
     pub fn open(config: &MatrixConfig, state_dir: &Path, arti: Option<Arc<ArtiClient>>) -> Result<Self, MatrixError> {
-        let invite = config.invite.iter().map(|user| {
-            OwnedUserId::try_from(user.as_str()).map_err(|_invalid| MatrixError::Invite(user.clone()))
-        });
+        let invite = config
+            .invite
+            .iter()
+            .map(|user| OwnedUserId::try_from(user.as_str()).map_err(|_invalid| MatrixError::Invite(user.clone())));
         let file = SessionFile::new(state_dir, config);
         let session = file.load();
         Ok(Self(Arc::new(Inner {
@@ -191,8 +192,7 @@ impl Inner {
 
     /// A client does no request by itself: it is told what every homeserver of this decade speaks.
     async fn client(&self, session: Option<&Session>) -> Result<ruma_client::Client<Http>, RoomError> {
-        let versions =
-            SupportedVersions { versions: BTreeSet::from([MatrixVersion::V1_1]), features: BTreeSet::new() };
+        let versions = SupportedVersions { versions: BTreeSet::from([MatrixVersion::V1_1]), features: BTreeSet::new() };
         ruma_client::Client::builder()
             .homeserver_url(ANY_URL.to_owned())
             .access_token(session.map(|session| session.access_token.clone()))

@@ -4,7 +4,10 @@
 //! the room asks for may be asked twice. Limits: [`REQUEST_LIMIT`] for a request with its answer, [`ANSWER_BYTES_MAX`] for the
 //! answer's body; the dial has its own.
 
-use super::{MatrixError, dial::{Dial, DialError}};
+use super::{
+    MatrixError,
+    dial::{Dial, DialError},
+};
 use bytes::{Bytes, BytesMut};
 use http::{HeaderValue, Request, Response, Uri, header::HOST};
 use http_body_util::{BodyExt as _, Full, Limited};

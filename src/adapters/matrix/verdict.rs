@@ -68,7 +68,10 @@ pub(super) fn judge(error: &ClientError) -> Failure {
 fn judge_answer(answer: &MatrixAnswer) -> Failure {
     let status = answer.status_code;
     if status.is_server_error() {
-        return Failure::Room(RoomError::Unavailable(format!("it has a problem of its own (HTTP {})", status.as_u16())));
+        return Failure::Room(RoomError::Unavailable(format!(
+            "it has a problem of its own (HTTP {})",
+            status.as_u16()
+        )));
     }
     let words = in_words(answer);
     match answer.error_kind() {
@@ -88,7 +91,9 @@ fn judge_answer(answer: &MatrixAnswer) -> Failure {
         Some(ErrorKind::UnsupportedRoomVersion) => Failure::RoomVersion,
         Some(_) => RoomError::Refused(words).into(),
         // A proxy's page, or something else that is no homeserver.
-        None => RoomError::Unavailable(format!("what answered is no Matrix homeserver (HTTP {})", status.as_u16())).into(),
+        None => {
+            RoomError::Unavailable(format!("what answered is no Matrix homeserver (HTTP {})", status.as_u16())).into()
+        }
     }
 }
 
@@ -130,7 +135,11 @@ mod tests {
             (404, r#"{"errcode":"M_NOT_FOUND","error":"Room alias not found"}"#, Failure::NotFound),
             (400, r#"{"errcode":"M_ROOM_IN_USE","error":"x"}"#, Failure::RoomInUse),
             (400, r#"{"errcode":"M_UNSUPPORTED_ROOM_VERSION","error":"x"}"#, Failure::RoomVersion),
-            (403, r#"{"errcode":"M_FORBIDDEN","error":"not in room"}"#, Failure::Forbidden("M_FORBIDDEN not in room".into())),
+            (
+                403,
+                r#"{"errcode":"M_FORBIDDEN","error":"not in room"}"#,
+                Failure::Forbidden("M_FORBIDDEN not in room".into()),
+            ),
         ] {
             assert_eq!(judged(status, body), failure, "{status} {body}");
         }
@@ -138,8 +147,12 @@ mod tests {
 
     #[test]
     fn a_problem_of_the_homeserver_or_of_a_proxy_is_an_outage() {
-        let bodies =
-            [(500, r#"{"errcode":"M_UNKNOWN","error":"Internal server error"}"#), (502, "<html>"), (404, "<html>"), (302, "")];
+        let bodies = [
+            (500, r#"{"errcode":"M_UNKNOWN","error":"Internal server error"}"#),
+            (502, "<html>"),
+            (404, "<html>"),
+            (302, ""),
+        ];
         for (status, body) in bodies {
             assert!(matches!(judged(status, body), Failure::Room(RoomError::Unavailable(_))), "{status} {body}");
         }

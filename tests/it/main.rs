@@ -13,5 +13,7 @@ mod http_support;
 #[cfg(feature = "testnet")]
 mod lab;
 #[cfg(feature = "testnet")]
+mod matrix;
+#[cfg(feature = "testnet")]
 mod mqtt;
 mod receiver;

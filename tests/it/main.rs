@@ -12,3 +12,4 @@ mod lab;
 #[cfg(feature = "testnet")]
 mod mqtt;
 mod receiver;
+mod store;

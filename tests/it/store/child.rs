@@ -190,14 +190,15 @@ fn fills_the_disk() {
     assert_eq!(count(&store), stored, "nothing is lost");
 
     // Draining is possible, adding isn't.
-    drop(fill());
-    std::fs::OpenOptions::new().write(true).open(&filler).unwrap().set_len(0).unwrap();
+    let filled = fill();
+    filled.set_len(filled.metadata().unwrap().len() - 6 * 1_024 * 1_024).unwrap();
+    assert_eq!(store.commit(&large_batch(batches, true)), Err(StoreError::Full));
     for number in 0..batches {
         store.commit(&large_batch(number, false)).unwrap();
     }
     std::fs::remove_file(&filler).unwrap();
     assert_eq!(count(&store), 0, "all of it is drained");
-    for number in 0..batches {
+    for number in 0..batches / 2 {
         store.commit(&large_batch(number, true)).unwrap();
     }
     say("done");

@@ -17,3 +17,4 @@ mod matrix;
 #[cfg(feature = "testnet")]
 mod mqtt;
 mod receiver;
+mod store;

@@ -156,7 +156,8 @@ impl Engine {
             let torn = !matches!(error, StoreError::Full | StoreError::Io(_));
             Failure { error, torn }
         })?;
-        let flushed = guarded("flushing a commit", || self.db.flush()).map_err(|error| Failure { error, torn: false })?;
+        let flushed =
+            guarded("flushing a commit", || self.db.flush()).map_err(|error| Failure { error, torn: false })?;
         self.log.sync_data().map_err(|error| Failure { error: io_error("syncing a commit", &error), torn: false })?;
         Ok(flushed)
     }

@@ -54,7 +54,8 @@ impl Folder {
 
     /// Refuses a folder without our marker in which something lies.
     pub fn check_unused(&self) -> Result<(), StoreError> {
-        let entries = fs::read_dir(&self.dir).map_err(|error| StoreError::Io(format!("listing the folder: {error}")))?;
+        let entries =
+            fs::read_dir(&self.dir).map_err(|error| StoreError::Io(format!("listing the folder: {error}")))?;
         for entry in entries {
             let name = entry.map_err(|error| StoreError::Io(format!("listing the folder: {error}")))?.file_name();
             if !FILES_OF_AN_EMPTY_FOLDER.iter().any(|known| name.to_str() == Some(known)) {
@@ -85,7 +86,8 @@ impl Folder {
     pub fn clear_half_snapshots(&self) -> io::Result<()> {
         for entry in fs::read_dir(&self.dir)? {
             let entry = entry?;
-            if entry.file_name().to_str().is_some_and(|name| name.starts_with("snap.") && name.ends_with(".generating")) {
+            if entry.file_name().to_str().is_some_and(|name| name.starts_with("snap.") && name.ends_with(".generating"))
+            {
                 fs::remove_file(entry.path())?;
             }
         }

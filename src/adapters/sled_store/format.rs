@@ -54,7 +54,8 @@ impl Format {
         };
         let (backend, layout) = (value("backend"), value("layout"));
         if backend != Some(BACKEND) || layout != Some(LAYOUT) {
-            let shown = |value: Option<&str>| value.map_or("unknown".to_owned(), |text| text.chars().take(32).collect());
+            let shown =
+                |value: Option<&str>| value.map_or("unknown".to_owned(), |text| text.chars().take(32).collect());
             return Err(mismatch(format!("backend={} layout={}", shown(backend), shown(layout))));
         }
         let id = value("uuid").and_then(|text| Uuid::try_parse(text).ok());

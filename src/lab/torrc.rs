@@ -8,6 +8,9 @@
 //!   which arti has to be told ([`HSDIR_INTERVAL_MINUTES`]). Its own bounds are 5 to 14400 minutes.
 //! * Five authorities are also guards, middles, exits and onion service directories: no other relay is needed. With
 //!   three, C tor can't build its onion service paths.
+//! * `AuthDirVoteStableGuarantee..`: else only relays that have been up for at least the median time are Stable, and one that
+//!   started a second after the others isn't. arti builds onion service circuits of Stable relays only, and five leave no
+//!   choice.
 //! * `OrPort .. NoListen` beside `OrPort .. NoAdvertise` puts the delaying proxy between a relay and all who call it.
 
 use std::fmt::Write as _;
@@ -85,7 +88,10 @@ pub fn authority(or_port: u16, dir_port: u16, hidden_port: Option<u16>) -> Strin
          TestingDirAuthVoteExit *\n\
          TestingDirAuthVoteGuard *\n\
          TestingDirAuthVoteHSDir *\n\
-         TestingMinExitFlagThreshold 0\n"
+         TestingMinExitFlagThreshold 0\n\
+         AuthDirFastGuarantee 1 KBytes\n\
+         AuthDirVoteStableGuaranteeMinUptime 1 second\n\
+         AuthDirVoteStableGuaranteeMTBF 1 second\n"
     )
 }
 

@@ -7,10 +7,13 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tidegate::adapters::arti::{ArtiClient, ArtiSettings, ArtiTransport, ClientKey, HostedService, HostingOptions};
+use tidegate::adapters::arti::{
+    ArtiClient, ArtiError, ArtiSettings, ArtiTransport, ClientKey, HostedService, HostingOptions,
+};
 use tidegate::adapters::http_lane::BoxedStream;
 use tidegate::adapters::socks::SocksTransport;
-use tidegate::lab::{ClientOptions, HiddenService, HiddenServiceOptions, TorNetwork, TorNetworkOptions};
+use tidegate::lab::ports::{free_ports, loopback};
+use tidegate::lab::{ClientOptions, HiddenService, HiddenServiceOptions};
 use tidegate_actors::ports::transport::{Isolation, Target, Transport};
 use tidegate_schemas::config::file::Vanguards;
 use tidegate_schemas::onion::{OnionAddress, OnionEndpoint};
@@ -21,6 +24,8 @@ use tidegate_schemas::wire::WireRequest;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
+
+use crate::tor_net::{network, on_network};
 
 /// Answers one connection's requests, each with its number on the connection, until the client closes.
 async fn serve(mut stream: impl AsyncRead + AsyncWrite + Unpin) {
@@ -59,8 +64,8 @@ fn serve_hosted(mut service: HostedService) -> JoinHandle<()> {
     })
 }
 
-async fn arti(network: &TorNetwork, folder: &Path) -> Arc<ArtiClient> {
-    let settings = ArtiSettings::below(folder, Vanguards::Lite).on_testnet(network.arti_settings());
+async fn arti(folder: &Path) -> Arc<ArtiClient> {
+    let settings = ArtiSettings::below(folder, Vanguards::Lite).on_testnet(network().await.arti_settings());
     let client = ArtiClient::open(settings).await.unwrap();
     client.bootstrap().await.unwrap();
     client
@@ -99,16 +104,24 @@ async fn deliver(
     Ok(last)
 }
 
-/// Delivers as soon as a service that was just launched can be reached.
-async fn deliver_when_up(transport: &dyn Transport, target: Target) -> Duration {
+/// Delivers as soon as a service that was just launched can be reached; tells the time and the attempts.
+async fn deliver_when_up(transport: &dyn Transport, target: Target) -> String {
     let began = Instant::now();
-    for number in 100..160 {
-        if deliver(transport, target.clone(), isolation(number), 1).await.is_ok() {
-            return began.elapsed();
+    for number in 1..40 {
+        // As a courier does it: an own deadline, and a new isolation after a failure.
+        let attempt = deliver(transport, target.clone(), isolation(100 + number), 1);
+        match tokio::time::timeout(Duration::from_secs(10), attempt).await {
+            Ok(Ok(_)) => return format!("{:?}, {number} attempts", began.elapsed()),
+            failed => println!("{:?}: {failed:?}, {:?}", began.elapsed(), transport.status()),
         }
         tokio::time::sleep(Duration::from_millis(250)).await;
     }
     panic!("the service was not reached");
+}
+
+/// A valid address under which nothing was ever published.
+fn nobody() -> OnionAddress {
+    OnionAddress::from_public_key(*ed25519_dalek::SigningKey::from_bytes(&[5; 32]).verifying_key().as_bytes())
 }
 
 fn address_of(service: &HiddenService) -> OnionAddress {
@@ -122,34 +135,19 @@ fn rendezvous_circuits(service: &HiddenService) -> BTreeSet<String> {
     status.lines().filter(joined).filter_map(|line| line.split(' ').next()).map(str::to_owned).collect()
 }
 
-async fn network() -> TorNetwork {
-    let network = TorNetwork::start_async(TorNetworkOptions::default()).await.unwrap();
-    println!("network in {:.1} s", network.started_in().as_secs_f32());
-    network
-}
-
-/// Runs a blocking step of the lab off the test's own thread.
-async fn blocking<T: Send + 'static>(
-    network: &Arc<TorNetwork>,
-    step: impl FnOnce(&TorNetwork) -> T + Send + 'static,
-) -> T {
-    let network = Arc::clone(network);
-    tokio::task::spawn_blocking(move || step(&network)).await.unwrap()
-}
-
 #[tokio::test]
 async fn both_adapters_reach_services_of_both_kinds_and_name_what_fails() {
-    let network = Arc::new(network().await);
     let folders = tempfile::tempdir().unwrap();
     let began = Instant::now();
-    let client = arti(&network, &folders.path().join("gateway")).await;
+    let client = arti(&folders.path().join("gateway")).await;
     println!("arti bootstrapped in {:?}", began.elapsed());
     assert_eq!(client.status(), UplinkStatus::Ready);
     let transport = ArtiTransport::new(Arc::clone(&client));
 
     // The service that arti hosts, in another client, as the receiver does.
-    let host = arti(&network, &folders.path().join("receiver")).await;
-    let hosted = host.host(HostingOptions::named("receiver")).await.unwrap();
+    let host = arti(&folders.path().join("receiver")).await;
+    let options = HostingOptions { streams_per_circuit_max: 4, ..HostingOptions::named("receiver") };
+    let hosted = host.host(options).await.unwrap();
     let arti_hosted = hosted.address().clone();
     let serving = serve_hosted(hosted);
     println!("arti-hosted service reached after {:?}", deliver_when_up(&transport, target(&arti_hosted, None)).await);
@@ -158,9 +156,19 @@ async fn both_adapters_reach_services_of_both_kinds_and_name_what_fails() {
     println!("a port that isn't served: {wrong_port:?}");
     assert!(wrong_port.spoils_the_lane());
 
+    // A circuit that opens more streams than the service allows is torn down, the streams on it included.
+    let mut streams = Vec::new();
+    for _ in 0..4 {
+        streams.push(client.connect(endpoint(&arti_hosted, 80), isolation(8), None).await.unwrap());
+    }
+    let fifth = client.connect(endpoint(&arti_hosted, 80), isolation(8), None).await;
+    println!("the fifth of four streams: {:?}", fifth.err());
+    let ended = tokio::time::timeout(Duration::from_secs(10), streams[0].read_u8()).await;
+    assert!(ended.unwrap().is_err(), "its circuit is gone");
+
     // The service behind a C tor.
     let (web, web_task) = web_server().await;
-    let c_hosted = blocking(&network, move |n| n.hidden_service(HiddenServiceOptions::to(web)).unwrap()).await;
+    let c_hosted = on_network(move |n| n.hidden_service(HiddenServiceOptions::to(web)).unwrap()).await;
     let c_address = address_of(&c_hosted);
     let began = Instant::now();
     assert_eq!(deliver(&transport, target(&c_address, None), isolation(3), 3).await.unwrap(), "3");
@@ -168,7 +176,7 @@ async fn both_adapters_reach_services_of_both_kinds_and_name_what_fails() {
 
     // The same two by SOCKS.
     let options = ClientOptions { extended_errors: true, ..ClientOptions::default() };
-    let c_client = blocking(&network, move |n| n.client(options).unwrap()).await;
+    let c_client = on_network(move |n| n.client(options).unwrap()).await;
     let socks = SocksTransport::new(c_client.socks_address()).unwrap();
     socks.bootstrap().await.unwrap();
     assert_eq!(socks.status(), UplinkStatus::Ready);
@@ -177,11 +185,9 @@ async fn both_adapters_reach_services_of_both_kinds_and_name_what_fails() {
     }
 
     // Never published.
-    let nobody =
-        OnionAddress::from_public_key(*ed25519_dalek::SigningKey::from_bytes(&[5; 32]).verifying_key().as_bytes());
     for (transport, name) in [(&transport as &dyn Transport, "arti"), (&socks, "socks")] {
         let began = Instant::now();
-        let error = deliver(transport, target(&nobody, None), isolation(5), 1).await.unwrap_err();
+        let error = deliver(transport, target(&nobody(), None), isolation(5), 1).await.unwrap_err();
         println!("{name}, never published: {error:?} after {:?}", began.elapsed());
         assert_eq!(error, DeliveryError::DescriptorNotFound);
     }
@@ -197,7 +203,7 @@ async fn both_adapters_reach_services_of_both_kinds_and_name_what_fails() {
     }
 
     // The host is dead, its descriptor still out.
-    blocking(&network, move |_| c_hosted.kill().unwrap()).await;
+    on_network(move |_| c_hosted.kill().unwrap()).await;
     for (transport, name) in [(&transport as &dyn Transport, "arti"), (&socks, "socks")] {
         let began = Instant::now();
         let attempt = deliver(transport, target(&c_address, None), isolation(7), 1);
@@ -218,14 +224,13 @@ async fn both_adapters_reach_services_of_both_kinds_and_name_what_fails() {
 
 #[tokio::test]
 async fn isolations_do_not_share_circuits() {
-    let network = Arc::new(network().await);
     let folders = tempfile::tempdir().unwrap();
-    let client = arti(&network, folders.path()).await;
-    let (web, _web_task) = web_server().await;
-    let service = blocking(&network, move |n| n.hidden_service(HiddenServiceOptions::to(web)).unwrap()).await;
+    let client = arti(folders.path()).await;
+    let (web, web_task) = web_server().await;
+    let service = on_network(move |n| n.hidden_service(HiddenServiceOptions::to(web)).unwrap()).await;
     let address = address_of(&service);
     let options = ClientOptions::default();
-    let c_client = blocking(&network, move |n| n.client(options).unwrap()).await;
+    let c_client = on_network(move |n| n.client(options).unwrap()).await;
     let socks = SocksTransport::new(c_client.socks_address()).unwrap();
 
     let mut before = rendezvous_circuits(&service).len();
@@ -245,13 +250,20 @@ async fn isolations_do_not_share_circuits() {
         before = circuits;
         drop(streams);
     }
+
+    // A SOCKS port without extended errors still tells the two most common failures apart.
+    web_task.abort();
+    let _aborted = web_task.await;
+    for (address, expected) in [(&nobody(), DeliveryError::DescriptorNotFound), (&address, DeliveryError::ServiceDown)] {
+        let error = socks.connect(&endpoint(address, 80), isolation(3)).await.err().unwrap();
+        assert_eq!(error, expected);
+    }
 }
 
 #[tokio::test]
 async fn client_authorization_tells_no_key_wrong_key_and_right_key_apart() {
-    let network = Arc::new(network().await);
     let folders = tempfile::tempdir().unwrap();
-    let client = arti(&network, &folders.path().join("gateway")).await;
+    let client = arti(&folders.path().join("gateway")).await;
     let transport = ArtiTransport::new(Arc::clone(&client));
     let right = ClientKey::from_secret([11; 32]);
     let wrong = ClientKey::from_secret([12; 32]);
@@ -259,8 +271,8 @@ async fn client_authorization_tells_no_key_wrong_key_and_right_key_apart() {
     let (web, _web_task) = web_server().await;
     let options =
         HiddenServiceOptions { authorized_clients: vec![right.public_line()], ..HiddenServiceOptions::to(web) };
-    let c_hosted = blocking(&network, move |n| n.hidden_service(options).unwrap()).await;
-    let host = arti(&network, &folders.path().join("receiver")).await;
+    let c_hosted = on_network(move |n| n.hidden_service(options).unwrap()).await;
+    let host = arti(&folders.path().join("receiver")).await;
     let options = HostingOptions { authorized_clients: vec![right.public_line()], ..HostingOptions::named("receiver") };
     let hosted = host.host(options).await.unwrap();
     let arti_hosted = hosted.address().clone();
@@ -287,9 +299,9 @@ async fn client_authorization_tells_no_key_wrong_key_and_right_key_apart() {
     let private = right.private_line(&arti_hosted);
     let secret = private.rsplit(':').next().unwrap().to_owned();
     let options = ClientOptions { extended_errors: true, ..ClientOptions::default() };
-    let without = blocking(&network, move |n| n.client(options).unwrap()).await;
+    let without = on_network(move |n| n.client(options).unwrap()).await;
     let options = ClientOptions { onion_keys: vec![(onion, secret)], ..ClientOptions::default() };
-    let with = blocking(&network, move |n| n.client(options).unwrap()).await;
+    let with = on_network(move |n| n.client(options).unwrap()).await;
     let socks = SocksTransport::new(without.socks_address()).unwrap();
     let refused = deliver(&socks, target(&arti_hosted, None), isolation(1), 1).await;
     println!("socks without a key: {refused:?}");
@@ -304,21 +316,22 @@ async fn client_authorization_tells_no_key_wrong_key_and_right_key_apart() {
 
 #[tokio::test]
 async fn a_client_without_a_network_says_so_and_a_second_one_is_kept_out() {
-    let network = network().await;
-    let settings = network.arti_settings();
-    drop(network);
+    let mut settings = network().await.arti_settings();
+    // Nothing listens there.
+    for (fallback, port) in settings.fallbacks.iter_mut().zip(free_ports(9).unwrap()) {
+        fallback.or_address = loopback(port);
+    }
     let folder = tempfile::tempdir().unwrap();
     let settings = || ArtiSettings::below(folder.path(), Vanguards::Lite).on_testnet(settings.clone());
     let client = ArtiClient::open(settings()).await.unwrap();
     assert_eq!(client.status(), UplinkStatus::Starting);
-    let address =
-        OnionAddress::from_public_key(*ed25519_dalek::SigningKey::from_bytes(&[5; 32]).verifying_key().as_bytes());
-    let early = client.connect(endpoint(&address, 80), isolation(1), None).await.err().unwrap();
+    let early = client.connect(endpoint(&nobody(), 80), isolation(1), None).await.err().unwrap();
     assert_eq!(early, DeliveryError::UplinkNotReady, "before the bootstrap");
     let attempt = tokio::time::timeout(Duration::from_secs(5), client.bootstrap()).await;
     println!("bootstrap without a network: {attempt:?}, status {:?}", client.status());
     assert_ne!(client.status(), UplinkStatus::Ready);
     let second = ArtiClient::open(settings()).await;
-    println!("a second client on the same folder: {:?}", second.as_ref().err().map(ToString::to_string));
-    assert!(second.is_err());
+    assert!(matches!(second, Err(ArtiError::InUse)));
+    client.close().await;
+    ArtiClient::open(settings()).await.unwrap();
 }

@@ -9,6 +9,9 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::fs::{DirBuilder, File, TryLockError};
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -33,8 +36,12 @@ use crate::adapters::http_lane::BoxedStream;
 pub const CONNECT_LIMIT: Duration = Duration::from_secs(120);
 /// The longest that one bootstrap call waits; arti goes on trying in the background.
 pub const BOOTSTRAP_LIMIT: Duration = Duration::from_secs(120);
+/// How long the end of a client may take.
+const CLOSE_LIMIT: Duration = Duration::from_secs(5);
 /// Onion addresses whose key in the key store is remembered; past that the memory starts anew.
 const KEYS_REMEMBERED_MAX: usize = 4_096;
+/// The lock in the state folder.
+const LOCK_FILE: &str = "tidegate.lock";
 
 /// Keeps circuits apart: streams of different values never share one.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -66,14 +73,26 @@ pub struct ArtiClient {
     phase: Mutex<Phase>,
     /// The public key that the key store holds for an address, as far as we have looked.
     keys: Mutex<HashMap<OnionAddress, Option<[u8; 32]>>>,
-    // Dropped last.
     pub(super) runtime: TorRuntime,
+    /// Held while we live, and let go when all of the above is gone.
+    _lock: File,
 }
 
 impl fmt::Debug for ArtiClient {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.debug_struct("ArtiClient").field("phase", &*lock(&self.phase)).finish_non_exhaustive()
     }
+}
+
+/// Makes the state folder, and keeps other processes out of it. (arti would go on without being able to write.)
+fn lock_folder(folder: &Path) -> Result<File, ArtiError> {
+    DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+    let lock = File::create(folder.join(LOCK_FILE))?;
+    lock.try_lock().map_err(|error| match error {
+        TryLockError::WouldBlock => ArtiError::InUse,
+        TryLockError::Error(error) => error.into(),
+    })?;
+    Ok(lock)
 }
 
 /// Nothing that these locks guard is ever half-changed, so a panic elsewhere spoils nothing.
@@ -88,6 +107,7 @@ impl ArtiClient {
     /// When the settings, the folders or their permissions don't do, or another process has them.
     pub async fn open(settings: ArtiSettings) -> Result<Arc<Self>, ArtiError> {
         let config = settings.build()?;
+        let lock = lock_folder(&settings.state_folder)?;
         // arti panics without one. An error means that this process has one already, which is as good.
         let _installed_before = rustls::crypto::ring::default_provider().install_default();
         let runtime = TorRuntime::start()?;
@@ -99,7 +119,19 @@ impl ArtiClient {
             builder.create_unbootstrapped_async().await.map_err(|error| ArtiError::start(&error))
         });
         let client = client.await??;
-        Ok(Arc::new(Self { client, phase: Mutex::new(Phase::Opened), keys: Mutex::default(), runtime }))
+        Ok(Arc::new(Self { client, phase: Mutex::new(Phase::Opened), keys: Mutex::default(), runtime, _lock: lock }))
+    }
+
+    /// Ends the client in order: what it learned of relays and circuits is written before this returns, and its folders
+    /// are free. Does nothing while somebody else holds the client; a client that is merely dropped ends soon after.
+    pub async fn close(self: Arc<Self>) {
+        let Some(Self { client, runtime, _lock, .. }) = Arc::into_inner(self) else { return };
+        let stopped = client.wait_for_stop();
+        drop(client);
+        if tokio::time::timeout(CLOSE_LIMIT, stopped).await.is_err() {
+            tracing::warn!("the Tor client did not end in time; what it learned last may be lost");
+        }
+        drop(runtime);
     }
 
     /// Connects to the Tor network; returns when onion services can be reached.

@@ -115,7 +115,6 @@ fn classify_kind(kind: ErrorKind) -> DeliveryError {
         | Kind::DirectoryExpired
         | Kind::TorDirectoryUnusable
         | Kind::ClockSkew
-        | Kind::NoPath
         | Kind::LocalNetworkError
         | Kind::LocalResourceExhausted
         | Kind::LocalResourceAlreadyInUse
@@ -137,7 +136,8 @@ fn classify_kind(kind: ErrorKind) -> DeliveryError {
         | Kind::NotImplemented
         | Kind::KeystoreAccessFailed
         | Kind::KeystoreCorrupted => DeliveryError::Internal,
-        // CircuitCollapse, CircuitRefused, RelayTooBusy, TransientFailure, BadApiUsage, ...
+        // CircuitCollapse, CircuitRefused, RelayTooBusy, TransientFailure, BadApiUsage, ... and NoPath, which a service can
+        // bring about by its choice of introduction points: so it is the destination that waits.
         _ => DeliveryError::RendezvousFailed,
     }
 }

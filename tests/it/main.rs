@@ -18,3 +18,5 @@ mod matrix;
 mod mqtt;
 mod receiver;
 mod store;
+#[cfg(feature = "testnet")]
+mod tor_net;

@@ -44,7 +44,6 @@ pub(super) async fn run(shared: Arc<Shared>, filters: Vec<String>, events: mpsc:
         };
         let Ok(lost) = ended else { return };
         let lived = connection.lived();
-        drop(connection);
         brief_in_a_row = match lived {
             Some(lived) if lived < BRIEF && lost.cause == Cause::Closed => brief_in_a_row + 1,
             _ => 0,

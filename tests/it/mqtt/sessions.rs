@@ -248,6 +248,22 @@ async fn at_qos_0_there_is_nothing_to_acknowledge() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn at_qos_0_what_was_read_before_the_connection_broke_is_handed_on() {
+    // 25 publications and a packet that is none, in one piece.
+    let mut piece: Vec<u8> = (0..25).flat_map(|n| [0x30, 5, 0, 1, b'a', 0, b'A' + n]).collect();
+    piece.extend([0xff, 0]);
+    let (broker, _thread) = scripted_broker(vec![GREETED_V5.into(), SUBSCRIBED_V5.into(), piece]);
+    let folder = tempfile::tempdir().unwrap();
+    let mut gateway = Gateway::start(config(broker, MqttProtocol::V5), folder.path(), &["a"]);
+    for n in 0..25 {
+        let (publication, token) = gateway.publication().await;
+        assert_eq!((text(&publication), token), (char::from(b'A' + n).to_string(), None));
+    }
+    assert!(gateway.disconnected().await.0.contains("can't be understood"));
+    gateway.kill().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_poller_ends_with_its_reader() {
     let broker = mosquitto(&[]);
     let folder = tempfile::tempdir().unwrap();

@@ -9,22 +9,24 @@
 //!   drawn when the broker's session began, kept in the state folder, marks every publication at QoS 1, so that a redelivery
 //!   is recognised by DUP, packet id and content within the broker's session, across restarts of ours.
 //! - The subscription is made when the session is new or the filters changed; MQTT 5 is told not to send retained messages
-//!   again for what was subscribed before. Filters that another one covers are left out: brokers deliver once for each match.
+//!   again for what was subscribed before. Filters that another one covers are left out: a broker may deliver once for each
+//!   match (rumqttd does, mosquitto 2.0.11 does not).
 //! - Back-off from 0.2 s to 15 s with jitter. A connection that held for 15 s starts it anew.
 //!
 //! # Limits
 //!
-//! - A packet of at most 1 MiB ([`tidegate_schemas::submission::PACKET_BYTES_MAX`]) is read. MQTT 5 brokers are told so and drop what is larger, silently,
-//!   as the standard has it (mosquitto 2.0.11 does). MQTT 3.1.1 has no such limit, and a packet that is refused comes again for
-//!   ever: so when one comes, the connection is opened again with a limit of that packet's size, the packet is read, *cut* to
-//!   1 MiB, and goes its way to quarantine. Its sender should be told by the broker: see `message_size_limit` of mosquitto.
+//! - A packet of at most 1 MiB ([`tidegate_schemas::submission::PACKET_BYTES_MAX`]) is read. MQTT 5 brokers are told so and
+//!   drop what is larger, silently, as the standard has it (mosquitto 2.0.11 does). MQTT 3.1.1 has no such limit, and a packet
+//!   that is refused comes again for ever: so when one comes, the connection is opened again with a limit of that packet's
+//!   size, the packet is read, *cut* to 1 MiB, and goes its way to quarantine. Its sender should be told by the broker: see
+//!   `message_size_limit` of mosquitto.
 //! - At most [`ACKS_MAX`] acknowledgements wait for the poller, which is more than there are packet ids.
 //! - Publications at QoS 0 that a broken connection had brought are still handed on; at QoS 1 the broker sends them again.
 //!
 //! # What it can't do
 //!
-//! In 3.1.1 no broker says that another client took our id; three connections in a row that the broker closes within ten
-//! seconds are taken for that. A packet that rumqttc can't parse at all (a topic that is not UTF-8 over 3.1.1, say, which the
+//! MQTT 5 has a word for another client that took our id, 3.1.1 has none, and mosquitto 2.0.11 says it in neither: three
+//! connections in a row that the broker closes within ten seconds are taken for that, too. A packet that rumqttc can't parse at all (a topic that is not UTF-8 over 3.1.1, say, which the
 //! standard forbids and mosquitto drops) ends the connection, by name, as often as the broker sends it.
 
 use std::{
@@ -40,9 +42,7 @@ use tidegate_actors::ports::{
     entropy::Entropy,
     source::{AckToken, Source, SourceEvent},
 };
-use tidegate_schemas::{
-    config::file::{MqttConfig, MqttProtocol},
-};
+use tidegate_schemas::config::file::{MqttConfig, MqttProtocol};
 use tokio::sync::mpsc;
 
 pub(super) mod backoff;

@@ -44,7 +44,6 @@ pub(super) async fn run(shared: Arc<Shared>, filters: Vec<String>, events: mpsc:
         };
         let Ok(lost) = ended else { return };
         let lived = connection.lived();
-        drop(connection);
         brief_in_a_row = match lived {
             Some(lived) if lived < BRIEF && lost.cause == Cause::Closed => brief_in_a_row + 1,
             _ => 0,
@@ -55,7 +54,7 @@ pub(super) async fn run(shared: Arc<Shared>, filters: Vec<String>, events: mpsc:
             _ => (backoff.after(lived.unwrap_or_default(), &*shared.entropy), PACKET_BYTES_MAX),
         };
         packet_bytes_max = limit.max(PACKET_BYTES_MAX);
-        let suspected = shared.config.protocol == MqttProtocol::V311 && brief_in_a_row >= BRIEF_IN_A_ROW;
+        let suspected = brief_in_a_row >= BRIEF_IN_A_ROW;
         let reason = if suspected {
             format!(
                 "{} soon after it opened, {brief_in_a_row} times in a row; another client may use our client id",

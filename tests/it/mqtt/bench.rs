@@ -1,8 +1,8 @@
 //! What the tests of this folder work with: a broker, somebody who publishes, and the adapter with its events.
 
 use std::{
-    io::Write as _,
-    net::SocketAddr,
+    io::{Read as _, Write as _},
+    net::{SocketAddr, TcpListener},
     path::Path,
     process::{Command, Stdio},
     sync::Arc,
@@ -201,4 +201,33 @@ pub fn publish_lines(broker: SocketAddr, topic: &str, lines: &str, args: &[&str]
         .unwrap();
     child.stdin.take().unwrap().write_all(lines.as_bytes()).unwrap();
     child.wait().unwrap().code()
+}
+
+/// CONNACK of MQTT 5: accepted, no session, no properties.
+pub const GREETED_V5: &[u8] = b"\x20\x03\x00\x00\x00";
+/// SUBACK of MQTT 5 to the first packet id: QoS 1.
+pub const SUBSCRIBED_V5: &[u8] = b"\x90\x04\x00\x01\x00\x01";
+
+/// Bytes that a broker might send and mosquitto doesn't: to each client, for each packet that comes the next of these, and the
+/// last ones at once after their forerunner. Serves one client after the other, until the test ends.
+pub fn scripted_broker(answers: Vec<Vec<u8>>) -> (SocketAddr, std::thread::JoinHandle<()>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let thread = std::thread::spawn(move || {
+        for client in listener.incoming() {
+            let mut client = client.unwrap();
+            for (n, answer) in answers.iter().enumerate() {
+                // CONNECT and SUBSCRIBE are waited for; a read brings at least one of them.
+                if n < 2 && client.read(&mut [0; 1024]).unwrap_or(0) == 0 {
+                    break;
+                }
+                if client.write_all(answer).is_err() {
+                    break;
+                }
+            }
+            // Until the client goes.
+            while client.read(&mut [0; 1024]).unwrap_or(0) > 0 {}
+        }
+    });
+    (address, thread)
 }

@@ -1,6 +1,8 @@
 //! Bodies of every size, MQTT 5's properties, and what no body may do: stop the next one.
 
-use super::bench::{Gateway, VERSIONS, config, mosquitto, publish, publish_with, text};
+use super::bench::{
+    GREETED_V5, Gateway, SUBSCRIBED_V5, VERSIONS, config, mosquitto, publish, publish_with, scripted_broker, text,
+};
 use std::{
     io::{Read as _, Write as _},
     net::{SocketAddr, TcpStream},
@@ -93,6 +95,39 @@ async fn a_topic_that_is_not_utf_8_stops_nobody() {
     publish(address, "ward/bpm", b"next");
     let (publication, _) = gateway.publication().await;
     assert_eq!(text(&publication), "next");
+    gateway.kill().await;
+}
+
+/// CONNACK and SUBACK of MQTT 3.1.1.
+const GREETED_V311: &[u8] = b"\x20\x02\x00\x00";
+const SUBSCRIBED_V311: &[u8] = b"\x90\x03\x00\x01\x01";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broker_that_sends_a_topic_that_is_not_utf_8_is_read_in_mqtt_5_and_named_in_3_1_1() {
+    let folder = tempfile::tempdir().unwrap();
+    let odd = b"\x32\x08\x00\x02\xff\xfe\x00\x01\x00x";
+    let (broker, _thread) = scripted_broker(vec![GREETED_V5.into(), SUBSCRIBED_V5.into(), odd.into()]);
+    let mut gateway = Gateway::start(config(broker, MqttProtocol::V5), folder.path(), &["ward/+"]);
+    let (publication, token) = gateway.publication().await;
+    assert!(publication.topic.contains('\u{fffd}') && text(&publication) == "x");
+    assert!(gateway.source.ack(token.unwrap()));
+    gateway.kill().await;
+
+    let folder = tempfile::tempdir().unwrap();
+    let odd = b"\x32\x07\x00\x02\xff\xfe\x00\x01x";
+    let (broker, _thread) = scripted_broker(vec![GREETED_V311.into(), SUBSCRIBED_V311.into(), odd.into()]);
+    let mut gateway = Gateway::start(config(broker, MqttProtocol::V311), folder.path(), &["ward/+"]);
+    let begun = Instant::now();
+    let mut ends = 0;
+    while begun.elapsed() < Duration::from_secs(3) {
+        if let Some(SourceEvent::Disconnected { reason, taken_over }) =
+            gateway.event_within(Duration::from_secs(1)).await
+        {
+            assert!(reason.contains("not UTF-8") && !taken_over, "{reason}");
+            ends += 1;
+        }
+    }
+    assert!((2..=6).contains(&ends), "it backs off: {ends} ends in 3 s");
     gateway.kill().await;
 }
 

@@ -1,6 +1,8 @@
 //! The persistent session: what comes again, how it is marked, and who is told when it is lost or taken over.
 
-use super::bench::{Gateway, VERSIONS, config, mark, mosquitto, publish, publish_with, text};
+use super::bench::{
+    GREETED_V5, Gateway, SUBSCRIBED_V5, VERSIONS, config, mark, mosquitto, publish, publish_with, scripted_broker, text,
+};
 use std::time::Duration;
 use tidegate_actors::ports::source::{AckToken, Source as _, SourceEvent};
 use tidegate_schemas::{config::file::MqttProtocol, submission::Origin};
@@ -51,33 +53,59 @@ async fn what_is_not_acknowledged_comes_again_marked_and_what_came_while_we_were
     }
 }
 
+/// How a mosquitto ends.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum End {
+    Restart,
+    Kill,
+}
+
+/// mosquitto 2.0.11 with `autosave_on_changes` and `autosave_interval 1` saves when a publication is queued or removed, not when
+/// one goes to a client at once. So for a kill the readings are published while the gateway is away.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_restart_of_the_broker_keeps_session_packet_ids_and_dup() {
     for (protocol, _) in VERSIONS {
-        for killed in [false, true] {
+        for end in [End::Restart, End::Kill] {
             let mut broker = mosquitto(&[]);
             let (address, folder) = (broker.address(), tempfile::tempdir().unwrap());
             let mut gateway = Gateway::start(config(address, protocol), folder.path(), &["ward/+"]);
             gateway.connected().await;
+            let publish_all = || (0..4).for_each(|n| publish(address, "ward/bpm", n.to_string().as_bytes()));
+            let mut gateway = match end {
+                End::Restart => {
+                    publish_all();
+                    gateway
+                }
+                End::Kill => {
+                    gateway.kill().await;
+                    publish_all();
+                    tokio::time::sleep(Duration::from_millis(1_500)).await;
+                    let mut gateway = Gateway::start(config(address, protocol), folder.path(), &["ward/+"]);
+                    gateway.connected().await;
+                    gateway
+                }
+            };
             let mut marks = Vec::new();
-            for body in ["0", "1", "2"] {
-                publish(address, "ward/bpm", body.as_bytes());
-                let (publication, _) = gateway.publication().await;
-                marks.push(mark(&publication));
+            for n in 0..4 {
+                let (publication, token) = gateway.publication().await;
+                marks.push((n.to_string(), mark(&publication), token.unwrap()));
             }
-            // mosquitto saves a second after a change.
-            tokio::time::sleep(Duration::from_millis(2_500)).await;
-            if killed {
+            for (_, _, token) in marks.drain(..2) {
+                assert!(gateway.source.ack(token));
+            }
+            tokio::time::sleep(Duration::from_millis(1_500)).await;
+            if end == End::Kill {
                 broker.kill().unwrap();
             }
             broker.restart().unwrap();
             let (connection, session_present, session_expected) = gateway.connected().await;
-            assert!(connection >= 2 && session_present && session_expected, "{protocol:?} killed: {killed}");
-            for (n, (session, packet_id, _)) in marks.iter().enumerate() {
+            assert!(connection >= 2 && session_present && session_expected, "{protocol:?} {end:?}");
+            for (body, (session, packet_id, dup), old_token) in marks {
+                assert!(!dup);
                 let (publication, token) = gateway.publication().await;
-                assert_eq!(text(&publication), n.to_string());
-                assert_eq!(mark(&publication), (*session, *packet_id, true), "{protocol:?} killed: {killed}");
-                assert!(!gateway.source.ack(AckToken { connection: 1, packet_id: *packet_id }), "another connection's");
+                assert_eq!(text(&publication), body);
+                assert_eq!(mark(&publication), (session, packet_id, true), "{protocol:?} {end:?}");
+                assert!(!gateway.source.ack(old_token), "the token of another connection");
                 assert!(gateway.source.ack(token.unwrap()));
             }
             publish(address, "ward/bpm", b"after");
@@ -118,19 +146,28 @@ async fn another_client_with_our_id_is_seen() {
         loop {
             let (reason, taken_over) = one.disconnected().await;
             reasons.push(reason);
+            assert!(reasons.len() < 12, "{protocol:?}: {reasons:?}");
             if taken_over {
                 break;
             }
         }
-        let last = reasons.last().unwrap();
-        assert!(last.contains("client id"), "{last}");
-        match protocol {
-            MqttProtocol::V5 => assert_eq!(reasons.len(), 1, "MQTT 5 says so at once: {reasons:?}"),
-            MqttProtocol::V311 => assert!(reasons.len() >= 3, "3.1.1 leaves it to guess: {reasons:?}"),
-        }
+        // mosquitto 2.0.11 doesn't say it in MQTT 5 either: the third brief connection raises the suspicion.
+        assert!(reasons.len() == 3 && reasons[2].contains("another client may use our client id"), "{reasons:?}");
         other.kill().await;
         one.kill().await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broker_that_names_the_takeover_is_understood_at_once() {
+    // What MQTT 5 has for it: DISCONNECT with reason 0x8e.
+    let (broker, _thread) = scripted_broker(vec![GREETED_V5.into(), SUBSCRIBED_V5.into(), b"\xe0\x02\x8e\x00".into()]);
+    let folder = tempfile::tempdir().unwrap();
+    let mut gateway = Gateway::start(config(broker, MqttProtocol::V5), folder.path(), &["ward/+"]);
+    gateway.connected().await;
+    let (reason, taken_over) = gateway.disconnected().await;
+    assert!(taken_over && reason.contains("took over our client id"), "{reason}");
+    gateway.kill().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -208,6 +245,22 @@ async fn at_qos_0_there_is_nothing_to_acknowledge() {
         assert_eq!((publication.origin, publication.redelivery, token), (Origin::MqttQos0, None, None));
         gateway.kill().await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn at_qos_0_what_was_read_before_the_connection_broke_is_handed_on() {
+    // 25 publications and a packet that is none, in one piece.
+    let mut piece: Vec<u8> = (0..25).flat_map(|n| [0x30, 5, 0, 1, b'a', 0, b'A' + n]).collect();
+    piece.extend([0xff, 0]);
+    let (broker, _thread) = scripted_broker(vec![GREETED_V5.into(), SUBSCRIBED_V5.into(), piece]);
+    let folder = tempfile::tempdir().unwrap();
+    let mut gateway = Gateway::start(config(broker, MqttProtocol::V5), folder.path(), &["a"]);
+    for n in 0..25 {
+        let (publication, token) = gateway.publication().await;
+        assert_eq!((text(&publication), token), (char::from(b'A' + n).to_string(), None));
+    }
+    assert!(gateway.disconnected().await.0.contains("can't be understood"));
+    gateway.kill().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -171,7 +171,9 @@ impl OutboxStore for SledStore {
                 return Ok(writer.last);
             }
             let removes = batch.changes.iter().any(|(_, value)| value.is_none());
-            if !self.folder.has_room(removes) {
+            let held_bytes = writer.last.contents.bytes;
+            let has_room = self.folder.has_room_to_add(held_bytes) || (removes && self.folder.has_room_to_remove());
+            if !has_room {
                 return Err(None);
             }
             engine.commit(batch, &writer.last).map_err(Some)
@@ -263,7 +265,7 @@ fn open_engine(
         folder.clear_half_snapshots().map_err(|error| io_error("clearing a half-written snapshot", &error))?;
         Engine::open(folder, checkpoint, format.id, cache_bytes, !format.ready)
     };
-    if !folder.has_room(true) {
+    if !folder.has_room_to_remove() {
         return Err(StoreError::Full);
     }
     match open() {

@@ -20,6 +20,8 @@ pub(super) const BALLAST_BYTES: u64 = 16 * MIB;
 const FREE_BYTES_MIN: u64 = 8 * MIB;
 /// Free room below which nothing is written at all, even if it removes something.
 const FREE_BYTES_MIN_REMOVING: u64 = 2 * MIB;
+/// A log this many times as large as what it holds has room within itself.
+const LOG_BYTES_PER_HELD_BYTE: u64 = 3;
 /// Free room from which on the ballast is made again.
 const FREE_BYTES_FOR_BALLAST: u64 = 4 * BALLAST_BYTES;
 const MIB: u64 = 1_024 * 1_024;
@@ -105,10 +107,25 @@ impl Folder {
         }
     }
 
-    /// Whether there is room for a commit; gives up the ballast for one that removes something.
-    pub fn has_room(&self, removes: bool) -> bool {
-        let least = if removes { FREE_BYTES_MIN_REMOVING } else { FREE_BYTES_MIN };
-        self.free_bytes() >= least || (removes && self.give_up_ballast() && self.free_bytes() >= least)
+    /// Whether there is room for a commit that adds, when the store holds this many bytes of keys and values.
+    ///
+    /// sled's log never shrinks by much, but what was removed from it is used again. So a log that is mostly empty needs no
+    /// more of the disk than what a removal needs.
+    pub fn has_room_to_add(&self, held_bytes: u64) -> bool {
+        let free = self.free_bytes();
+        let least_log_bytes = held_bytes.saturating_mul(LOG_BYTES_PER_HELD_BYTE).saturating_add(FREE_BYTES_MIN);
+        free >= FREE_BYTES_MIN || (free >= FREE_BYTES_MIN_REMOVING && self.log_bytes() >= least_log_bytes)
+    }
+
+    /// Whether there is room for a commit that removes something, or for an opening; gives up the ballast if need be.
+    pub fn has_room_to_remove(&self) -> bool {
+        let has_room = || self.free_bytes() >= FREE_BYTES_MIN_REMOVING;
+        has_room() || (self.give_up_ballast() && has_room())
+    }
+
+    /// Blocks of sled's log, in bytes.
+    fn log_bytes(&self) -> u64 {
+        self.dir.join("db").metadata().map_or(0, |metadata| metadata.blocks() * 512)
     }
 
     /// Makes the ballast, when it isn't there and there is plenty of room.

@@ -11,6 +11,7 @@ use std::{
     io,
     os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
+    time::Duration,
 };
 use tidegate_schemas::messages::outbox::StoreError;
 
@@ -24,6 +25,9 @@ const FREE_BYTES_MIN_REMOVING: u64 = 2 * MIB;
 const LOG_BYTES_PER_HELD_BYTE: u64 = 3;
 /// Free room from which on the ballast is made again.
 const FREE_BYTES_FOR_BALLAST: u64 = 4 * BALLAST_BYTES;
+/// How often, and how long apart, the lock is tried.
+const LOCK_TRIES: u32 = 20;
+const LOCK_PAUSE: Duration = Duration::from_millis(50);
 const MIB: u64 = 1_024 * 1_024;
 
 const LOCK_FILE: &str = "LOCK";
@@ -46,10 +50,7 @@ impl Folder {
         DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(|error| io("making", error))?;
         let lock = OpenOptions::new().write(true).create(true).truncate(false).open(dir.join(LOCK_FILE));
         let lock = lock.map_err(|error| io("locking", error))?;
-        flock(&lock, FlockOperation::NonBlockingLockExclusive).map_err(|error| match error {
-            rustix::io::Errno::WOULDBLOCK => StoreError::Locked,
-            error => io("locking", error.into()),
-        })?;
+        take_lock(&lock)?;
         fs::set_permissions(dir, Permissions::from_mode(0o700)).map_err(|error| io("protecting", error))?;
         Ok(Self { dir: dir.to_owned(), _lock: lock })
     }
@@ -172,6 +173,18 @@ impl Folder {
     pub fn disk_bytes(&self) -> u64 {
         blocks(&self.dir, Some(BALLAST_FILE))
     }
+}
+
+/// Takes the lock. Waits a moment for it: a process that is just ending, or being started, may hold it for that long.
+fn take_lock(lock: &File) -> Result<(), StoreError> {
+    for _ in 0..LOCK_TRIES {
+        match flock(lock, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => return Ok(()),
+            Err(rustix::io::Errno::WOULDBLOCK) => std::thread::sleep(LOCK_PAUSE),
+            Err(error) => return Err(StoreError::Io(format!("locking the folder of the outbox: {error}"))),
+        }
+    }
+    Err(StoreError::Locked)
 }
 
 fn blocks(dir: &Path, but: Option<&str>) -> u64 {

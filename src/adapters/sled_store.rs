@@ -47,9 +47,9 @@ pub const KEY_BYTES_MAX: usize = 1_024;
 const CACHE_BYTES: std::ops::RangeInclusive<u64> = 8 * 1_024 * 1_024..=64 * 1_024 * 1_024;
 /// Commits between two looks whether a ballast that was given up can be made again.
 const BALLAST_EVERY_COMMITS: u64 = 256;
-/// How often, and how long apart, a reopening waits for sled's own threads to let go of its file.
-const REOPEN_TRIES: u32 = 20;
-const REOPEN_PAUSE: Duration = Duration::from_millis(100);
+/// How often, and how long apart, sled is opened again while its threads have not let go of its file.
+const OPEN_TRIES: u32 = 50;
+const OPEN_PAUSE: Duration = Duration::from_millis(100);
 
 /// How a store is opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -171,7 +171,9 @@ impl OutboxStore for SledStore {
                 return Ok(writer.last);
             }
             let removes = batch.changes.iter().any(|(_, value)| value.is_none());
-            if !self.folder.has_room(removes) {
+            let held_bytes = writer.last.contents.bytes;
+            let has_room = self.folder.has_room_to_add(held_bytes) || (removes && self.folder.has_room_to_remove());
+            if !has_room {
                 return Err(None);
             }
             engine.commit(batch, &writer.last).map_err(Some)
@@ -218,15 +220,7 @@ impl OutboxStore for SledStore {
             }
         }
         forget_cached_pages(&self.folder);
-        let mut opened = open_engine(&self.folder, &writer.checkpoint, &self.format, self.cache_bytes);
-        for _ in 0..REOPEN_TRIES {
-            if !matches!(opened, Err(StoreError::Locked)) {
-                break;
-            }
-            std::thread::sleep(REOPEN_PAUSE);
-            opened = open_engine(&self.folder, &writer.checkpoint, &self.format, self.cache_bytes);
-        }
-        let (engine, last) = opened?;
+        let (engine, last) = open_engine(&self.folder, &writer.checkpoint, &self.format, self.cache_bytes)?;
         writer.last = last;
         *self.state.write().unwrap_or_else(PoisonError::into_inner) = State::Open(engine);
         self.folder.restore_ballast();
@@ -263,13 +257,18 @@ fn open_engine(
         folder.clear_half_snapshots().map_err(|error| io_error("clearing a half-written snapshot", &error))?;
         Engine::open(folder, checkpoint, format.id, cache_bytes, !format.ready)
     };
-    if !folder.has_room(true) {
+    if !folder.has_room_to_remove() {
         return Err(StoreError::Full);
     }
-    match open() {
-        Err(StoreError::Full) if folder.give_up_ballast() => open(),
-        outcome => outcome,
+    for _ in 0..OPEN_TRIES {
+        match open() {
+            // The folder is ours: these are threads of sled that have not yet let go of an earlier opening by this process.
+            Err(StoreError::Locked) => std::thread::sleep(OPEN_PAUSE),
+            Err(StoreError::Full) if folder.give_up_ballast() => {}
+            outcome => return outcome,
+        }
     }
+    Err(StoreError::Locked)
 }
 
 fn write_format(folder: &Folder, format: &Format) -> Result<(), StoreError> {

@@ -1,7 +1,5 @@
 //! The outbox store on sled: the conformance suite, refusals, damage, crashes, full disks, and syncs in the right order.
 
-#![expect(clippy::unwrap_used, reason = "tests")]
-
 mod child;
 mod crash;
 mod damage;

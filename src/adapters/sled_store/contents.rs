@@ -1,4 +1,4 @@
-//! What the store must hold, in sixteen bytes: how many pairs, and the sum of their hashes.
+//! What the store must hold, in three numbers: how many pairs, how many bytes, and the sum of their hashes.
 //!
 //! A sum doesn't depend on order, so a commit updates it from the pairs that it changes, and it is kept in the same batch. After a
 //! crash the store is read once, and has to come to the same sum: damage in the middle of sled's log, which sled passes over
@@ -9,12 +9,14 @@ use tidegate_actors::ports::outbox_store::Batch;
 use uuid::Uuid;
 
 const RECORD_VERSION: u8 = 1;
-pub(super) const RECORD_BYTES: usize = 1 + 16 + 8 + 8 + 8 + 4;
+pub(super) const RECORD_BYTES: usize = 1 + 16 + 4 * 8 + 4;
 
-/// Count and sum of all pairs.
+/// Count, bytes and sum of all pairs.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Contents {
     pub pairs: u64,
+    /// Of keys and values.
+    pub bytes: u64,
     pub sum: u64,
 }
 
@@ -22,12 +24,14 @@ impl Contents {
     /// With one more pair.
     pub fn add(&mut self, key: &[u8], value: &[u8]) {
         self.pairs = self.pairs.wrapping_add(1);
+        self.bytes = self.bytes.wrapping_add(length(key, value));
         self.sum = self.sum.wrapping_add(hash(key, value));
     }
 
     /// With one pair less.
     pub fn remove(&mut self, key: &[u8], value: &[u8]) {
         self.pairs = self.pairs.wrapping_sub(1);
+        self.bytes = self.bytes.wrapping_sub(length(key, value));
         self.sum = self.sum.wrapping_sub(hash(key, value));
     }
 
@@ -49,6 +53,10 @@ impl Contents {
         }
         Ok(self)
     }
+}
+
+fn length(key: &[u8], value: &[u8]) -> u64 {
+    u64::try_from(key.len() + value.len()).unwrap_or(u64::MAX)
 }
 
 /// 64 bits of two checksums with different beginnings, mixed so that they don't cancel each other out in a sum.
@@ -83,9 +91,10 @@ impl CommitRecord {
         record[1..17].copy_from_slice(self.id.as_bytes());
         record[17..25].copy_from_slice(&self.commit.to_be_bytes());
         record[25..33].copy_from_slice(&self.contents.pairs.to_be_bytes());
-        record[33..41].copy_from_slice(&self.contents.sum.to_be_bytes());
-        let check = crc32fast::hash(&record[..41]);
-        record[41..].copy_from_slice(&check.to_be_bytes());
+        record[33..41].copy_from_slice(&self.contents.bytes.to_be_bytes());
+        record[41..49].copy_from_slice(&self.contents.sum.to_be_bytes());
+        let check = crc32fast::hash(&record[..49]);
+        record[49..].copy_from_slice(&check.to_be_bytes());
         record
     }
 
@@ -93,7 +102,7 @@ impl CommitRecord {
     pub fn decode(bytes: &[u8]) -> Option<Self> {
         let number = |range| bytes.get(range).and_then(|part: &[u8]| part.try_into().ok()).map(u64::from_be_bytes);
         let id = Uuid::from_slice(bytes.get(1..17)?).ok()?;
-        let contents = Contents { pairs: number(25..33)?, sum: number(33..41)? };
+        let contents = Contents { pairs: number(25..33)?, bytes: number(33..41)?, sum: number(41..49)? };
         let record = Self { id, commit: number(17..25)?, contents };
         (record.encode() == bytes).then_some(record)
     }
@@ -146,8 +155,9 @@ mod tests {
         }
 
         #[test]
-        fn a_record_survives_its_bytes_and_no_bytes_make_it_panic(id: [u8; 16], commit: u64, pairs: u64, sum: u64, at in 0..RECORD_BYTES) {
-            let record = CommitRecord { id: Uuid::from_bytes(id), commit, contents: Contents { pairs, sum } };
+        fn a_record_survives_its_bytes_and_no_bytes_make_it_panic(id: [u8; 16], n: [u64; 4], at in 0..RECORD_BYTES) {
+            let contents = Contents { pairs: n[0], bytes: n[1], sum: n[2] };
+            let record = CommitRecord { id: Uuid::from_bytes(id), commit: n[3], contents };
             let mut bytes = record.encode();
             prop_assert_eq!(CommitRecord::decode(&bytes), Some(record));
             prop_assert_eq!(CommitRecord::decode(&bytes[..at]), None);

@@ -11,6 +11,7 @@ use std::{
     io,
     os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
+    time::Duration,
 };
 use tidegate_schemas::messages::outbox::StoreError;
 
@@ -20,8 +21,13 @@ pub(super) const BALLAST_BYTES: u64 = 16 * MIB;
 const FREE_BYTES_MIN: u64 = 8 * MIB;
 /// Free room below which nothing is written at all, even if it removes something.
 const FREE_BYTES_MIN_REMOVING: u64 = 2 * MIB;
+/// A log this many times as large as what it holds has room within itself.
+const LOG_BYTES_PER_HELD_BYTE: u64 = 3;
 /// Free room from which on the ballast is made again.
 const FREE_BYTES_FOR_BALLAST: u64 = 4 * BALLAST_BYTES;
+/// How often, and how long apart, the lock is tried.
+const LOCK_TRIES: u32 = 20;
+const LOCK_PAUSE: Duration = Duration::from_millis(50);
 const MIB: u64 = 1_024 * 1_024;
 
 const LOCK_FILE: &str = "LOCK";
@@ -44,10 +50,7 @@ impl Folder {
         DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(|error| io("making", error))?;
         let lock = OpenOptions::new().write(true).create(true).truncate(false).open(dir.join(LOCK_FILE));
         let lock = lock.map_err(|error| io("locking", error))?;
-        flock(&lock, FlockOperation::NonBlockingLockExclusive).map_err(|error| match error {
-            rustix::io::Errno::WOULDBLOCK => StoreError::Locked,
-            error => io("locking", error.into()),
-        })?;
+        take_lock(&lock)?;
         fs::set_permissions(dir, Permissions::from_mode(0o700)).map_err(|error| io("protecting", error))?;
         Ok(Self { dir: dir.to_owned(), _lock: lock })
     }
@@ -105,10 +108,25 @@ impl Folder {
         }
     }
 
-    /// Whether there is room for a commit; gives up the ballast for one that removes something.
-    pub fn has_room(&self, removes: bool) -> bool {
-        let least = if removes { FREE_BYTES_MIN_REMOVING } else { FREE_BYTES_MIN };
-        self.free_bytes() >= least || (removes && self.give_up_ballast() && self.free_bytes() >= least)
+    /// Whether there is room for a commit that adds, when the store holds this many bytes of keys and values.
+    ///
+    /// sled's log never shrinks by much, but what was removed from it is used again. So a log that is mostly empty needs no
+    /// more of the disk than what a removal needs.
+    pub fn has_room_to_add(&self, held_bytes: u64) -> bool {
+        let free = self.free_bytes();
+        let least_log_bytes = held_bytes.saturating_mul(LOG_BYTES_PER_HELD_BYTE).saturating_add(FREE_BYTES_MIN);
+        free >= FREE_BYTES_MIN || (free >= FREE_BYTES_MIN_REMOVING && self.log_bytes() >= least_log_bytes)
+    }
+
+    /// Whether there is room for a commit that removes something, or for an opening; gives up the ballast if need be.
+    pub fn has_room_to_remove(&self) -> bool {
+        let has_room = || self.free_bytes() >= FREE_BYTES_MIN_REMOVING;
+        has_room() || (self.give_up_ballast() && has_room())
+    }
+
+    /// Blocks of sled's log, in bytes.
+    fn log_bytes(&self) -> u64 {
+        self.dir.join("db").metadata().map_or(0, |metadata| metadata.blocks() * 512)
     }
 
     /// Makes the ballast, when it isn't there and there is plenty of room.
@@ -155,6 +173,18 @@ impl Folder {
     pub fn disk_bytes(&self) -> u64 {
         blocks(&self.dir, Some(BALLAST_FILE))
     }
+}
+
+/// Takes the lock. Waits a moment for it: a process that is just ending, or being started, may hold it for that long.
+fn take_lock(lock: &File) -> Result<(), StoreError> {
+    for _ in 0..LOCK_TRIES {
+        match flock(lock, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => return Ok(()),
+            Err(rustix::io::Errno::WOULDBLOCK) => std::thread::sleep(LOCK_PAUSE),
+            Err(error) => return Err(StoreError::Io(format!("locking the folder of the outbox: {error}"))),
+        }
+    }
+    Err(StoreError::Locked)
 }
 
 fn blocks(dir: &Path, but: Option<&str>) -> u64 {

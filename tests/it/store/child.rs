@@ -1,6 +1,6 @@
 //! Child processes: this very test binary, started again to do one thing, so that it can be killed, traced or starved.
 //!
-//! The things they do are ignored tests: only the tests of this module start them, with a folder in the environment.
+//! A test that needs one starts itself, by its name, with a folder in the environment; there, it does its child's part instead.
 
 use super::open;
 use std::{
@@ -16,15 +16,15 @@ use tidegate_schemas::messages::outbox::StoreError;
 
 const FOLDER: &str = "TIDEGATE_TEST_STORE";
 
-/// Starts one of the ignored tests below, by `prefix` (such as strace with its options) if there is one.
-pub fn start(prefix: &[&OsStr], task: &str, dir: &Path) -> Process {
+/// Starts the test of this name as a child, by `prefix` (such as strace with its options) if there is one.
+pub fn start(prefix: &[&OsStr], test: &str, dir: &Path) -> Process {
     let mut words = prefix.to_vec();
     let program = std::env::current_exe().unwrap();
     words.push(program.as_os_str());
     let mut errors = tempfile::tempfile().unwrap();
     let child = Command::new(words[0])
         .args(&words[1..])
-        .args([&format!("store::child::{task}"), "--exact", "--ignored", "--nocapture", "--test-threads=1"])
+        .args([test, "--exact", "--nocapture", "--test-threads=1"])
         .env(FOLDER, dir)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
@@ -82,8 +82,9 @@ impl Drop for Process {
     }
 }
 
-fn folder() -> PathBuf {
-    PathBuf::from(std::env::var_os(FOLDER).expect("started by a test of this module, with a folder"))
+/// The folder of a child; `None` in the test that starts it.
+pub fn folder() -> Option<PathBuf> {
+    std::env::var_os(FOLDER).map(PathBuf::from)
 }
 
 /// Says a line, at once.
@@ -131,10 +132,9 @@ pub fn last_round(store: &dyn OutboxStore) -> u64 {
     store.get(b"round").unwrap().map_or(0, |bytes| u64::from_be_bytes(bytes.try_into().unwrap()))
 }
 
-#[test]
-#[ignore = "a child process of the kill -9 and the power cut tests"]
-fn commits_until_it_is_killed() {
-    let store = open(&folder()).unwrap();
+/// Commits batches, saying each, until it is killed.
+pub fn commits_until_it_is_killed(dir: &Path) {
+    let store = open(dir).unwrap();
     for round in last_round(&*store) + 1.. {
         say(&format!("try {round}"));
         store.commit(&round_batch(round)).unwrap();
@@ -142,10 +142,9 @@ fn commits_until_it_is_killed() {
     }
 }
 
-#[test]
-#[ignore = "a child process of the test of syncs"]
-fn commits_forty_times() {
-    let store = open(&folder()).unwrap();
+/// Commits forty batches, saying each.
+pub fn commits_forty_times(dir: &Path) {
+    let store = open(dir).unwrap();
     say("ack 0");
     for round in 1..=40 {
         store.commit(&round_batch(round)).unwrap();
@@ -154,11 +153,9 @@ fn commits_forty_times() {
     say("done");
 }
 
-#[test]
-#[ignore = "a child process of the full disk test"]
-fn fills_the_disk() {
-    let dir = folder();
-    let mut store = open(&dir).unwrap();
+/// On a small disk: fills it, opens without any room, drains, fills again.
+pub fn fills_the_disk(dir: &Path) {
+    let mut store = open(dir).unwrap();
     assert!(dir.join("ballast").exists(), "there is room for a ballast");
     let mut batches = 0;
     while batches < 10_000 {
@@ -185,20 +182,20 @@ fn fills_the_disk() {
     };
     drop(fill());
     drop(store);
-    store = open(&dir).unwrap();
+    store = open(dir).unwrap();
     assert!(!dir.join("ballast").exists(), "the opening needed the ballast");
     assert_eq!(count(&store), stored, "nothing is lost");
 
-    // Draining is possible, adding isn't.
+    // With a few MiB left, draining is possible, adding isn't.
     let filled = fill();
     filled.set_len(filled.metadata().unwrap().len() - 6 * 1_024 * 1_024).unwrap();
     assert_eq!(store.commit(&large_batch(batches, true)), Err(StoreError::Full));
     for number in 0..batches {
         store.commit(&large_batch(number, false)).unwrap();
     }
-    std::fs::remove_file(&filler).unwrap();
     assert_eq!(count(&store), 0, "all of it is drained");
-    for number in 0..batches / 2 {
+    // The log has not become smaller, but what it holds fits into it again.
+    for number in 0..batches / 6 {
         store.commit(&large_batch(number, true)).unwrap();
     }
     say("done");
@@ -212,15 +209,14 @@ fn large_batch(number: u64, put: bool) -> Batch {
     Batch { changes: (0..LARGE_ENTRIES).map(|n| (key(n), put.then(|| vec![n; VALUE_BYTES_MAX]))).collect() }
 }
 
-#[test]
-#[ignore = "a child process of the failing writes test"]
-fn meets_failing_writes() {
-    let store = open(&folder()).unwrap();
+/// Commits while writes fail again and again, and reopens after each failure.
+pub fn meets_failing_writes(dir: &Path) {
+    let store = open(dir).unwrap();
     let (mut round, mut failures) = (0, 0);
     let limit = rustix::process::getrlimit(rustix::process::Resource::Fsize);
     while failures < 20 {
         // The log may grow by a few commits only; then every write fails.
-        let size = folder().join("db").metadata().unwrap().len();
+        let size = dir.join("db").metadata().unwrap().len();
         let tight = rustix::process::Rlimit { current: Some(size + failures % 4 * 20_000), maximum: limit.maximum };
         rustix::process::setrlimit(rustix::process::Resource::Fsize, tight).unwrap();
         let error = loop {

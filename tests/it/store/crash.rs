@@ -25,13 +25,17 @@ pub fn check_rounds(store: &dyn OutboxStore, last: u64) {
 
 #[test]
 fn nothing_acknowledged_is_lost_and_nothing_is_torn_by_kill_9() {
+    if let Some(dir) = child::folder() {
+        return child::commits_until_it_is_killed(&dir);
+    }
     const ROUNDS: u64 = 10;
     let folder = tempfile::tempdir().unwrap();
     let dir = folder.path().join("outbox");
     let mut random = StdRng::seed_from_u64(9);
     let mut acked_total = 0;
     for _ in 0..ROUNDS {
-        let mut process = child::start(&[], "commits_until_it_is_killed", &dir);
+        let mut process =
+            child::start(&[], "store::crash::nothing_acknowledged_is_lost_and_nothing_is_torn_by_kill_9", &dir);
         let first: u64 = process.expect("ack ").parse().unwrap();
         std::thread::sleep(Duration::from_millis(random.random_range(0..200)));
         let acked = process.kill("ack ").last().map_or(first, |last| last.parse().unwrap());
@@ -47,12 +51,15 @@ fn nothing_acknowledged_is_lost_and_nothing_is_torn_by_kill_9() {
 
 #[test]
 fn a_commit_returns_only_after_its_log_is_synced() {
+    if let Some(dir) = child::folder() {
+        return child::commits_forty_times(&dir);
+    }
     let folder = tempfile::tempdir().unwrap();
     let (dir, trace) = (folder.path().join("outbox"), folder.path().join("trace"));
     let calls = "trace=pwrite64,write,fdatasync,fsync";
     let prefix: Vec<&OsStr> = ["strace", "-f", "-y", "-s", "16", "-e", calls, "-o"].map(OsStr::new).to_vec();
     let prefix = [prefix, vec![trace.as_os_str()]].concat();
-    child::start(&prefix, "commits_forty_times", &dir).expect("done");
+    child::start(&prefix, "store::crash::a_commit_returns_only_after_its_log_is_synced", &dir).expect("done");
     let acks = check_trace(&fs::read_to_string(&trace).unwrap(), &dir.join("db"));
     assert_eq!(acks, 41);
     // The check can fail: the same trace without its syncs.

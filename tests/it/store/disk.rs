@@ -17,17 +17,25 @@ fn with_small_disk(folder: &OsStr) -> Option<Vec<&OsStr>> {
 
 #[test]
 fn a_full_disk_refuses_keeps_everything_and_can_be_drained() {
+    if let Some(dir) = child::folder() {
+        return child::fills_the_disk(&dir);
+    }
     let folder = tempfile::tempdir().unwrap();
     let prefix = with_small_disk(folder.path().as_os_str())
         .expect("a small disk of its own (as root, or with user namespaces: kernel.unprivileged_userns_clone = 1)");
-    child::start(&prefix, "fills_the_disk", &folder.path().join("outbox")).expect("done");
+    let test = "store::disk::a_full_disk_refuses_keeps_everything_and_can_be_drained";
+    child::start(&prefix, test, &folder.path().join("outbox")).expect("done");
 }
 
 #[test]
 fn a_failed_write_poisons_and_reopening_heals() {
+    if let Some(dir) = child::folder() {
+        return child::meets_failing_writes(&dir);
+    }
     let folder = tempfile::tempdir().unwrap();
     // Beyond the limit of a file's size a write fails instead of killing the process.
     let prefix = ["sh", "-c", "trap '' XFSZ; exec \"$0\" \"$@\""].map(OsStr::new);
-    let rounds = child::start(&prefix, "meets_failing_writes", &folder.path().join("outbox")).expect("done ");
+    let test = "store::disk::a_failed_write_poisons_and_reopening_heals";
+    let rounds = child::start(&prefix, test, &folder.path().join("outbox")).expect("done ");
     assert!(rounds.parse::<u64>().unwrap() > 20);
 }

@@ -31,7 +31,9 @@ impl RelayEntry {
     /// Whether circuits and onion service descriptors may use it.
     #[must_use]
     pub fn is_usable(&self) -> bool {
-        ["Running", "Valid", "Fast", "Stable", "Guard", "HSDir"].iter().all(|wanted| self.flags.iter().any(|flag| flag == wanted))
+        ["Running", "Valid", "Fast", "Stable", "Guard", "HSDir"]
+            .iter()
+            .all(|wanted| self.flags.iter().any(|flag| flag == wanted))
     }
 }
 

@@ -146,8 +146,7 @@ async fn both_adapters_reach_services_of_both_kinds_and_name_what_fails() {
 
     // The service that arti hosts, in another client, as the receiver does.
     let host = arti(&folders.path().join("receiver")).await;
-    let options = HostingOptions { streams_per_circuit_max: 4, ..HostingOptions::named("receiver") };
-    let hosted = host.host(options).await.unwrap();
+    let hosted = host.host(HostingOptions::named("receiver")).await.unwrap();
     let arti_hosted = hosted.address().clone();
     let serving = serve_hosted(hosted);
     println!("arti-hosted service reached after {:?}", deliver_when_up(&transport, target(&arti_hosted, None)).await);
@@ -155,16 +154,6 @@ async fn both_adapters_reach_services_of_both_kinds_and_name_what_fails() {
     let wrong_port = client.connect(endpoint(&arti_hosted, 81), isolation(2), None).await.err().unwrap();
     println!("a port that isn't served: {wrong_port:?}");
     assert!(wrong_port.spoils_the_lane());
-
-    // A circuit that opens more streams than the service allows is torn down, the streams on it included.
-    let mut streams = Vec::new();
-    for _ in 0..4 {
-        streams.push(client.connect(endpoint(&arti_hosted, 80), isolation(8), None).await.unwrap());
-    }
-    let fifth = client.connect(endpoint(&arti_hosted, 80), isolation(8), None).await;
-    println!("the fifth of four streams: {:?}", fifth.err());
-    let ended = tokio::time::timeout(Duration::from_secs(10), streams[0].read_u8()).await;
-    assert!(ended.unwrap().is_err(), "its circuit is gone");
 
     // The service behind a C tor.
     let (web, web_task) = web_server().await;
@@ -226,7 +215,7 @@ async fn both_adapters_reach_services_of_both_kinds_and_name_what_fails() {
 async fn isolations_do_not_share_circuits() {
     let folders = tempfile::tempdir().unwrap();
     let client = arti(folders.path()).await;
-    let (web, web_task) = web_server().await;
+    let (web, _web_task) = web_server().await;
     let service = on_network(move |n| n.hidden_service(HiddenServiceOptions::to(web)).unwrap()).await;
     let address = address_of(&service);
     let options = ClientOptions::default();
@@ -249,14 +238,6 @@ async fn isolations_do_not_share_circuits() {
         assert_eq!(circuits - before, 2, "{adapter}");
         before = circuits;
         drop(streams);
-    }
-
-    // A SOCKS port without extended errors still tells the two most common failures apart.
-    web_task.abort();
-    let _aborted = web_task.await;
-    for (address, expected) in [(&nobody(), DeliveryError::DescriptorNotFound), (&address, DeliveryError::ServiceDown)] {
-        let error = socks.connect(&endpoint(address, 80), isolation(3)).await.err().unwrap();
-        assert_eq!(error, expected);
     }
 }
 

@@ -20,7 +20,8 @@ use tracing_subscriber::{
 };
 
 /// Crates that say too much at their `info` or `warn`: these directives come before the config's own, which replace them.
-const QUIET: &str = "arti_client=warn,tor_=warn,sled=warn,rumqttc=warn,rumqttd=warn,hyper=warn,ruma=warn,actix=warn";
+const QUIET: &str =
+    "arti_client=warn,tor_=warn,tor_netdir=error,sled=warn,rumqttc=warn,rumqttd=warn,hyper=warn,ruma=warn,actix=warn";
 /// What the target of an event begins with for it to be heard at `debug` and `trace`.
 const HEARD_BELOW_INFO: [&str; 3] = ["tidegate", "arti", "tor_"];
 

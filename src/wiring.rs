@@ -94,7 +94,8 @@ pub async fn start(config: Config) -> anyhow::Result<Started> {
         room,
         bells,
     };
-    let gateway = Gateway::start(list::children(&parts), list::options(&parts)).context("starting the list of actors")?;
+    let gateway =
+        Gateway::start(list::children(&parts), list::options(&parts)).context("starting the list of actors")?;
     let reach = reach_of(&gateway);
     let device_endpoint = match &config.http {
         Some(http) => Some(device_endpoint::start(device_endpoint::Settings {
@@ -117,11 +118,9 @@ pub async fn start(config: Config) -> anyhow::Result<Started> {
 
 fn make_state_dir(dir: &Path) -> anyhow::Result<()> {
     use std::os::unix::fs::DirBuilderExt as _;
-    std::fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(dir)
-        .with_context(|| format!("making the state folder {}: set state_dir to a folder that may be written", dir.display()))
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).with_context(|| {
+        format!("making the state folder {}: set state_dir to a folder that may be written", dir.display())
+    })
 }
 
 type Intake = (Option<EmbeddedBroker>, Option<Arc<dyn Source>>);
@@ -155,9 +154,7 @@ struct Tor {
 
 async fn open_tor(config: &Config) -> anyhow::Result<Tor> {
     match config.tor.transport {
-        TorTransport::Socks(proxy) => {
-            Ok(Tor { transport: Arc::new(SocksTransport::new(proxy)?), arti: None })
-        }
+        TorTransport::Socks(proxy) => Ok(Tor { transport: Arc::new(SocksTransport::new(proxy)?), arti: None }),
         TorTransport::Arti => {
             let client = ArtiClient::open(arti_settings(config)?).await.context("opening the Tor client")?;
             Ok(Tor { transport: Arc::new(ArtiTransport::new(Arc::clone(&client))), arti: Some(client) })
@@ -189,7 +186,8 @@ fn open_outbox(
 ) -> anyhow::Result<OutboxParts> {
     let folder = config.state_dir.join(OUTBOX_FOLDER);
     let options = SledOptions { cache_bytes: config.outbox.cache_bytes, ..SledOptions::default() };
-    let store = SledStore::open(&folder, options).with_context(|| format!("opening the outbox in {}", folder.display()))?;
+    let store =
+        SledStore::open(&folder, options).with_context(|| format!("opening the outbox in {}", folder.display()))?;
     Ok(OutboxParts {
         store,
         lease: Lease::default(),

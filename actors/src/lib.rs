@@ -35,7 +35,5 @@ pub mod handles;
 
 pub mod list;
 
-
-
 #[cfg(feature = "testing")]
 pub mod testing;

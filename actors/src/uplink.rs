@@ -77,8 +77,11 @@ async fn live(parts: UplinkParts, seen: Rc<RefCell<UplinkObservation>>) {
             Ok(()) => {
                 tracing::info!(transport = parts.transport.name(), "onion services can be reached");
                 pause = RETRY_FIRST;
-                while parts.transport.status() == UplinkStatus::Ready {
+                loop {
                     tokio::time::sleep(LOOK_EVERY).await;
+                    if parts.transport.status() != UplinkStatus::Ready {
+                        break;
+                    }
                 }
                 tracing::warn!(transport = parts.transport.name(), "onion services can't be reached any more");
                 parts.dispatcher.ring();

@@ -106,14 +106,19 @@ struct Place {
     listen: Option<SocketAddr>,
 }
 
-async fn host(folder: &std::path::Path, args: &ReceiverArgs) -> Result<HostedService, crate::adapters::arti::ArtiError> {
+async fn host(
+    folder: &std::path::Path,
+    args: &ReceiverArgs,
+) -> Result<HostedService, crate::adapters::arti::ArtiError> {
     let settings = ArtiSettings::below(folder, Vanguards::Lite);
     #[cfg(feature = "testnet")]
     let settings = match std::env::var_os("TIDEGATE_TESTNET") {
         Some(network) => {
             tracing::warn!("this receiver is on a private Tor network for tests: it gives no anonymity");
             let network = crate::lab::ArtiTestSettings::load(std::path::Path::new(&network));
-            settings.on_testnet(network.map_err(|error| crate::adapters::arti::ArtiError::Host { reason: error.to_string() })?)
+            settings.on_testnet(
+                network.map_err(|error| crate::adapters::arti::ArtiError::Host { reason: error.to_string() })?,
+            )
         }
         None => settings,
     };
@@ -146,7 +151,11 @@ fn introduce(global: &Global, args: &ReceiverArgs, intro: &Introduction, place: 
         output::message(&format!("password to read (shown once, keep it): {}", password.reveal()));
     }
     for key in &intro.fresh.write_keys {
-        output::message(&format!("write key of {} is in {}: copy that file to the gateway", key.gateway, key.file.display()));
+        output::message(&format!(
+            "write key of {} is in {}: copy that file to the gateway",
+            key.gateway,
+            key.file.display()
+        ));
     }
     match (&place.onion, place.listen) {
         (Some(onion), _) => output::message(&format!("serving http://{}/", onion.address.reveal())),
@@ -159,7 +168,8 @@ fn introduce(global: &Global, args: &ReceiverArgs, intro: &Introduction, place: 
 
 async fn signalled() {
     use tokio::signal::unix::{SignalKind, signal};
-    let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) else {
+    let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+    else {
         return std::future::pending().await;
     };
     tokio::select! {

@@ -14,7 +14,9 @@ use std::{io::IsTerminal as _, process::ExitCode};
 /// When there is no config, or it can't start; a wrong config is told at its place, with exit code 78.
 pub fn run(global: &Global) -> Result<ExitCode, Failure> {
     let path = paths::config_file(global).ok_or_else(|| {
-        Failure::config("there is no config file here: name one with --config FILE, or begin with schemas/config/example.toml")
+        Failure::config(
+            "there is no config file here: name one with --config FILE, or begin with schemas/config/example.toml",
+        )
     })?;
     let loaded = config_errors::load(&path, &paths::default_state_dir(), &config_errors::environment());
     let config = match loaded {

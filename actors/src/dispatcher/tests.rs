@@ -178,7 +178,8 @@ async fn a_week_with_a_two_day_outage_delivers_everything_in_order_and_inside_th
 #[actix::test]
 async fn a_closed_window_counts_nothing_and_logs_no_failure() {
     tokio::time::pause();
-    let rig = Rig::new(vec![destination("ward", ServiceAgreement { windows: nightly("03:00", "05:00"), ..agreement() })]);
+    let rig =
+        Rig::new(vec![destination("ward", ServiceAgreement { windows: nightly("03:00", "05:00"), ..agreement() })]);
     rig.hand_in("ward", "p", "70".into()).await;
     pass(10 * 3600).await;
     let load = rig.load("ward").await;
@@ -189,11 +190,15 @@ async fn a_closed_window_counts_nothing_and_logs_no_failure() {
 #[actix::test]
 async fn an_attempt_is_cut_off_at_the_closing_plus_grace() {
     tokio::time::pause();
-    let rig = Rig::new(vec![destination("ward", ServiceAgreement { windows: nightly("12:00", "12:01"), ..agreement() })]);
+    let rig =
+        Rig::new(vec![destination("ward", ServiceAgreement { windows: nightly("12:00", "12:01"), ..agreement() })]);
     rig.transport.set_latency(Duration::from_secs(50));
     rig.hand_in("ward", "p", "70".into()).await;
     pass(3_600).await;
-    assert!(rig.transport.attempts().is_empty(), "DW-2: the exchange began at 12:00:50 and would have ended at 12:01:40");
+    assert!(
+        rig.transport.attempts().is_empty(),
+        "DW-2: the exchange began at 12:00:50 and would have ended at 12:01:40"
+    );
     let load = rig.load("ward").await;
     assert_eq!((load.failures, load.queued), (0, 1), "DW-4");
 }
@@ -335,7 +340,8 @@ async fn a_clock_that_is_not_trusted_opens_only_what_does_not_depend_on_the_time
 #[actix::test]
 async fn new_windows_take_effect_at_once() {
     tokio::time::pause();
-    let rig = Rig::new(vec![destination("ward", ServiceAgreement { windows: nightly("03:00", "05:00"), ..agreement() })]);
+    let rig =
+        Rig::new(vec![destination("ward", ServiceAgreement { windows: nightly("03:00", "05:00"), ..agreement() })]);
     rig.hand_in("ward", "p", "70".into()).await;
     pass(300).await;
     assert!(rig.taken("ward").is_empty());

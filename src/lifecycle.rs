@@ -59,7 +59,7 @@ async fn live(mut started: Started) -> anyhow::Result<Ended> {
     let _ = started.gateway.addr.send(Drain).await;
     tokio::select! {
         ended = started.gateway.ended() => {
-            started.close_admin().await;
+            started.close().await;
             Ok(ended)
         }
         () = tokio::time::sleep(DRAIN_MAX) => {

@@ -24,7 +24,10 @@ use tidegate_actors::{
     handles::Handles,
     list::{self, Parts},
     outbox::{Lease, Limits, OutboxParts},
-    ports::{clock::Clock, entropy::Entropy, room::Room, source::Source, transport::Transport},
+    ports::{
+        clock::Clock, entropy::Entropy, outbox_store::OutboxStore, registry_store::RegistryStore as _, room::Room,
+        source::Source, transport::Transport,
+    },
     registry::RegistryParts,
     supervision::{Bells, Gateway, GatewayRun},
 };
@@ -43,6 +46,7 @@ pub struct Started {
     broker: Option<EmbeddedBroker>,
     device_endpoint: Option<Serving>,
     admin: Option<Serving>,
+    store: Arc<SledStore>,
 }
 
 impl Started {
@@ -56,10 +60,18 @@ impl Started {
         }
     }
 
-    /// Closes the admin endpoint, last.
-    pub async fn close_admin(&mut self) {
+    /// Closes the admin endpoint and the store, last. A store that was closed is opened without reading it through.
+    pub async fn close(&mut self) {
         if let Some(admin) = self.admin.take() {
             admin.stop(false).await;
+        }
+        let store = Arc::clone(&self.store);
+        match tokio::task::spawn_blocking(move || store.close()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "the outbox was not closed in order; the next start reads it through")
+            }
+            Err(_) => tracing::warn!("closing the outbox failed unexpectedly; the next start reads it through"),
         }
     }
 }
@@ -79,16 +91,19 @@ pub async fn start(config: Config) -> anyhow::Result<Started> {
         Some(matrix) => Some(open_room(matrix, &config.state_dir, &tor)?),
         None => None,
     };
+    let store = open_store(&config)?;
+    let registry_file = RegistryFile::in_folder(&config.state_dir);
+    registry_file.load().context("reading what was set at run time")?;
     let parts = Parts {
         registry: RegistryParts {
             destinations: config.destinations.clone(),
             routes: Arc::new(config.routes.clone()),
-            store: Arc::new(RegistryFile::in_folder(&config.state_dir)),
+            store: Arc::new(registry_file),
             clock: Arc::clone(&clock),
             entropy: Arc::clone(&entropy),
             bells: vec![bells.dispatcher.clone(), bells.subscriber.clone()],
         },
-        outbox: open_outbox(&config, &clock, &entropy, &bells, room.is_some())?,
+        outbox: outbox_parts(&config, &store, &clock, &entropy, &bells, room.is_some()),
         source,
         transport: tor.transport,
         room,
@@ -113,7 +128,7 @@ pub async fn start(config: Config) -> anyhow::Result<Started> {
         reach,
         clock,
     })?;
-    Ok(Started { gateway, broker, device_endpoint, admin: Some(admin) })
+    Ok(Started { gateway, broker, device_endpoint, admin: Some(admin), store })
 }
 
 fn make_state_dir(dir: &Path) -> anyhow::Result<()> {
@@ -177,19 +192,22 @@ fn open_room(matrix: &MatrixConfig, state_dir: &Path, tor: &Tor) -> anyhow::Resu
     Ok(Arc::new(MatrixRoom::open(matrix, state_dir, tor.arti.clone())?))
 }
 
-fn open_outbox(
+fn open_store(config: &Config) -> anyhow::Result<Arc<SledStore>> {
+    let folder = config.state_dir.join(OUTBOX_FOLDER);
+    let options = SledOptions { cache_bytes: config.outbox.cache_bytes };
+    SledStore::open(&folder, options).with_context(|| format!("opening the outbox in {}", folder.display()))
+}
+
+fn outbox_parts(
     config: &Config,
+    store: &Arc<SledStore>,
     clock: &Arc<dyn Clock>,
     entropy: &Arc<dyn Entropy>,
     bells: &Bells,
     reporting: bool,
-) -> anyhow::Result<OutboxParts> {
-    let folder = config.state_dir.join(OUTBOX_FOLDER);
-    let options = SledOptions { cache_bytes: config.outbox.cache_bytes, ..SledOptions::default() };
-    let store =
-        SledStore::open(&folder, options).with_context(|| format!("opening the outbox in {}", folder.display()))?;
-    Ok(OutboxParts {
-        store,
+) -> OutboxParts {
+    OutboxParts {
+        store: Arc::clone(store) as Arc<dyn OutboxStore>,
         lease: Lease::default(),
         clock: Arc::clone(clock),
         entropy: Arc::clone(entropy),
@@ -199,7 +217,7 @@ fn open_outbox(
             reporting,
         },
         bells: bells.clone(),
-    })
+    }
 }
 
 /// How the endpoints find the actors: by the view that the supervisor publishes.

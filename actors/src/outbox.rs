@@ -359,7 +359,9 @@ impl Handler<Pick> for Outbox {
             let picked = picking.await?;
             for seq in picked.damaged {
                 // The next pick finds it again if the channel is full.
-                let _ = ops.as_ref().map(|ops| ops.try_send(Op::Damaged(destination.clone(), seq)));
+                if let Some(ops) = &ops {
+                    drop(ops.try_send(Op::Damaged(destination.clone(), seq)));
+                }
             }
             Ok(picked.entries)
         })

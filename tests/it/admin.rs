@@ -79,7 +79,8 @@ async fn nobody_gets_past_the_guard_on_any_route_by_any_of_the_tricks() {
     let cut = format!("Bearer {}", &world.token[..42]);
     let foreign = "http://evil.example";
     // Headers beside the right token, and the status that each must lead to.
-    let tricks: Vec<(&str, Vec<(&str, &str)>, u16)> = vec![
+    type Trick = (&'static str, Vec<(&'static str, &'static str)>, u16);
+    let tricks: Vec<Trick> = vec![
         ("rebound name", vec![("authorization", &right), ("host", "evil.example")], 403),
         ("rebound name with the port", vec![("authorization", &right), ("host", "evil.example:8088")], 403),
         ("two names", vec![("authorization", &right), ("host", &own), ("host", "evil.example")], 400),

@@ -140,7 +140,8 @@ async fn a_direct_message_keeps_its_bytes_and_its_type() {
 async fn what_is_bad_gets_a_clear_4xx_and_is_not_stored() {
     let world = start(Start::default()).await;
     let long_key = "k".repeat(256);
-    let cases: Vec<(&str, &str, Vec<(&str, &str)>, String, u16, &str)> = vec![
+    type Case<'c> = (&'c str, &'c str, Vec<(&'c str, &'c str)>, String, u16, &'c str);
+    let cases: Vec<Case<'_>> = vec![
         ("PUT", "/", vec![], "not json".into(), 400, "bad-request"),
         ("PUT", "/", vec![], String::new(), 400, "bad-request"),
         ("PUT", "/", vec![], r#"{"device":"patient","topic":"a/b"}"#.into(), 400, "bad-request"),

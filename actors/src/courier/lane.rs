@@ -29,10 +29,13 @@ pub(super) const ASK_LIMIT: Duration = Duration::from_secs(60);
 
 /// The isolations of a destination's lanes, by lane, with the time of their last use. Outlives couriers, not the process.
 #[derive(Debug, Clone, Default)]
-pub struct IsolationMemory(Arc<Mutex<Vec<Option<(Isolation, Instant)>>>>);
+pub struct IsolationMemory(Arc<Mutex<Vec<Slot>>>);
+
+/// A lane's isolation and its last use.
+type Slot = Option<(Isolation, Instant)>;
 
 impl IsolationMemory {
-    fn with<T>(&self, index: usize, act: impl FnOnce(&mut Option<(Isolation, Instant)>) -> T) -> T {
+    fn with<T>(&self, index: usize, act: impl FnOnce(&mut Slot) -> T) -> T {
         let mut slots = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if slots.len() <= index {
             slots.resize(index + 1, None);

@@ -264,20 +264,19 @@ impl Core {
     fn settle_one(&mut self, number: u32, settlement: Settlement) -> Result<Result<(), IllegalTransition>, StoreError> {
         let Settlement { seq, event, error, receipt } = settlement;
         let done = self.transition(number, seq, event, error, receipt)?;
-        if done.is_ok() {
-            if let Some(dest) = self.dest(number) {
-                match event {
-                    Event::Deliver => {
-                        dest.delivered += 1;
-                        dest.failures = 0;
-                        dest.due_custody_ms = 0;
-                        dest.last_error = None;
-                        dest.park_streak.clear();
-                        dest.everything_refused = false;
-                    }
-                    Event::Park => dest.park_streak.push(seq),
-                    _ => {}
+        let settled = if done.is_ok() { self.dest(number) } else { None };
+        if let Some(dest) = settled {
+            match event {
+                Event::Deliver => {
+                    dest.delivered += 1;
+                    dest.failures = 0;
+                    dest.due_custody_ms = 0;
+                    dest.last_error = None;
+                    dest.park_streak.clear();
+                    dest.everything_refused = false;
                 }
+                Event::Park => dest.park_streak.push(seq),
+                _ => {}
             }
         }
         Ok(done.map(|_| ()))

@@ -79,8 +79,8 @@ async fn nobody_gets_past_the_guard_on_any_route_by_any_of_the_tricks() {
     let cut = format!("Bearer {}", &world.token[..42]);
     let foreign = "http://evil.example";
     // Headers beside the right token, and the status that each must lead to.
-    type Trick = (&'static str, Vec<(&'static str, &'static str)>, u16);
-    let tricks: Vec<Trick> = vec![
+    type Trick<'t> = (&'t str, Vec<(&'t str, &'t str)>, u16);
+    let tricks: Vec<Trick<'_>> = vec![
         ("rebound name", vec![("authorization", &right), ("host", "evil.example")], 403),
         ("rebound name with the port", vec![("authorization", &right), ("host", "evil.example:8088")], 403),
         ("two names", vec![("authorization", &right), ("host", &own), ("host", "evil.example")], 400),

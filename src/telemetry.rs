@@ -5,7 +5,7 @@
 //!
 //! **The rule: no payload, no onion address, no key in any log line, at any level** (PR-2, PR-4). Our own types keep it by
 //! redacting themselves. Other crates are held to it here, whatever the filter says: below `info`, only those are heard that are
-//! known to redact ([`HEARD_BELOW_INFO`]); an MQTT or HTTP library that prints whole packets at `trace` is not among them. arti
+//! known to redact (`HEARD_BELOW_INFO`); an MQTT or HTTP library that prints whole packets at `trace` is not among them. arti
 //! replaces addresses by `[scrubbed]` itself. Its chatter at `info` is left out unless the filter asks for it by name.
 
 use std::io::{self, IsTerminal};

@@ -7,11 +7,11 @@
 //! Life: pick entries in order; hand them to lanes, a device's entries to one lane at a time (OR-1), a batch where the format knows
 //! batches; settle each answer in one commit; pick again. A failure that is the destination's (`Defer`, `Snooze`) is told to the
 //! Outbox, which decides when to try again, and ends the courier once what is under way has ended. With nothing to do it keeps its
-//! lanes warm for [`IDLE`] and then ends, too.
+//! lanes warm for `IDLE` and then ends, too.
 //!
-//! Every attempt starts inside the window (DW-1) and is cut off at the closing plus [`GRACE`] (DW-2).
+//! Every attempt starts inside the window (DW-1) and is cut off at the closing plus `GRACE` (DW-2).
 //!
-//! Limits: [`PICK_ENTRIES_MAX`] and [`PICK_BYTES_MAX`] in memory for a destination, lanes by its agreement.
+//! Limits: `PICK_ENTRIES_MAX` and `PICK_BYTES_MAX` in memory for a destination, lanes by its agreement.
 
 mod lane;
 mod pool;

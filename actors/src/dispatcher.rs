@@ -1,7 +1,7 @@
 //! The Dispatcher: opens a courier for each destination that is due, and closes it when its window does.
 //!
 //! - *Hears* `Observe`, `Shutdown`; takes no orders. A bell (from Outbox, Registry, Uplink, or a courier's death watch) or a tick of
-//!   at most [`TICK_MAX`] wakes it, and it looks at what is due: a new message, an opening, a changed agreement, a restored uplink, a
+//!   at most `TICK_MAX` wakes it, and it looks at what is due: a new message, an opening, a changed agreement, a restored uplink, a
 //!   restart and a clock step are one code path.
 //! - *Asks* Registry, Outbox and Uplink below; *owns* the couriers.
 //! - *If it dies*: its couriers die with it (their lifeline is cut) and nothing is lost.

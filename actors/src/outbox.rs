@@ -13,7 +13,7 @@
 //! **One writer.** The writer's memory is only right while nobody else writes, so it holds the store's [`Lease`]: a restarted Outbox
 //! waits until the old writer's last commit has ended.
 //!
-//! Limits: [`OPS_MAX`] writes in the channel (more are refused as unavailable), [`GROUP_OPS_MAX`] in a group.
+//! Limits: `OPS_MAX` writes in the channel (more are refused as unavailable), `GROUP_OPS_MAX` in a group.
 
 pub mod custody_clock;
 

@@ -1,13 +1,13 @@
 //! The Reporter: tells the room what became of each message.
 //!
-//! - *Hears* `Observe`, `Shutdown`; takes no orders. A bell from the Outbox or a tick of at most [`TICK_MAX`] wakes it, and it looks at
+//! - *Hears* `Observe`, `Shutdown`; takes no orders. A bell from the Outbox or a tick of at most `TICK_MAX` wakes it, and it looks at
 //!   what nobody has told the room yet.
 //! - *Asks* the Outbox below for a range of reports, posts it, and tells the Outbox that the room has it.
 //! - *If it dies*: nothing else notices. The range and its transaction id are on disk before they leave, so that the next Reporter
 //!   posts the very same, and the homeserver makes one event of both.
 //!
 //! **Rate.** Synapse lets an account send 0.2 events a second, 10 in a burst. The Reporter stays below with a bucket of its own
-//! ([`BURST`], [`REFILL_PER_S`]): one delivery a notice while few wait, up to [`REPORTS_MAX`] in one when many do or when the bucket
+//! (`BURST`, `REFILL_PER_S`): one delivery a notice while few wait, up to `REPORTS_MAX` in one when many do or when the bucket
 //! is empty and waiting lets them merge. 1,000 deliveries need 10 notices and no more than a minute or two.
 //!
 //! **An outage** of the homeserver is waited out here, with a back-off; deliveries don't know of it.

@@ -5,7 +5,7 @@
 //! - *If it dies*: the Tor client itself belongs to its adapter and goes on; the next Uplink finds it as it is. When it is suspended
 //!   the Dispatcher opens no courier, and intake goes on: nothing in Tor may ever interrupt it.
 //!
-//! Life: bootstrap, with a growing back-off while it fails ([`RETRY_FIRST`] to [`RETRY_MAX`]); then look every [`LOOK_EVERY`] whether
+//! Life: bootstrap, with a growing back-off while it fails (`RETRY_FIRST` to `RETRY_MAX`); then look every `LOOK_EVERY` whether
 //! it still stands, and bootstrap again when it doesn't.
 
 use crate::{

@@ -1,7 +1,7 @@
 //! Tor in the process, by arti: the default way to onion services, and the way to host one.
 //!
 //! Three layers. [`ArtiClient`] owns the Tor client and the runtime that it lives on: one of each in a process and state
-//! folder. [`ArtiTransport`] makes a [`Transport`] of it, for deliveries. [`HostedService`] is an onion service, for the
+//! folder. [`ArtiTransport`] makes a `Transport` of it, for deliveries. [`HostedService`] is an onion service, for the
 //! receiver. The rules that were found by experiment, and where they live:
 //!
 //! * Every attempt has a deadline, here as well as at the caller: a service that dies between introduction and

@@ -1,11 +1,11 @@
-//! The room, in Matrix: `ruma-client` over our own transport ([`http`], [`dial`]), so that the homeserver is reached nearby or through
+//! The room, in Matrix: `ruma-client` over our own transport (`http`, `dial`), so that the homeserver is reached nearby or through
 //! Tor and nowhere else.
 //!
 //! Everything is lazy: opening does no request, and an outage at start is no failure. The first notice logs in, finds or makes the
-//! room, and keeps what it learnt ([`session`]); from then on a notice is one request. One log-in in a lifetime: the next only
+//! room, and keeps what it learnt (`session`); from then on a notice is one request. One log-in in a lifetime: the next only
 //! when the homeserver refuses the token, once for each notice, under the same device id, because transaction ids belong to a device.
 //!
-//! Limits: one notice at a time; those of [`dial`] and [`http`] for each request. Rate limits and back-off are the Reporter's.
+//! Limits: one notice at a time; those of `dial` and `http` for each request. Rate limits and back-off are the Reporter's.
 
 mod dial;
 mod http;

@@ -79,6 +79,10 @@ async fn serve(global: Global, args: ReceiverArgs) -> Result<(), Failure> {
     })
     .await
     .map_err(|error| failed(&error))?;
+    if !global.json {
+        // Before anything that may fail: these are shown once.
+        show_fresh(receiver.introduction());
+    }
     let mut place = Place::default();
     let entrance = match args.listen {
         Some(listen) => {
@@ -147,16 +151,6 @@ fn introduce(global: &Global, args: &ReceiverArgs, intro: &Introduction, place: 
         // One line, so that whoever started it can read it as it comes.
         return output::line(&said.to_string());
     }
-    if let Some(password) = &intro.fresh.password {
-        output::message(&format!("password to read (shown once, keep it): {}", password.reveal()));
-    }
-    for key in &intro.fresh.write_keys {
-        output::message(&format!(
-            "write key of {} is in {}: copy that file to the gateway",
-            key.gateway,
-            key.file.display()
-        ));
-    }
     match (&place.onion, place.listen) {
         (Some(onion), _) => output::message(&format!("serving http://{}/", onion.address.reveal())),
         (None, Some(listen)) => output::message(&format!("serving http://{listen}/ (put a system tor in front)")),
@@ -164,6 +158,17 @@ fn introduce(global: &Global, args: &ReceiverArgs, intro: &Introduction, place: 
     }
     output::message("for the gateway's config:");
     output::line(&block)
+}
+
+/// Secrets that were made on this start.
+fn show_fresh(intro: &Introduction) {
+    if let Some(password) = &intro.fresh.password {
+        output::message(&format!("password to read (shown once, keep it): {}", password.reveal()));
+    }
+    for key in &intro.fresh.write_keys {
+        let file = key.file.display();
+        output::message(&format!("write key of {} is in {file}: copy that file to the gateway", key.gateway));
+    }
 }
 
 async fn signalled() {

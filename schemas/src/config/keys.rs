@@ -1,6 +1,6 @@
 //! The one list of all keys of the config: what each means, and what holds when it is absent.
 //!
-//! Unknown keys and their suggestions are found with it, `docs/config.md` is printed from it ([`reference`]), and tests hold it
+//! Unknown keys and their suggestions are found with it, `docs/config.md` is printed from it ([`reference()`]), and tests hold it
 //! against the types that serde reads, against the real defaults, and against `schemas/config/example.toml`.
 //!
 //! In a path, `*` stands for a name that the operator chooses, and `[]` for the elements of a list.

@@ -10,7 +10,6 @@ use crate::{
         folder::LabFolder,
         ports::{free_ports, loopback},
         private_file,
-        process::tail,
     },
 };
 use serde_json::{Value, json};
@@ -328,11 +327,4 @@ payload = "private-iot"
             receiver.destination_toml
         )
     }
-}
-
-/// The end of the logs of our processes, for a failure that names none.
-pub(super) fn log_tails(parts: &Parts) -> String {
-    let logs = [&parts.gateway, &parts.receiver]
-        .map(|process| format!("the log of {} ends with:\n{}", process.name(), tail(process.log())));
-    logs.join("\n")
 }

@@ -2,7 +2,7 @@
 
 use super::{
     Failure, Stop, failed,
-    parts::{DESTINATION, Parts, log_tails},
+    parts::{DESTINATION, Parts},
 };
 use crate::{
     adapters::matrix::ACKNOWLEDGEMENT,
@@ -141,12 +141,13 @@ impl<'a> Watch<'a> {
         result.and_then(|result| result["acknowledged"].as_u64()).ok_or_else(|| unfinished(device))
     }
 
-    /// A failure with the end of the logs, unless it is a signal's.
+    /// A failure with the end of the gateway's log, unless it is a signal's or quotes a log itself.
     pub(super) fn explain(&self, failure: Failure) -> Failure {
-        if self.stop.check().is_err() {
+        if self.stop.check().is_err() || failure.message.contains("its log ends with") {
             return failure;
         }
-        Failure { message: format!("{}\n{}", failure.message, log_tails(self.parts)), ..failure }
+        let log = self.parts.gateway.log_tail();
+        Failure { message: format!("{}; the gateway's log ends with: {log}", failure.message), ..failure }
     }
 }
 

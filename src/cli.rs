@@ -8,6 +8,8 @@ pub mod config_errors;
 pub mod exit;
 
 mod check;
+#[cfg(feature = "testnet")]
+mod demo;
 mod destination;
 mod device;
 mod embedded_broker;
@@ -86,6 +88,9 @@ pub enum Command {
     Destination(destination::DestinationCommand),
     /// Manage device credentials, or be a device: without a subcommand it is a simulated pacemaker
     Device(device::DeviceArgs),
+    /// Run the paper's experiment on this machine, with real parts: device, broker, gateway, Tor, receiver, Matrix room
+    #[cfg(feature = "testnet")]
+    Demo(demo::DemoArgs),
     /// Start and stop a private Tor network on loopback, for trying things out
     #[cfg(feature = "testnet")]
     #[command(subcommand)]
@@ -111,6 +116,8 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
     match command {
         Command::Run => run::run(&global),
         Command::Receiver(args) => receiver::run(&global, args),
+        #[cfg(feature = "testnet")]
+        Command::Demo(args) => block_on(demo::run(&global, args)),
         #[cfg(feature = "testnet")]
         Command::Testnet(command) => testnet::run(&global, command),
         Command::EmbeddedBroker(args) => embedded_broker::run(args),

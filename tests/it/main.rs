@@ -5,6 +5,8 @@
 mod admin;
 #[cfg(feature = "testnet")]
 mod arti;
+#[cfg(feature = "testnet")]
+mod chain;
 mod check;
 mod cli;
 mod device_endpoint;

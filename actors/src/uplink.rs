@@ -21,6 +21,7 @@ use tidegate_schemas::{
     },
     view::{Observation, UplinkObservation, UplinkStatus},
 };
+use tokio::time::Instant;
 
 /// First pause after a failed bootstrap.
 const RETRY_FIRST: Duration = Duration::from_secs(2);
@@ -28,6 +29,11 @@ const RETRY_FIRST: Duration = Duration::from_secs(2);
 const RETRY_MAX: Duration = Duration::from_secs(300);
 /// How often a client that is ready is looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
+
+/// How often one that is not is looked at.
+const LOOK_WHILE_DOWN: Duration = Duration::from_millis(100);
+/// How long a client that bootstrapped may be unready before it is bootstrapped again.
+const DOWN_MAX: Duration = Duration::from_secs(60);
 
 /// What an Uplink is made of.
 #[derive(Clone)]
@@ -71,20 +77,10 @@ async fn live(parts: UplinkParts, seen: Rc<RefCell<UplinkObservation>>) {
     let mut pause = RETRY_FIRST;
     loop {
         seen.borrow_mut().attempts += 1;
-        let result = parts.transport.bootstrap().await;
-        parts.dispatcher.ring();
-        match result {
+        match parts.transport.bootstrap().await {
             Ok(()) => {
-                tracing::info!(transport = parts.transport.name(), "onion services can be reached");
                 pause = RETRY_FIRST;
-                loop {
-                    tokio::time::sleep(LOOK_EVERY).await;
-                    if parts.transport.status() != UplinkStatus::Ready {
-                        break;
-                    }
-                }
-                tracing::warn!(transport = parts.transport.name(), "onion services can't be reached any more");
-                parts.dispatcher.ring();
+                stand(&parts).await;
             }
             Err(reason) => {
                 tracing::warn!(transport = parts.transport.name(), %reason, "tor did not connect; it is tried again");
@@ -93,6 +89,27 @@ async fn live(parts: UplinkParts, seen: Rc<RefCell<UplinkObservation>>) {
                 pause = (pause * 2).min(RETRY_MAX);
             }
         }
+    }
+}
+
+/// Rings at each change of readiness; returns when the client has not been ready for [`DOWN_MAX`].
+///
+/// A client may say that it is bootstrapped a moment before it counts itself ready, so readiness is looked at, not inferred.
+async fn stand(parts: &UplinkParts) {
+    let transport = parts.transport.name();
+    let (mut ready, mut changed) = (false, Instant::now());
+    while ready || changed.elapsed() < DOWN_MAX {
+        let now = parts.transport.status() == UplinkStatus::Ready;
+        if now != ready {
+            (ready, changed) = (now, Instant::now());
+            if ready {
+                tracing::info!(transport, "onion services can be reached");
+            } else {
+                tracing::warn!(transport, "onion services can't be reached any more");
+            }
+            parts.dispatcher.ring();
+        }
+        tokio::time::sleep(if ready { LOOK_EVERY } else { LOOK_WHILE_DOWN }).await;
     }
 }
 
@@ -125,5 +142,36 @@ impl Handler<Shutdown> for Uplink {
     type Result = ();
     fn handle(&mut self, _: Shutdown, ctx: &mut Self::Context) {
         ctx.stop();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+    use crate::{
+        ports::clock::Clock,
+        supervision::{Running, Wake},
+        testing::{fake_transport::FakeTransport, seeded_entropy::SeededEntropy, sim_clock::SimClock},
+    };
+
+    #[actix::test]
+    async fn the_dispatcher_hears_of_readiness_when_it_comes_not_when_the_bootstrap_returns() {
+        tokio::time::pause();
+        let clock: Arc<dyn Clock> = Arc::new(SimClock::at("2026-11-23T12:00:00Z".parse().unwrap()));
+        let transport = Arc::new(FakeTransport::new(clock));
+        let bell = Bell::default();
+        let parts = UplinkParts {
+            transport: Arc::clone(&transport) as Arc<dyn Transport>,
+            entropy: Arc::new(SeededEntropy::new(1)),
+            dispatcher: bell.clone(),
+        };
+        let (uplink, _running) = Running::start(Uplink::new(parts, DeathWatch::unwatched("uplink")));
+        assert_eq!(bell.wait_at_most(Duration::from_secs(1)).await, Wake::Rung);
+        transport.set_status(UplinkStatus::Bootstrapping { percent: 90, doing: "directory".into() });
+        assert_eq!(bell.wait_at_most(Duration::from_secs(6)).await, Wake::Rung, "it is gone");
+        assert_ne!(uplink.send(Status).await.unwrap(), UplinkStatus::Ready);
+        transport.set_status(UplinkStatus::Ready);
+        assert_eq!(bell.wait_at_most(Duration::from_millis(200)).await, Wake::Rung, "it is back");
     }
 }

@@ -131,7 +131,6 @@ fn experiment(args: &DemoArgs, stop: &Stop, as_json: bool) -> Result<ExitCode, F
     let mut watch = Watch::new(&mut parts, stop);
     let seen = close_and_open(&mut watch, args.readings).and_then(|()| finish(&mut watch, args.readings));
     let (published, counts) = seen.map_err(|failure| watch.explain(failure))?;
-    drop(watch);
     tell(published, &counts, as_json)?;
     output::message("stopping all parts and removing their folders ...");
     drop(parts);

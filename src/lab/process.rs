@@ -242,7 +242,7 @@ impl Process {
         child.wait().map(Some).map_err(failed)
     }
 
-    /// Ends it at once by SIGKILL, as a power cut would.
+    /// Ends it without a grace: SIGTERM, and SIGKILL right behind it.
     ///
     /// # Errors
     /// When the end can't be awaited.

@@ -19,7 +19,10 @@ fn acknowledged(stage: &Stage, wanted: usize) {
         (reports.len() >= wanted).then_some(reports)
     });
     assert_eq!(reports.len(), wanted, "{reports:?}");
-    assert!(reports.iter().all(|report| report["state"] == "delivered" && report["receipt"] == "signed"), "{reports:?}");
+    assert!(
+        reports.iter().all(|report| report["state"] == "delivered" && report["receipt"] == "signed"),
+        "{reports:?}"
+    );
     assert_eq!(reports.iter().map(|report| report["id"].to_string()).collect::<BTreeSet<_>>().len(), wanted);
 }
 
@@ -94,7 +97,8 @@ fn receiver_broker_and_homeserver_go_and_come_back_and_nothing_is_lost_or_double
 
 #[test]
 fn a_closed_window_holds_until_it_is_opened_by_the_operator() {
-    let closed = "windows = { allow = [{ cron = \"0 0 1 1 *\", for = \"1m\" }] }\nlifetime = { max_age = \"400d\" }".to_owned();
+    let closed =
+        "windows = { allow = [{ cron = \"0 0 1 1 *\", for = \"1m\" }] }\nlifetime = { max_age = \"400d\" }".to_owned();
     let stage = Stage::start(Options { night: Some(closed), ..Options::default() });
     assert!(stage.publish("night", "patient", &["waits".to_owned()]).wait().unwrap().success());
     stage.publish_one("goes");

@@ -87,7 +87,8 @@ impl Stage {
         };
         stage.start_receiver();
         stage.introduction = stage.said_by_receiver();
-        fs::copy(stage.introduction["new_write_key_files"][0].as_str().unwrap(), stage.file("gateway.write_key")).unwrap();
+        fs::copy(stage.introduction["new_write_key_files"][0].as_str().unwrap(), stage.file("gateway.write_key"))
+            .unwrap();
         fs::write(stage.file("room.password"), ROOM_PASSWORD).unwrap();
         stage
     }
@@ -171,7 +172,7 @@ impl Stage {
         );
         if let Some(night) = &self.options.night {
             let block = block.replace("[destination.ward]", "[destination.night]");
-            write!(text, "{block}{TRIES}{night}\n").unwrap();
+            writeln!(text, "{block}{TRIES}{night}").unwrap();
         }
         if let Some(homeserver) = &self.homeserver {
             write!(

@@ -29,7 +29,8 @@ test: ## everything: format, lints, docs, advisories, all tests on the real part
 	$(phase) 'advisories' .ci/advisories
 	$(phase) 'lints' cargo clippy --locked --workspace --all-targets $(testnet) -- -D warnings
 	$(phase) 'docs' env RUSTDOCFLAGS='-D warnings' cargo doc --locked --no-deps --workspace $(testnet)
-	$(phase) 'tests' cargo test --locked --workspace $(testnet)
+	$(phase) 'unit, property and actor tests' cargo test --locked --workspace $(testnet) --lib --bins
+	$(phase) 'tests on the real parts, one at a time' cargo test --locked --workspace $(testnet) --test it -- --test-threads 1
 
 check: ## the fast lane: format, and lints and tests of schemas/ and actors/
 	$(phase) 'setup' .ci/setup build

@@ -36,6 +36,8 @@ use crate::adapters::http_lane::BoxedStream;
 pub const CONNECT_LIMIT: Duration = Duration::from_secs(120);
 /// The longest that one bootstrap call waits; arti goes on trying in the background.
 pub const BOOTSTRAP_LIMIT: Duration = Duration::from_secs(120);
+/// How often readiness is looked at after a bootstrap.
+const READY_POLL: Duration = Duration::from_millis(50);
 /// How long the end of a client may take.
 const CLOSE_LIMIT: Duration = Duration::from_secs(5);
 /// Onion addresses whose key in the key store is remembered; past that the memory starts anew.
@@ -141,7 +143,17 @@ impl ArtiClient {
     pub async fn bootstrap(&self) -> Result<(), ArtiError> {
         *lock(&self.phase) = Phase::Bootstrapping;
         let client = Arc::clone(&self.client);
-        let attempt = self.runtime.run(async move { tokio::time::timeout(BOOTSTRAP_LIMIT, client.bootstrap()).await });
+        let attempt = self.runtime.run(async move {
+            tokio::time::timeout(BOOTSTRAP_LIMIT, async {
+                client.bootstrap().await?;
+                // arti returns a moment before it counts itself ready for traffic.
+                while !client.bootstrap_status().ready_for_traffic() {
+                    tokio::time::sleep(READY_POLL).await;
+                }
+                Ok(())
+            })
+            .await
+        });
         let result = match attempt.await {
             Ok(Ok(Ok(()))) => Ok(()),
             Ok(Ok(Err(error))) => Err(ArtiError::bootstrap(&error)),

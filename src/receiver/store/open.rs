@@ -55,7 +55,24 @@ fn check_format(folder: &Path, sled_folder: &Path) -> Result<(), StoreError> {
     }
 }
 
+/// How often and how long a lock is tried again: sled's own threads keep it for a moment after the last handle was dropped.
+const LOCK_TRIES: u32 = 50;
+const LOCK_PAUSE: std::time::Duration = std::time::Duration::from_millis(100);
+
 fn open_sled(folder: &Path) -> Result<sled::Db, StoreError> {
+    let mut tries = 1;
+    loop {
+        match try_open_sled(folder) {
+            Err(StoreError::Locked(_)) if tries < LOCK_TRIES => {
+                tries += 1;
+                std::thread::sleep(LOCK_PAUSE);
+            }
+            result => return result,
+        }
+    }
+}
+
+fn try_open_sled(folder: &Path) -> Result<sled::Db, StoreError> {
     let config =
         sled::Config::new().path(folder).cache_capacity(CACHE_BYTES).flush_every_ms(None).mode(sled::Mode::LowSpace);
     // sled panics where it finds its files damaged.

@@ -18,10 +18,11 @@ help: ## this list
 	@echo '  READINGS=N and NETWORK=private|public are for demo; PROPTEST_CASES=N for release-check;'
 	@echo '  CARGO_TARGET_DIR, TIDEGATE_LAB (tools that setup builds) and ADVISORY_DB (RustSec data) name folders.'
 
+# Builds the tests' program beside ours, so that the dependencies are built as the tests need them: once for both commands.
 demo: ## the paper's experiment on this machine, with real parts (READINGS=, NETWORK=public for the real Tor network)
 	$(phase) 'setup' .ci/setup demo
-	$(phase) 'build' cargo build --locked $(testnet)
-	@cargo run --quiet --locked $(testnet) -- demo $(if $(READINGS),--readings '$(READINGS)') $(if $(NETWORK),--network '$(NETWORK)')
+	$(phase) 'build' cargo build --locked --workspace $(testnet) --bin tidegate --test it
+	@$(target_dir)/debug/tidegate demo $(if $(READINGS),--readings '$(READINGS)') $(if $(NETWORK),--network '$(NETWORK)')
 
 test: ## everything: format, lints, docs, advisories, all tests on the real parts
 	$(phase) 'setup' .ci/setup test

@@ -14,8 +14,8 @@
 //! | PUT, DELETE `/api/v1/destinations/{id}/windows` | windows from now on; back to the file's | `destinations` |
 //! | GET `/api/v1/outbox`, `/{destination}/{seq}`, `/{uuid}` | entries | `outbox` |
 //! | POST `/api/v1/outbox/{destination}/{seq}/{act}` | hold, release, retry, purge | `outbox` |
-//! | GET `/api/v1/quarantine` | what never became an entry | `quarantine` |
-//! | GET `/api/v1/ledger` | what ended lately | `ledger` |
+//! | GET `/api/v1/quarantine` | what never became an entry | `records` |
+//! | GET `/api/v1/ledger` | what ended lately | `records` |
 //!
 //! The whole description is in `docs/admin-api.md`.
 //!
@@ -35,9 +35,8 @@ pub mod token;
 mod destinations;
 mod guard;
 mod health;
-mod ledger;
 mod metrics;
-mod quarantine;
+mod records;
 
 use crate::admin::{
     access::Reach,
@@ -120,8 +119,8 @@ fn routes() -> Vec<Endpoint> {
             path: "/api/v1/outbox/{destination}/{seq}/{act}",
             route: web::post().to(outbox::act),
         },
-        get("/api/v1/quarantine", web::get().to(quarantine::list)),
-        get("/api/v1/ledger", web::get().to(ledger::list)),
+        get("/api/v1/quarantine", web::get().to(records::quarantine)),
+        get("/api/v1/ledger", web::get().to(records::ledger)),
     ]
 }
 

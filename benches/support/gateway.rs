@@ -67,10 +67,7 @@ impl Gateway {
 
     /// Ends it by SIGKILL.
     pub fn kill(&mut self) {
-        let mut process = self.process.take().expect("it runs");
-        let pid = process.pid().expect("it runs").to_string();
-        assert!(std::process::Command::new("kill").args(["-9", &pid]).status().expect("kill").success());
-        process.stop(Duration::from_secs(5)).expect("it ended");
+        self.process.take().expect("it runs").kill().expect("it ended");
     }
 
     /// Its state folder.

@@ -242,12 +242,15 @@ impl Process {
         child.wait().map(Some).map_err(failed)
     }
 
-    /// Ends it without a grace: SIGTERM, and SIGKILL right behind it.
+    /// Ends it as a power cut would: SIGKILL alone, so that no handler of a gentler signal gets a turn.
     ///
     /// # Errors
     /// When the end can't be awaited.
     pub fn kill(&mut self) -> Result<(), ProcessError> {
-        self.stop(Duration::ZERO).map(drop)
+        let Some(mut child) = self.child.take() else { return Ok(()) };
+        let failed = |source| ProcessError::Signal { name: self.name.clone(), source };
+        child.kill().map_err(failed)?;
+        child.wait().map(drop).map_err(failed)
     }
 
     /// Lets it go: it isn't stopped on drop any more. Returns its process id.

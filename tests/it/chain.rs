@@ -3,6 +3,7 @@
 
 mod destinations;
 mod intake;
+mod obsolete;
 mod receivers;
 mod stage;
 mod web;

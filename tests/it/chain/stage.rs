@@ -299,6 +299,12 @@ impl Stage {
         Some(request.send_ok().ok()?.json())
     }
 
+    /// What a command of the program prints.
+    pub fn tidegate(&self, args: &[&str]) -> String {
+        let done = Command::new(TIDEGATE).arg("--config").arg(self.file("tidegate.toml")).args(args).output().unwrap();
+        String::from_utf8([done.stdout, done.stderr].concat()).unwrap()
+    }
+
     /// What an actor says of itself.
     pub fn observation(&self, actor: &str) -> Option<Value> {
         let status = self.ask("GET", "/api/v1/status", None)?;

@@ -6,7 +6,8 @@
 //!   the Dispatcher opens no courier, and intake goes on: nothing in Tor may ever interrupt it.
 //!
 //! Life: bootstrap, with a growing back-off while it fails (`RETRY_FIRST` to `RETRY_MAX`); then look every `LOOK_EVERY` whether
-//! it still stands, and bootstrap again when it doesn't.
+//! it still stands, and bootstrap again when it doesn't. A client that is too old for the network is tried
+//! again like one that fails, and shown as obsolete: only an update helps, and everything else goes on.
 
 use crate::{
     ports::{entropy::Entropy, transport::Transport},
@@ -83,7 +84,12 @@ async fn live(parts: UplinkParts, seen: Rc<RefCell<UplinkObservation>>) {
                 stand(&parts).await;
             }
             Err(reason) => {
-                tracing::warn!(transport = parts.transport.name(), %reason, "tor did not connect; it is tried again");
+                let transport = parts.transport.name();
+                if parts.transport.status() == UplinkStatus::Obsolete {
+                    tracing::error!(transport, %reason, "onion services can't be reached; messages are taken and wait");
+                } else {
+                    tracing::warn!(transport, %reason, "tor did not connect; it is tried again");
+                }
                 seen.borrow_mut().status = UplinkStatus::Failed { reason };
                 tokio::time::sleep(pause.mul_f64(1.0 + 0.2 * parts.entropy.unit())).await;
                 pause = (pause * 2).min(RETRY_MAX);

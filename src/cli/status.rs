@@ -111,7 +111,7 @@ fn words(observation: &Observation) -> String {
             UplinkStatus::Bootstrapping { percent, doing } => format!("{}: {percent} %, {doing}", it.transport),
             UplinkStatus::Ready => format!("{}: ready", it.transport),
             UplinkStatus::Failed { reason } => format!("{}: {reason}; tried again", it.transport),
-            UplinkStatus::Obsolete => format!("{}: too old for the Tor network", it.transport),
+            UplinkStatus::Obsolete => format!("{}: too old for the Tor network; update tidegate", it.transport),
         },
         Observation::Dispatcher(it) => {
             let suspended: Vec<&str> = it.suspended.iter().map(|id| id.as_str()).collect();

@@ -70,13 +70,16 @@ pub struct HiddenServiceOptions {
     pub target: SocketAddr,
     /// The x25519 public keys of those who may find it, in base32, with or without `descriptor:x25519:`. None: everybody.
     pub authorized_clients: Vec<String>,
+    /// Whether each connection to the target begins with a line that names its circuit (the PROXY protocol, version 1: the
+    /// circuit is the source address).
+    pub names_circuits: bool,
 }
 
 impl HiddenServiceOptions {
     /// A service on port 80 for everybody who knows its address.
     #[must_use]
     pub fn to(target: SocketAddr) -> Self {
-        Self { name: None, virtual_port: 80, target, authorized_clients: Vec::new() }
+        Self { name: None, virtual_port: 80, target, authorized_clients: Vec::new(), names_circuits: false }
     }
 }
 
@@ -305,7 +308,8 @@ impl TorNetwork {
         let line = |key: &String| format!("{KEY_PREFIX}{}\n", key.trim().trim_start_matches(KEY_PREFIX));
         let lines: Vec<String> = options.authorized_clients.iter().take(CLIENT_KEYS_MAX).map(line).collect();
         write_keys(&clients, "auth", &lines)?;
-        let torrc = |_: &Path| torrc::hidden_service(&service, options.virtual_port, options.target);
+        let torrc =
+            |_: &Path| torrc::hidden_service(&service, options.virtual_port, options.target, options.names_circuits);
         let mut node = Node::start(&self.shared, name, torrc)?;
         let mut control = node.wait("the control port", deadline, |node| node.control().map(Some))?;
         publish(&mut control, deadline)

@@ -116,13 +116,14 @@ pub fn client(socks_port: u16, flags: &str, keys: &Path) -> String {
 
 /// The lines of an onion service host. It starts with its network off, so that we can listen before anything happens.
 #[must_use]
-pub fn hidden_service(folder: &Path, virtual_port: u16, target: SocketAddr) -> String {
+pub fn hidden_service(folder: &Path, virtual_port: u16, target: SocketAddr, names_circuits: bool) -> String {
+    let names = if names_circuits { "HiddenServiceExportCircuitID haproxy\n" } else { "" };
     format!(
         "SocksPort 0\n\
          DisableNetwork 1\n\
          HiddenServiceDir {}\n\
          HiddenServiceVersion 3\n\
-         HiddenServicePort {virtual_port} {target}\n",
+         HiddenServicePort {virtual_port} {target}\n{names}",
         folder.display()
     )
 }

@@ -1,7 +1,12 @@
 //! From a device's publication to the receiver's page and the room, with every program real: mosquitto, the gateway, arti, a private
 //! Tor network, the receiver's onion service, Synapse. Parts are killed and come back; every reading arrives once.
 
+mod destinations;
+mod intake;
+mod obsolete;
+mod receivers;
 mod stage;
+mod web;
 
 use serde_json::{Value, json};
 use stage::{Options, Stage};

@@ -2,7 +2,7 @@
 //!
 //! The other side is Debian's `mosquitto_pub`: a client that shares no code with ours.
 
-mod bench;
+pub mod bench;
 mod bodies;
 mod embedded;
 mod sessions;

@@ -50,6 +50,7 @@ struct Pool {
     picks: u32,
     exhausted: bool,
     ending: bool,
+    everything_refused: bool,
 }
 
 impl Pool {
@@ -67,6 +68,7 @@ impl Pool {
             picks: 0,
             exhausted: false,
             ending: false,
+            everything_refused: false,
         }
     }
 
@@ -99,6 +101,11 @@ impl Pool {
     /// Nothing to do: keeps the lanes warm for a while. False when it is time to end.
     async fn wait_for_work(&mut self) -> bool {
         if !self.exhausted {
+            return true;
+        }
+        if self.cursor > 0 {
+            // Before it rests it looks from the head: an entry may have come back to a place that was passed.
+            (self.cursor, self.exhausted) = (0, false);
             return true;
         }
         let woken = self.orders.wake.wait_at_most(IDLE).await == Wake::Rung;
@@ -191,7 +198,11 @@ impl Pool {
         }
     }
 
-    async fn settle(&mut self, settlements: Vec<Settlement>) {
+    async fn settle(&mut self, mut settlements: Vec<Settlement>) {
+        if self.everything_refused {
+            // A late answer on another lane, to what is back in the queue with the others.
+            settlements.retain(|settlement| settlement.event != Event::Park);
+        }
         if settlements.is_empty() {
             return;
         }
@@ -204,7 +215,7 @@ impl Pool {
                 if settled.everything_refused {
                     tracing::warn!(destination = %self.parts.destination.id,
                         "ten messages in a row were refused: the destination is taken to be at fault, none is parked");
-                    self.ending = true;
+                    (self.ending, self.everything_refused) = (true, true);
                     if let Some(error) = refused {
                         self.tell_failure(error.into()).await;
                     }

@@ -219,19 +219,50 @@ async fn one_poison_message_in_a_hundred_lets_the_others_pass_in_the_same_openin
 #[actix::test]
 async fn a_service_that_refuses_everything_leaves_nothing_parked_and_is_backed_off() {
     tokio::time::pause();
-    let rig = Rig::new(vec![destination("ward", agreement())]);
+    // More than ten in one batch, and more than one lane: some refusals come after the tenth.
+    for (format, devices, count) in
+        [(WireFormat::Raw, 1, 50), (WireFormat::Raw, 3, 25), (WireFormat::CloudeventsBatch, 3, 25)]
+    {
+        let rig = Rig::new(vec![destination("ward", ServiceAgreement { format, ..agreement() })]);
+        rig.transport.answer(&ward(), Arc::new(|_| Some(Ok(422))));
+        for n in 0..count {
+            rig.hand_in("ward", &format!("p{}", n % devices), n.to_string()).await;
+        }
+        pass(70).await;
+        let (seen, load) = (rig.account().await, rig.load("ward").await);
+        assert_eq!((seen.account.parked, seen.account.queued, seen.gap), (0, count, 0), "{format:?} {devices}");
+        assert!(load.everything_refused && load.failures > 0);
+        rig.transport.answer(&ward(), Arc::new(|_| None));
+        pass(120).await;
+        assert_eq!(rig.account().await.account.delivered, count, "{format:?} {devices}");
+        assert!(!rig.load("ward").await.everything_refused);
+    }
+}
+
+#[actix::test]
+async fn what_a_service_refused_while_it_refused_everything_comes_back_with_its_first_success() {
+    tokio::time::pause();
+    let rig = Rig::new(vec![destination("ward", ServiceAgreement { lanes: 1, ..agreement() })]);
     rig.transport.answer(&ward(), Arc::new(|_| Some(Ok(422))));
-    for n in 0..50 {
+    for n in 0..20 {
         rig.hand_in("ward", "p", n.to_string()).await;
     }
+    pass(5).await;
+    assert!(rig.load("ward").await.everything_refused);
+    // The next try breaks off before the tenth refusal.
+    rig.transport.answer(
+        &ward(),
+        Arc::new(|request| {
+            Some(if request.body.reveal() == "4" { Err(DeliveryError::ConnectionLost) } else { Ok(422) })
+        }),
+    );
+    pass(15).await;
+    assert_eq!(rig.account().await.account.parked, 4);
+    // It is well again, but for one message.
+    rig.transport.answer(&ward(), Arc::new(|request| (request.body.reveal() == "0").then_some(Ok(422))));
     pass(60).await;
-    let (seen, load) = (rig.account().await, rig.load("ward").await);
-    assert_eq!((seen.account.parked, seen.account.queued, seen.gap), (0, 50, 0));
-    assert!(load.everything_refused && load.failures > 0);
-    rig.transport.answer(&ward(), Arc::new(|_| None));
-    pass(120).await;
-    assert_eq!(rig.taken("ward").len(), 50);
-    assert!(!rig.load("ward").await.everything_refused);
+    let account = rig.account().await.account;
+    assert_eq!((account.delivered, account.parked), (19, 1));
 }
 
 #[actix::test]

@@ -258,12 +258,20 @@ impl Core {
                 settled.everything_refused = true;
             }
         }
+        if settled.everything_refused && self.dest(number).is_some_and(|d| d.everything_refused) {
+            // What the same answer refused beyond the tenth.
+            self.undo_parks(number)?;
+        }
         Ok(settled)
     }
 
     fn settle_one(&mut self, number: u32, settlement: Settlement) -> Result<Result<(), IllegalTransition>, StoreError> {
         let Settlement { seq, event, error, receipt } = settlement;
         let done = self.transition(number, seq, event, error, receipt)?;
+        if done.is_ok() && event == Event::Deliver && self.dest(number).is_some_and(|d| d.everything_refused) {
+            // It is well again: what it refused while it was not is tried once more.
+            self.undo_parks(number)?;
+        }
         let settled = if done.is_ok() { self.dest(number) } else { None };
         if let Some(dest) = settled {
             match event {

@@ -4,6 +4,10 @@
 //! network and may be called again after a failure, [`ArtiClient::connect`] opens a stream to an onion service. Dropping
 //! the last reference ends its runtime with everything on it, the hosted services included.
 //!
+//! **Too old for the network.** When a new consensus asks for something that this arti lacks, arti ends the process: exit code 1, five
+//! seconds after it said so. That is a crash like any other. By then it has noted the demand in its cache, and it looks there before it
+//! touches the network, so on the next start the bootstrap alone fails ([`ArtiError::Obsolete`]) and everything else goes on.
+//!
 //! Limits: a connect takes at most [`CONNECT_LIMIT`], a bootstrap call [`BOOTSTRAP_LIMIT`]. Of two callers that give one
 //! onion address different client authorization keys the later wins.
 

@@ -1,11 +1,12 @@
 //! The whole house for a test: the shared private Tor network, a broker, a homeserver where asked for, and `tidegate receiver` and
-//! `tidegate run` as processes of their own. All that a test sees it sees from outside: the admin endpoint, the receiver's API through
+//! `tidegate run` as processes of their own. A test may bring receivers of its own, behind an onion service of a system tor. All that a test sees it sees from outside: the admin endpoint, the receiver's API through
 //! a C tor client, the room through a client of its own, and the logs. Calls block; a wait that fails shows the end of the logs.
 
 use std::{
     fmt::Write as _,
     fs,
     io::Write as _,
+    net::SocketAddr,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::Arc,
@@ -13,11 +14,12 @@ use std::{
     time::{Duration, Instant},
 };
 
+use crate::mqtt::bench::publish;
 use serde_json::Value;
 use tempfile::TempDir;
 use tidegate::lab::{
-    ClientOptions, HttpRequest, Mosquitto, MosquittoOptions, Process, ProcessSpec, RoomClient, Synapse, SynapseOptions,
-    TorClientProcess, TorNetwork,
+    ClientOptions, HiddenService, HiddenServiceOptions, HttpRequest, Mosquitto, MosquittoOptions, Process, ProcessSpec,
+    RoomClient, Synapse, SynapseOptions, TorClientProcess, TorNetwork,
     ports::{free_ports, loopback},
 };
 
@@ -28,9 +30,35 @@ const ROOM_PASSWORD: &str = "gateway's password";
 const BROKER_LOG: &str = "broker.log";
 const TIDEGATE: &str = env!("CARGO_BIN_EXE_tidegate");
 
+/// Retries as quick as a test wants them.
+pub const TRIES: &str = "retry = { steps = [\"1s\"] }\ntor_budget = { fresh_circuits_per_hour = 600 }\n\
+                         deadlines = { connect = \"8s\", exchange = \"8s\" }\n";
+
+/// Where `tidegate receiver` is, the receiver of the destination `ward`.
+#[derive(Default, PartialEq, Eq)]
+pub enum Place {
+    /// It hosts its own onion service.
+    #[default]
+    OwnOnionService,
+    /// It listens on loopback behind the onion service of a system tor.
+    SystemTor,
+    /// There is none: destinations are what the test gives to [`Stage::serve`] or writes in `more`.
+    Nowhere,
+}
+
 /// What a test may choose.
 #[derive(Default)]
 pub struct Options {
+    /// Where the receiver is.
+    pub place: Place,
+    /// More lines of `[mqtt]`.
+    pub mqtt: String,
+    /// The lines of `[http]`; without, there is no device endpoint.
+    pub http: Option<String>,
+    /// More of the config, at its end.
+    pub more: String,
+    /// More settings of the broker.
+    pub broker: Vec<(String, String)>,
     /// With a homeserver and a room.
     pub room: bool,
     /// More arguments of `tidegate receiver`.
@@ -47,13 +75,18 @@ pub struct Options {
 pub struct Stage {
     gateway: Option<Process>,
     receiver: Option<Process>,
-    reader: TorClientProcess,
+    reader: Option<TorClientProcess>,
+    services: Vec<HiddenService>,
     pub broker: Mosquitto,
     pub homeserver: Option<Synapse>,
     pub options: Options,
     room: Option<RoomClient>,
     introduction: Value,
+    onion: String,
     admin_port: u16,
+    receiver_port: u16,
+    /// Of the device endpoint.
+    pub http_port: u16,
     network: Arc<TorNetwork>,
     folder: TempDir,
 }
@@ -68,39 +101,77 @@ impl Stage {
         let folder = tempfile::tempdir().unwrap();
         // A log of its own, because what mosquitto writes to its standard output comes late.
         let log = format!("file {}", folder.path().join(BROKER_LOG).display());
-        let logged = MosquittoOptions {
-            settings: vec![("log_type".to_owned(), "all".to_owned()), ("log_dest".to_owned(), log)],
-            ..MosquittoOptions::default()
-        };
+        let mut settings = vec![("log_type".to_owned(), "all".to_owned()), ("log_dest".to_owned(), log)];
+        settings.extend(options.broker.iter().cloned());
+        let logged = MosquittoOptions { settings, ..MosquittoOptions::default() };
+        let ports = free_ports(3).unwrap();
         let mut stage = Self {
             gateway: None,
             receiver: None,
-            reader: network.client(ClientOptions::default()).unwrap(),
+            reader: None,
+            services: Vec::new(),
             broker: Mosquitto::start(&logged).unwrap(),
             homeserver,
             options,
             room,
             introduction: Value::Null,
-            admin_port: free_ports(1).unwrap()[0],
+            onion: String::new(),
+            admin_port: ports[0],
+            receiver_port: ports[1],
+            http_port: ports[2],
             network,
             folder,
         };
-        stage.start_receiver();
-        stage.introduction = stage.said_by_receiver();
-        fs::copy(stage.introduction["new_write_key_files"][0].as_str().unwrap(), stage.file("gateway.write_key"))
-            .unwrap();
+        if stage.options.place != Place::Nowhere {
+            stage.prepare_receiver();
+        }
         fs::write(stage.file("room.password"), ROOM_PASSWORD).unwrap();
         stage
+    }
+
+    fn prepare_receiver(&mut self) {
+        self.reader = Some(self.network.client(ClientOptions::default()).unwrap());
+        self.start_receiver();
+        self.introduction = self.said_by_receiver();
+        self.onion = match self.introduction["onion"].as_str() {
+            Some(own) => own.to_owned(),
+            None => self.onion_service(HiddenServiceOptions::to(loopback(self.receiver_port))),
+        };
+        self.onion.truncate(self.onion.find('.').unwrap());
+        let key = self.introduction["new_write_key_files"][0].as_str().unwrap();
+        fs::copy(key, self.file("gateway.write_key")).unwrap();
+    }
+
+    /// Hosts an onion service on a system tor; its address.
+    fn onion_service(&mut self, options: HiddenServiceOptions) -> String {
+        let service = self.network.hidden_service(options).unwrap();
+        let address = service.onion_address().to_owned();
+        self.services.push(service);
+        address
+    }
+
+    /// Makes destinations, an alias with its lines each, of one web server of the test's own behind one onion service.
+    pub fn serve(&mut self, target: SocketAddr, names_circuits: bool, destinations: &[(&str, &str)]) {
+        let options = HiddenServiceOptions { names_circuits, ..HiddenServiceOptions::to(target) };
+        let onion = self.onion_service(options);
+        for (alias, lines) in destinations {
+            writeln!(self.options.more, "[destination.{alias}]\nonion = \"{onion}:80\"\n{lines}").unwrap();
+        }
     }
 
     /// Starts everything; publications are not lost from here on.
     pub fn start(options: Options) -> Self {
         let mut stage = Self::without_gateway(options);
-        stage.start_gateway();
-        stage.wait_for("the gateway's subscription", |stage| {
+        stage.open();
+        stage
+    }
+
+    /// Starts the gateway for the first time and waits until no publication is lost.
+    pub fn open(&mut self) {
+        self.start_gateway();
+        self.wait_for("the gateway's subscription", |stage| {
             fs::read_to_string(stage.file(BROKER_LOG)).ok()?.contains("Sending SUBACK to").then_some(())
         });
-        stage
     }
 
     pub fn file(&self, name: &str) -> PathBuf {
@@ -109,7 +180,11 @@ impl Stage {
 
     /// The onion address without `.onion`.
     pub fn onion(&self) -> &str {
-        self.introduction["onion"].as_str().unwrap().split('.').next().unwrap()
+        &self.onion
+    }
+
+    pub fn broker_log(&self) -> String {
+        fs::read_to_string(self.file(BROKER_LOG)).unwrap()
     }
 
     pub fn start_receiver(&mut self) {
@@ -117,6 +192,9 @@ impl Stage {
             .args(["--json", "receiver", "--destination", "ward", "--folder"])
             .arg(self.file("receiver"))
             .env("TIDEGATE_TESTNET", self.network.folder());
+        if self.options.place == Place::SystemTor {
+            spec = spec.args(["--listen", &loopback(self.receiver_port).to_string()]);
+        }
         for argument in &self.options.receiver {
             spec = spec.arg(argument);
         }
@@ -159,17 +237,23 @@ impl Stage {
     }
 
     fn config(&self) -> String {
-        const TRIES: &str = "retry = { steps = [\"1s\"] }\ntor_budget = { fresh_circuits_per_hour = 600 }\n\
-                             deadlines = { connect = \"8s\", exchange = \"8s\" }\n";
-        let block = self.introduction["destination_toml"].as_str().unwrap();
+        let block = self.introduction["destination_toml"].as_str().unwrap_or_default();
+        let block = block.replace("ADDRESS.onion", &format!("{}.onion", self.onion));
+        let http = match &self.options.http {
+            Some(lines) => format!("listen = \"127.0.0.1:{}\"\n{lines}", self.http_port),
+            None => "enabled = false".to_owned(),
+        };
         let mut text = format!(
-            "version = 1\nstate_dir = \"state\"\n[mqtt]\nhost = \"127.0.0.1\"\nport = {}\n[http]\nenabled = false\n\
+            "version = 1\nstate_dir = \"state\"\n[mqtt]\nhost = \"127.0.0.1\"\nport = {}\n{}\n[http]\n{http}\n\
              [admin]\nlisten = \"127.0.0.1:{}\"\n[log]\nfilter = \"info,tidegate=debug,tidegate_actors=debug\"\n\
-             [[route]]\ntopic = \"{{destination}}/{{device}}/pulse\"\n{block}{TRIES}{}\n",
+             [[route]]\ntopic = \"{{destination}}/{{device}}/pulse\"\n",
             self.broker.address().port(),
+            self.options.mqtt,
             self.admin_port,
-            self.options.ward,
         );
+        if !block.is_empty() {
+            writeln!(text, "{block}{TRIES}{}", self.options.ward).unwrap();
+        }
         if let Some(night) = &self.options.night {
             let block = block.replace("[destination.ward]", "[destination.night]");
             writeln!(text, "{block}{TRIES}{night}").unwrap();
@@ -182,7 +266,7 @@ impl Stage {
             )
             .unwrap();
         }
-        text
+        text + &self.options.more
     }
 
     /// Publishes one reading a line at QoS 1; the child ends when the broker has acknowledged all.
@@ -202,12 +286,23 @@ impl Stage {
         assert!(self.publish("ward", "patient", &[payload.to_owned()]).wait().unwrap().success());
     }
 
+    /// Publishes one body at QoS 1, and waits for the broker.
+    pub fn publish_to(&self, topic: &str, body: &[u8]) {
+        publish(self.broker.address(), topic, body);
+    }
+
     /// Asks the admin endpoint; `None` while it does not answer.
     pub fn ask(&self, method: &'static str, path: &str, body: Option<&Value>) -> Option<Value> {
         let token = fs::read_to_string(self.file("state/admin.token")).ok()?;
         let request = HttpRequest::new(method, loopback(self.admin_port), path).bearer(token.trim());
         let request = if let Some(body) = body { request.json(body) } else { request };
         Some(request.send_ok().ok()?.json())
+    }
+
+    /// What a command of the program prints.
+    pub fn tidegate(&self, args: &[&str]) -> String {
+        let done = Command::new(TIDEGATE).arg("--config").arg(self.file("tidegate.toml")).args(args).output().unwrap();
+        String::from_utf8([done.stdout, done.stderr].concat()).unwrap()
     }
 
     /// What an actor says of itself.
@@ -254,8 +349,9 @@ impl Stage {
 
     fn page(&self, after: u64) -> Option<Value> {
         let password = self.introduction["new_password"].as_str().unwrap();
+        let socks = self.reader.as_ref().unwrap().socks_address();
         let fetched = Command::new("curl")
-            .args(["-sS", "--fail", "--max-time", "15", "--socks5-hostname", &self.reader.socks_address().to_string()])
+            .args(["-sS", "--fail", "--max-time", "15", "--socks5-hostname", &socks.to_string()])
             .args(["-u", &format!("reader:{password}")])
             .arg(format!("http://{}.onion/v1/readings?limit=500&after={after}", self.onion()))
             .output()

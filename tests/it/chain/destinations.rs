@@ -44,7 +44,7 @@ fn two_destinations_share_neither_circuit_nor_lane_even_at_one_onion_service() {
     // tor itself names the circuit of each connection to the service.
     let (mut circuits, mut connections) = (BTreeMap::<_, BTreeSet<_>>::new(), BTreeMap::<_, BTreeSet<_>>::new());
     for asked in web.asked() {
-        let alias = asked.readings[0].split(' ').next().unwrap().to_owned();
+        let alias = asked.readings[0].1.split(' ').next().unwrap().to_owned();
         circuits.entry(asked.circuit).or_default().insert(alias.clone());
         connections.entry(asked.connection).or_default().insert(alias);
     }

@@ -45,5 +45,8 @@ fn the_papers_own_receiver_gets_every_reading_in_its_own_form() {
         let of = |data: String| json!({ "id_device": "pacemaker", "data": data });
         [of(format!("mmHg: {}.00 mmHg", 110 + number)), of(format!("bpm: {}.00 bpm", 60 + number))]
     };
-    assert_eq!(shown().unwrap(), Value::from_iter((0..10).flat_map(wanted)));
+    // The app knows no ids: what is sent again because its answer was lost stands there twice, one after the other.
+    let mut readings: Vec<Value> = serde_json::from_value(shown().unwrap()).unwrap();
+    readings.dedup();
+    assert_eq!(readings, (0..10).flat_map(wanted).collect::<Vec<_>>());
 }

@@ -2,11 +2,13 @@
 //! connection and by which circuit. It goes with its value.
 
 use data_encoding::BASE64;
+use http::HeaderValue;
 use http_body_util::{BodyExt as _, Empty};
 use hyper::{Request, Response, body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use std::{
+    collections::BTreeSet,
     convert::Infallible,
     net::SocketAddr,
     sync::{Arc, Mutex},
@@ -24,20 +26,23 @@ pub struct Asked {
     pub connection: usize,
     /// tor's name of the circuit.
     pub circuit: String,
-    /// That of each event of a batch, else the body.
-    pub readings: Vec<String>,
+    /// Id and text of each event of a batch, else of the body.
+    pub readings: Vec<(String, String)>,
     pub status: u16,
 }
 
-fn readings(body: &[u8]) -> Vec<String> {
+fn readings(id: Option<&HeaderValue>, body: &[u8]) -> Vec<(String, String)> {
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
     match serde_json::from_slice::<Vec<Value>>(body) {
         // What comes by MQTT 3.1.1 has no content type, so it travels as bytes.
         Ok(events) => events
             .iter()
-            .map(|event| text(BASE64.decode(event["data_base64"].as_str().unwrap().as_bytes()).unwrap()))
+            .map(|event| {
+                let data = BASE64.decode(event["data_base64"].as_str().unwrap().as_bytes());
+                (event["id"].as_str().unwrap().to_owned(), text(data.unwrap()))
+            })
             .collect(),
-        Err(_) => vec![text(body.to_vec())],
+        Err(_) => vec![(id.unwrap().to_str().unwrap().to_owned(), text(body.to_vec()))],
     }
 }
 
@@ -71,9 +76,11 @@ impl Web {
         self.asked.lock().unwrap().clone()
     }
 
-    /// Every reading that was answered with success, in order.
+    /// Every reading that was answered with success, in order. What comes again under its id is the same one: its answer was lost.
     pub fn taken(&self) -> Vec<String> {
-        self.asked().iter().filter(|asked| asked.status == 200).flat_map(|asked| asked.readings.clone()).collect()
+        let (asked, mut known) = (self.asked(), BTreeSet::new());
+        let taken = asked.into_iter().filter(|asked| asked.status == 200).flat_map(|asked| asked.readings);
+        taken.filter(|(id, _)| known.insert(id.clone())).map(|(_, text)| text).collect()
     }
 }
 
@@ -84,9 +91,10 @@ async fn serve(stream: TcpStream, connection: usize, answer: Answer, seen: Arc<M
     let service = service_fn(|request: Request<Incoming>| {
         let (circuit, answer, seen) = (circuit.clone(), &answer, &seen);
         async move {
+            let id = request.headers().get("webhook-id").cloned();
             let body = request.into_body().collect().await.unwrap().to_bytes();
-            let readings = readings(&body);
-            let status = readings.iter().map(|reading| answer(reading)).max().unwrap();
+            let readings = readings(id.as_ref(), &body);
+            let status = readings.iter().map(|(_, text)| answer(text)).max().unwrap();
             seen.lock().unwrap().push(Asked { connection, circuit, readings, status });
             Ok::<_, Infallible>(Response::builder().status(status).body(Empty::<bytes::Bytes>::new()).unwrap())
         }

@@ -34,7 +34,7 @@ Exit codes:
    1  it failed; the message says why
    2  the command line is wrong
   69  the gateway (or the broker) can't be reached
-  70  the gateway gave up after repeated failures
+  70  the gateway gave up after repeated failures, or its main thread stood still
   75  not now: try again later
   78  the config is wrong
 

@@ -19,6 +19,7 @@ pub mod keys;
 pub mod mosquitto;
 pub mod ports;
 pub mod process;
+pub mod standstill;
 pub mod state;
 pub mod synapse;
 pub mod tor_network;

@@ -103,7 +103,7 @@ pub async fn start(config: Config) -> anyhow::Result<Started> {
             entropy: Arc::clone(&entropy),
             bells: vec![bells.dispatcher.clone(), bells.subscriber.clone()],
         },
-        outbox: outbox_parts(&config, &store, &clock, &entropy, &bells, room.is_some()),
+        outbox: outbox_parts(&config, &store, &outbox_clock(&clock), &entropy, &bells, room.is_some()),
         source,
         transport: tor.transport,
         room,
@@ -196,6 +196,13 @@ fn open_store(config: &Config) -> anyhow::Result<Arc<SledStore>> {
     let folder = config.state_dir.join(OUTBOX_FOLDER);
     let options = SledOptions { cache_bytes: config.outbox.cache_bytes };
     SledStore::open(&folder, options).with_context(|| format!("opening the outbox in {}", folder.display()))
+}
+
+/// In a build with the feature `testnet`, a test can stop this clock, and with it the handler that asks: see `lab::standstill`.
+fn outbox_clock(clock: &Arc<dyn Clock>) -> Arc<dyn Clock> {
+    #[cfg(feature = "testnet")]
+    let clock = &crate::lab::standstill::as_environment_says(clock);
+    Arc::clone(clock)
 }
 
 fn outbox_parts(

@@ -191,3 +191,6 @@ fn reporter(parts: &Parts, room: Arc<dyn Room>) -> ChildSpec<Handles> {
 fn held<A: Actor>(address: &Option<Addr<A>>) -> Result<Addr<A>, StartError> {
     address.clone().ok_or_else(|| StartError::new("find the line below", "it is not up"))
 }
+
+#[cfg(test)]
+mod tests;

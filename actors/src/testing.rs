@@ -3,9 +3,12 @@
 pub mod fake_room;
 pub mod fake_source;
 pub mod fake_transport;
+pub mod faults;
+pub mod faulty_ports;
 pub mod memory_registry;
 pub mod memory_store;
 pub mod seeded_entropy;
 pub mod sim_clock;
 pub mod store_conformance;
 pub mod toy_registry;
+pub mod world;

@@ -10,7 +10,7 @@ pub const FAILED: u8 = 1;
 pub const USAGE: u8 = 2;
 /// The gateway or the broker can't be reached (EX_UNAVAILABLE).
 pub const UNREACHABLE: u8 = 69;
-/// The gateway gave up after repeated failures (EX_SOFTWARE).
+/// The gateway gave up after repeated failures, or its main thread stood still (EX_SOFTWARE).
 pub const GAVE_UP: u8 = 70;
 /// Not now (EX_TEMPFAIL).
 pub const LATER: u8 = 75;

@@ -208,6 +208,26 @@ impl Process {
         Err(ProcessError::Died { name: self.name.clone(), status, log: self.log_tail() })
     }
 
+    /// Waits, at most `limit`, for an end that is its own; `None` while it runs.
+    ///
+    /// # Errors
+    /// When the end can't be awaited.
+    pub fn ended(&mut self, limit: Duration) -> Result<Option<ExitStatus>, ProcessError> {
+        let deadline = Instant::now() + limit;
+        while let Some(child) = &mut self.child {
+            let failed = |source| ProcessError::Signal { name: self.name.clone(), source };
+            if let Some(status) = child.try_wait().map_err(failed)? {
+                self.child = None;
+                return Ok(Some(status));
+            }
+            if Instant::now() >= deadline {
+                break;
+            }
+            thread::sleep(POLL);
+        }
+        Ok(None)
+    }
+
     /// Sends SIGTERM and returns at once; [`stop`](Self::stop) or drop awaits the end.
     pub fn terminate(&self) {
         self.signal(Signal::TERM);

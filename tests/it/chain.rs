@@ -77,6 +77,28 @@ fn a_gateway_killed_among_500_messages_delivers_each_once_and_in_order() {
 }
 
 #[test]
+fn a_handler_that_blocks_for_ever_ends_the_process_and_the_next_one_has_lost_nothing() {
+    let closed = "windows = { allow = [{ cron = \"0 0 1 1 *\", for = \"1m\" }] }\nlifetime = { max_age = \"400d\" }";
+    let mut stage = Stage::start(Options { ward: closed.to_owned(), ..Options::default() });
+    let payloads: Vec<String> = (0..60).map(|number| format!("pulse {number}")).collect();
+    let (custody, broker) = payloads.split_at(40);
+    assert!(stage.publish("ward", "patient", custody).wait().unwrap().success());
+    stage.wait_for("custody of all", |stage| (stage.account("queued") == 40).then_some(()));
+
+    stage.block_a_handler();
+    // The broker takes what the gateway can't.
+    assert!(stage.publish("ward", "patient", broker).wait().unwrap().success());
+    assert_eq!(stage.gateway_ends(), Some(70), "{}", stage.gateway_log());
+    assert!(stage.gateway_log().contains("main thread stands still"), "{}", stage.gateway_log());
+
+    stage.start_gateway();
+    stage.wait_for("custody of the rest", |stage| (stage.account("queued") == 60).then_some(()));
+    stage.ask("PUT", "/api/v1/destinations/ward/windows", Some(&json!({}))).unwrap();
+    stage.wait_for_delivered(60);
+    assert_eq!(stage.readings(), payloads.iter().map(|text| reading(text)).collect::<Vec<_>>());
+}
+
+#[test]
 fn receiver_broker_and_homeserver_go_and_come_back_and_nothing_is_lost_or_doubled() {
     let mut stage = Stage::start(Options { room: true, ..Options::default() });
     stage.publish_one("all up");

@@ -50,6 +50,19 @@ const PURITY: &[(&str, &str, &str)] = &[
     ("actors/src", "::tokio::net", "actors reach the network by their ports"),
 ];
 
+/// Ways to start an actor or a task that the supervisor doesn't see, and what to take instead.
+const UNSEEN: &[(&str, &str)] = &[
+    ("actix::spawn", "OwnedTask"),
+    ("tokio::spawn", "OwnedTask"),
+    ("task::spawn", "OwnedTask"),
+    ("task::spawn_local", "OwnedTask"),
+    ("thread::spawn", "OwnedTask::adopt, or spawn_blocking and its answer"),
+    ("Actor::start", "Running::start"),
+];
+
+/// Where they may stand all the same, in the room of the actors: the supervisor itself, fakes, tests.
+const SEEING: &[&str] = &["/supervision/", "/testing/", "/tests/", "/tests.rs"];
+
 /// What no code may contain, wherever it stands (comments and literals don't count).
 const BANNED_CODE: &[(&str, &str)] = &[
     ("#[ignore", "a test that can't run is removed; what it needs is installed"),
@@ -223,6 +236,23 @@ fn check_purity(path: &str, text: &str) -> Vec<Breach> {
     breaches
 }
 
+/// An actor or a task that nobody supervises falls in silence: no restart, no test that makes it fall.
+fn check_supervised(path: &str, text: &str) -> Vec<Breach> {
+    if !path.starts_with("actors/src/") || SEEING.iter().any(|place| path.contains(place)) {
+        return Vec::new();
+    }
+    let code = code_of(text);
+    let mut breaches = Vec::new();
+    for (unseen, instead) in UNSEEN {
+        let found = paths_of(&code).into_iter().filter(|named| names(named, unseen));
+        breaches.extend(found.map(|named| breach(path, named.line, format!("{unseen}: take {instead}"))));
+    }
+    let started = code.lines().enumerate().filter(|(_, line)| line.contains(".start()"));
+    breaches.extend(started.map(|(index, _)| breach(path, index + 1, ".start(): take Running::start")));
+    breaches.dedup();
+    breaches
+}
+
 fn check_banned_code(path: &str, text: &str) -> Vec<Breach> {
     let mut breaches = Vec::new();
     for (index, line) in code_of(text).lines().enumerate() {
@@ -351,6 +381,11 @@ fn schemas_and_actors_are_pure() {
 }
 
 #[test]
+fn actors_start_nothing_that_the_supervisor_does_not_see() {
+    over(".rs", check_supervised);
+}
+
+#[test]
 fn code_contains_nothing_banned() {
     over(".rs", check_banned_code);
 }
@@ -412,6 +447,18 @@ mod can_fail {
         assert_eq!(found(&check_purity("schemas/src/a.rs", bad), &check_purity("schemas/src/a.rs", good)), 4);
         assert_eq!(check_purity("actors/src/a.rs", bad).len(), 1);
         assert_eq!(check_purity("src/a.rs", bad), []);
+    }
+
+    #[test]
+    fn supervised() {
+        let bad =
+            "use actix::spawn;\nlet a = Toy.start();\nlet t = tokio::task::spawn(async {});\nActor::start(Toy);\n";
+        let good = "let t = OwnedTask::spawn(ctx, w, n, f);\nctx.spawn(f);\nlet j = tokio::task::spawn_blocking(f);\n\
+                    let (a, r) = Running::start(Toy); // actix::spawn\n";
+        assert_eq!(found(&check_supervised("actors/src/a.rs", bad), &check_supervised("actors/src/a.rs", good)), 4);
+        for elsewhere in ["actors/src/supervision/child.rs", "actors/src/a/tests.rs", "src/wiring.rs"] {
+            assert_eq!(check_supervised(elsewhere, bad), []);
+        }
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use super::{DispatcherParts, TICK_MAX};
 use crate::{
     courier::{Courier, CourierParts, IsolationMemory},
-    supervision::{Death, DeathWatch, Exit, Intensity, RestartBudget, TaskEnd, Verdict, ask},
+    supervision::{Death, DeathWatch, Exit, Intensity, RestartBudget, Running, TaskEnd, Verdict, ask},
 };
 use actix::prelude::*;
 use std::{
@@ -175,7 +175,8 @@ impl Rounds {
             isolations,
             lifeline: held,
         };
-        let address = Courier::new(parts, watch).start();
+        // As a line of the list is started; its end is the lifeline's matter, so nothing else of it is kept.
+        let (address, _) = Running::start(Courier::new(parts, watch));
         let id = destination.id.clone();
         let started = Instant::now();
         self.out.insert(id, Out { address, death, destination, started, closing: false, _lifeline: lifeline });

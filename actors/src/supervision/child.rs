@@ -70,6 +70,8 @@ impl Running {
     {
         let mut ctx = Context::new();
         let actor = build(&mut ctx);
+        #[cfg(feature = "testing")]
+        crate::testing::faults::starts(&mut ctx);
         let addr = ctx.address();
         // `Actor::start` keeps no handle to the task; without one, an actor that waits for ever could not be ended.
         let task = actix::spawn(ctx.into_future(actor));

@@ -41,6 +41,8 @@ impl DeathWatch {
     /// Several watches may ring one bell if its listener looks at all of them. [`Death::ended`] needs a bell of its own.
     #[must_use]
     pub fn pair(name: &'static str, generation: u64, bell: Bell) -> (Self, Death) {
+        #[cfg(feature = "testing")]
+        crate::testing::faults::watches(name);
         let cell = Arc::new(OnceLock::new());
         let watch = Self { name, generation, note: ExitNote::default(), cell: Arc::clone(&cell), bell: bell.clone() };
         (watch, Death { cell, bell })

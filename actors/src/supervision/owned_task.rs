@@ -42,7 +42,7 @@ impl OwnedTask {
         A: actix::Actor<Context = Context<A>>,
         F: Future<Output = ()> + 'static,
     {
-        Self::own(ctx, watch, name, actix::spawn(future), OnReturn::StopActor)
+        Self::own(ctx, watch, name, run(watch, name, future), OnReturn::StopActor)
     }
 
     /// Runs `future` on the System thread; its normal end is fine, a panic or a foreign abort ends the actor.
@@ -51,7 +51,7 @@ impl OwnedTask {
         A: actix::Actor<Context = Context<A>>,
         F: Future<Output = ()> + 'static,
     {
-        Self::own(ctx, watch, name, actix::spawn(future), OnReturn::Ignore)
+        Self::own(ctx, watch, name, run(watch, name, future), OnReturn::Ignore)
     }
 
     /// Takes over a task that already runs, on whatever runtime; its end of any kind ends the actor.
@@ -74,6 +74,8 @@ impl OwnedTask {
         A: actix::Actor<Context = Context<A>>,
         T: 'static,
     {
+        #[cfg(feature = "testing")]
+        crate::testing::faults::owns(watch.name(), name);
         let owned = Self { name, abort: task.abort_handle(), released: Arc::default() };
         let (note, released) = (watch.note(), Arc::clone(&owned.released));
         ctx.spawn(wrap_future::<_, A>(task).map(move |result, _actor, ctx: &mut Context<A>| {
@@ -103,6 +105,14 @@ impl OwnedTask {
     pub fn is_finished(&self) -> bool {
         self.abort.is_finished()
     }
+}
+
+/// Starts a task on the System thread; in a build for tests, within their reach.
+fn run(watch: &DeathWatch, name: &str, future: impl Future<Output = ()> + 'static) -> JoinHandle<()> {
+    tracing::trace!(actor = watch.name(), task = name, "a task starts");
+    #[cfg(feature = "testing")]
+    let future = crate::testing::faults::reached(format!("{}/{name}", watch.name()), future);
+    actix::spawn(future)
 }
 
 impl Drop for OwnedTask {

@@ -21,6 +21,7 @@ use tidegate::lab::{
     ClientOptions, HiddenService, HiddenServiceOptions, HttpRequest, Mosquitto, MosquittoOptions, Process, ProcessSpec,
     RoomClient, Synapse, SynapseOptions, TorClientProcess, TorNetwork,
     ports::{free_ports, loopback},
+    standstill,
 };
 
 /// The most that any one wait may take.
@@ -28,6 +29,7 @@ pub const LIMIT: Duration = Duration::from_secs(50);
 const POLL: Duration = Duration::from_millis(50);
 const ROOM_PASSWORD: &str = "gateway's password";
 const BROKER_LOG: &str = "broker.log";
+const STANDSTILL: &str = "standstill";
 const TIDEGATE: &str = env!("CARGO_BIN_EXE_tidegate");
 
 /// Retries as quick as a test wants them.
@@ -225,11 +227,27 @@ impl Stage {
             ProcessSpec::new("gateway", TIDEGATE, self.file("gateway.log"))
         };
         let spec = spec.arg("--config").arg(config).arg("run").env("TIDEGATE_TESTNET", self.network.folder());
+        let spec = spec.env(standstill::MARK, self.file(STANDSTILL));
         self.gateway = Some(spec.spawn().unwrap());
     }
 
     pub fn kill_gateway(&mut self) {
         kill_9(self.gateway.take().unwrap());
+    }
+
+    /// Makes the next handler that asks the outbox's clock block for ever.
+    pub fn block_a_handler(&self) {
+        fs::write(self.file(STANDSTILL), "").unwrap();
+        // The handler of the outbox that says what waits asks it.
+        let load = self.load("ward");
+        assert!(!load.as_ref().is_some_and(Value::is_object), "a handler that is blocked answered: {load:?}");
+    }
+
+    /// Waits for the gateway's own end, and takes away what made it block; the exit code.
+    pub fn gateway_ends(&mut self) -> Option<i32> {
+        let ended = self.gateway.as_mut().unwrap().ended(LIMIT).unwrap();
+        fs::remove_file(self.file(STANDSTILL)).unwrap();
+        ended.expect("the gateway still runs").code()
     }
 
     pub fn stop_gateway(&mut self) {

@@ -1,7 +1,7 @@
 //! The Outbox: single writer of everything durable, and custodian of every message from its acknowledgement on.
 //!
-//! - *Hears* `Enqueue`, `Quarantine`, `Settle`, `Fail`, `Spend`, `Operate`, `PendingReports`, `Reported` (writes), `Pick`, `Loads`,
-//!   `List`, `Show`, `ListQuarantine`, `ListLedger` (reads).
+//! - *Hears* `Enqueue`, `Quarantine`, `Settle`, `Fail`, `Spend`, `Operate`, `PendingReports`, `Reported` (writes), `Pick`, `StillQueued`,
+//!   `Loads`, `List`, `Show`, `ListQuarantine`, `ListLedger` (reads).
 //! - *Asks* the Registry below for lifetimes, once in a sweep.
 //! - *Rings* the Dispatcher when something is queued, the Reporter when something ended.
 //! - *If it dies*: everything above restarts; the store is re-attached, not re-opened; what was not answered was not promised.
@@ -46,7 +46,8 @@ use tidegate_schemas::{
         gateway::{Observe, Shutdown},
         outbox::{
             Enqueue, EnqueueError, EntryPage, Fail, List, ListLedger, ListQuarantine, Loads, Operate, OperateError,
-            PAGE_ENTRIES_MAX, PendingReports, Pick, Quarantine, Reported, Settle, Show, Spend, StoreError, Sweep,
+            PAGE_ENTRIES_MAX, PendingReports, Pick, Quarantine, Reported, Settle, Show, Spend, StillQueued, StoreError,
+            Sweep,
         },
         registry::Current,
     },
@@ -365,6 +366,13 @@ impl Handler<Pick> for Outbox {
             }
             Ok(picked.entries)
         })
+    }
+}
+
+impl Handler<StillQueued> for Outbox {
+    type Result = ResponseFuture<Result<Vec<u64>, StoreError>>;
+    fn handle(&mut self, message: StillQueued, _: &mut Self::Context) -> Self::Result {
+        self.read(move |store| read::still_queued(store, &message.destination, &message.seqs))
     }
 }
 

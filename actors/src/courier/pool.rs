@@ -142,9 +142,9 @@ impl Pool {
                 self.idle_lanes.push(slot);
                 return;
             }
-            let parts = self.parts.clone();
+            let (parts, closing) = (self.parts.clone(), self.orders.closing.clone());
             self.under_way.push(Box::pin(async move {
-                let results = slot.deliver(&parts, &entries).await;
+                let results = slot.deliver(&parts, &entries, &closing).await;
                 slot.touch(&parts);
                 Returned { slot, entries, results }
             }));
@@ -177,9 +177,11 @@ impl Pool {
         self.busy.retain(|_, on| *on != lane);
         let mut settlements = Vec::new();
         let mut failure: Option<Failure> = None;
-        for (entry, result) in entries.iter().zip(results) {
+        for entry in &entries {
             self.known.remove(&entry.seq);
-            match settlement(entry.seq, result) {
+        }
+        for (seq, result) in results {
+            match settlement(seq, result) {
                 Ok(settlement) => settlements.push(settlement),
                 Err(failed) => failure = failure.or(Some(failed)),
             }

@@ -27,6 +27,8 @@ use tidegate_schemas::{
     wire::WireFormat,
 };
 
+mod couriers;
+
 struct ReadyUplink(Arc<FakeTransport>);
 impl Actor for ReadyUplink {
     type Context = Context<Self>;

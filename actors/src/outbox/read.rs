@@ -73,6 +73,22 @@ pub(super) fn pick(
     Ok(picked)
 }
 
+/// Those of these places that are queued.
+pub(super) fn still_queued(
+    store: &dyn OutboxStore,
+    destination: &DestinationId,
+    seqs: &[u64],
+) -> Result<Vec<u64>, StoreError> {
+    let Some(number) = number_of(store, destination)? else { return Ok(vec![]) };
+    let mut queued = Vec::with_capacity(seqs.len());
+    for seq in seqs {
+        if store.get(&key::queued(number, *seq))?.is_some() {
+            queued.push(*seq);
+        }
+    }
+    Ok(queued)
+}
+
 type Body = Result<Payload, RecordError>;
 
 fn body_of(store: &dyn OutboxStore, number: u32, seq: u64, record: &EntryRecord) -> Result<Body, StoreError> {

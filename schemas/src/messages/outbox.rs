@@ -117,6 +117,17 @@ pub struct Pick {
     pub bytes_max: usize,
 }
 
+/// "Which of these may still be sent?" Asked right before a request leaves: what an operator held or purged since the pick, or what
+/// has expired, is not among them. Answered from what is on disk.
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "Result<Vec<u64>, StoreError>")]
+pub struct StillQueued {
+    /// Whose.
+    pub destination: DestinationId,
+    /// Their places.
+    pub seqs: Vec<u64>,
+}
+
 /// "This is what came of one entry."
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settlement {

@@ -2,7 +2,8 @@
 //!
 //! A lane keeps its isolation while it works, also over a connection that the service closed in good order, because a circuit that
 //! is already there tells the network nothing new. After a failure its isolation is forgotten: a new attempt on the old one would
-//! join the circuit that is stuck. Every new isolation is paid for from the destination's Tor budget first.
+//! join the circuit that is stuck. Every new isolation is paid for from the destination's Tor budget first; one that Tor was not ready
+//! to use is kept for the next try, so that a hiccup on our own side costs the destination nothing.
 
 use super::{CourierParts, GRACE};
 use crate::{
@@ -105,7 +106,10 @@ impl LaneSlot {
     fn failed(&mut self, parts: &CourierParts, entries: &[Entry], error: DeliveryError) -> Results {
         if error.spoils_the_lane() {
             self.lane = None;
-            parts.isolations.forget(self.index);
+            // Where Tor itself was not ready no circuit was built: the isolation that was paid for is still unused.
+            if error != DeliveryError::UplinkNotReady {
+                parts.isolations.forget(self.index);
+            }
         }
         entries.iter().map(|entry| (entry.seq, Err(error.into()))).collect()
     }

@@ -50,6 +50,10 @@ struct Pool {
     picks: u32,
     exhausted: bool,
     ending: bool,
+    /// Everything was refused: nothing is parked any more.
+    refused: bool,
+    /// What was done about the failure that the outbox was told of.
+    told: Option<Disposition>,
 }
 
 impl Pool {
@@ -67,6 +71,8 @@ impl Pool {
             picks: 0,
             exhausted: false,
             ending: false,
+            refused: false,
+            told: None,
         }
     }
 
@@ -182,6 +188,8 @@ impl Pool {
         }
         for (seq, result) in results {
             match settlement(seq, result) {
+                // It was the destination's fault: what another lane brings late is not parked either.
+                Ok(settlement) if self.refused && settlement.event == Event::Park => {}
                 Ok(settlement) => settlements.push(settlement),
                 Err(failed) => failure = failure.or(Some(failed)),
             }
@@ -207,6 +215,7 @@ impl Pool {
                     tracing::warn!(destination = %self.parts.destination.id,
                         "ten messages in a row were refused: the destination is taken to be at fault, none is parked");
                     self.ending = true;
+                    self.refused = true;
                     if let Some(error) = refused {
                         self.tell_failure(error.into()).await;
                     }
@@ -221,8 +230,14 @@ impl Pool {
         }
     }
 
-    async fn tell_failure(&self, failure: Failure) {
-        if failure.error.disposition() == Disposition::Snooze {
+    /// Lanes fail together, and that is one failure of the destination: only the first is told, or the first that counts.
+    async fn tell_failure(&mut self, failure: Failure) {
+        let disposition = failure.error.disposition();
+        if self.told.is_some_and(|told| told != Disposition::Snooze || disposition == Disposition::Snooze) {
+            return;
+        }
+        self.told = Some(disposition);
+        if disposition == Disposition::Snooze {
             tracing::debug!(destination = %self.parts.destination.id, reason = %failure.error, "paused");
         } else {
             tracing::debug!(destination = %self.parts.destination.id, reason = %failure.error, "not delivered now");

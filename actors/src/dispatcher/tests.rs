@@ -28,6 +28,7 @@ use tidegate_schemas::{
 };
 
 mod couriers;
+mod failures;
 
 struct ReadyUplink(Arc<FakeTransport>);
 impl Actor for ReadyUplink {

@@ -26,6 +26,8 @@ const BUCKET_MS: u64 = 6 * 3_600_000;
 const BUCKETS: u32 = 8;
 /// An hour, in milliseconds: what the Tor budget is counted over.
 const HOUR_MS: u64 = 3_600_000;
+/// How long a destination pauses when Tor is not ready after all, in milliseconds of custody.
+const UPLINK_PAUSE_MS: u64 = 15_000;
 /// Longest topic kept in quarantine, in bytes.
 const TOPIC_BYTES_KEPT: usize = 256;
 
@@ -248,20 +250,28 @@ impl Core {
     fn settle(&mut self, message: Settle) -> Result<Settled, StoreError> {
         let Some(number) = self.names.get(&message.destination).copied() else { return Ok(Settled::default()) };
         let mut settled = Settled::default();
+        // An answer that took one of its entries comes from a service at work: what it refuses beside that is no part of a row.
+        let in_a_row = message.settlements.iter().all(|settlement| settlement.event != Event::Deliver);
         for settlement in message.settlements {
             let seq = settlement.seq;
-            if let Err(illegal) = self.settle_one(number, settlement)? {
+            if let Err(illegal) = self.settle_one(number, settlement, in_a_row)? {
                 settled.overtaken.push((seq, illegal));
             }
-            if self.dest(number).is_some_and(|d| d.park_streak.len() >= PARKS_IN_A_ROW_MAX) {
-                self.undo_parks(number)?;
-                settled.everything_refused = true;
-            }
+        }
+        // Looked at once for the whole answer: all that it refused comes back, not the first ten alone.
+        if self.dest(number).is_some_and(|d| d.park_streak.len() >= PARKS_IN_A_ROW_MAX) {
+            self.undo_parks(number)?;
+            settled.everything_refused = true;
         }
         Ok(settled)
     }
 
-    fn settle_one(&mut self, number: u32, settlement: Settlement) -> Result<Result<(), IllegalTransition>, StoreError> {
+    fn settle_one(
+        &mut self,
+        number: u32,
+        settlement: Settlement,
+        in_a_row: bool,
+    ) -> Result<Result<(), IllegalTransition>, StoreError> {
         let Settlement { seq, event, error, receipt } = settlement;
         let done = self.transition(number, seq, event, error, receipt)?;
         let settled = if done.is_ok() { self.dest(number) } else { None };
@@ -275,14 +285,14 @@ impl Core {
                     dest.park_streak.clear();
                     dest.everything_refused = false;
                 }
-                Event::Park => dest.park_streak.push(seq),
+                Event::Park if in_a_row => dest.park_streak.push(seq),
                 _ => {}
             }
         }
         Ok(done.map(|_| ()))
     }
 
-    /// Ten in a row: it is the destination, not the messages.
+    /// Ten or more in a row: it is the destination, not the messages.
     fn undo_parks(&mut self, number: u32) -> Result<(), StoreError> {
         let streak = self.dest(number).map(|d| std::mem::take(&mut d.park_streak)).unwrap_or_default();
         for seq in streak {
@@ -394,6 +404,9 @@ impl Core {
         let Some(dest) = self.dest(number) else { return };
         dest.last_error = Some(message.error);
         if message.error.disposition() == Disposition::Snooze {
+            if message.error == DeliveryError::UplinkNotReady {
+                dest.due_custody_ms = dest.due_custody_ms.max(custody_ms.saturating_add(UPLINK_PAUSE_MS));
+            }
             return;
         }
         dest.failures = dest.failures.saturating_add(1);

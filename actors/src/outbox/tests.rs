@@ -23,6 +23,8 @@ use tidegate_schemas::{
     submission::{Origin, Payload, QuarantineReason, Redelivery, Submission},
 };
 
+mod refusals;
+
 const LIMITS: QueueLimits = QueueLimits { messages: 1_000, bytes: 1 << 20 };
 
 pub(crate) struct Rig {

@@ -41,6 +41,7 @@ use std::{
     time::Duration,
 };
 use tidegate_schemas::{
+    custody::{ClockRecord, CustodyTime},
     id::{DestinationId, EntryRef},
     messages::{
         gateway::{Observe, Shutdown},
@@ -145,9 +146,12 @@ impl Outbox {
         self.shared.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn custody_now(&self) -> u64 {
+    fn custody_now(&self) -> CustodyTime {
         let (wall, trusted) = (self.parts.clock.now(), self.parts.clock.trusted());
-        self.shared().custody.as_mut().map_or(0, |clock| clock.observe(wall, trusted).custody_ms)
+        let mut shared = self.shared();
+        let Some(custody) = shared.custody.as_mut() else { return CustodyTime::default() };
+        custody.observe(wall, trusted);
+        custody.time()
     }
 
     fn names(&self) -> Vec<DestinationId> {
@@ -184,16 +188,24 @@ async fn write_loop(parts: OutboxParts, mut taken: mpsc::Receiver<Op>, shared: A
                 Err(_) => break,
             }
         }
-        let Some(moment) = observe_clock(&parts, &shared) else { return };
+        let Some(now) = observe_clock(&parts, &shared) else { return };
         // The core travels with its lease: even if this actor falls now, nobody writes until the commit has ended.
         let published = Arc::clone(&shared);
         core = blocking(move || {
-            core.apply(group, moment, move |core| publish(&published, core));
+            core.apply(group, now, move |core| publish(&published, core));
             core
         })
         .await;
         ring(&parts.bells, &mut core.tally);
     }
+    // The end of the work: what the stop is counted from.
+    let Some(now) = observe_clock(&parts, &shared) else { return };
+    blocking(move || {
+        core.apply(vec![], now, |_| {});
+        core.touch();
+        core.commit();
+    })
+    .await;
 }
 
 async fn load(parts: &OutboxParts, shared: &Mutex<Shared>) -> Option<Core> {
@@ -201,10 +213,10 @@ async fn load(parts: &OutboxParts, shared: &Mutex<Shared>) -> Option<Core> {
     let loading = parts.clone();
     let (wall, trusted) = (parts.clock.now(), parts.clock.trusted());
     let loaded = blocking(move || {
-        let stored = Core::stored_moment(&*loading.store)?;
-        let mut custody = CustodyClock::resume(stored, wall, trusted);
+        let (stored, record) = Core::stored_moment(&*loading.store)?;
+        let mut custody = CustodyClock::resume(stored, record, wall, trusted);
         let moment = custody.observe(wall, trusted);
-        Ok((Core::load(loading, lease, moment)?, custody))
+        Ok((Core::load(loading, lease, moment, custody.record().clone())?, custody))
     })
     .await;
     match loaded {
@@ -232,10 +244,10 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) 
     }
 }
 
-fn observe_clock(parts: &OutboxParts, shared: &Mutex<Shared>) -> Option<Moment> {
+fn observe_clock(parts: &OutboxParts, shared: &Mutex<Shared>) -> Option<(Moment, ClockRecord)> {
     let (wall, trusted) = (parts.clock.now(), parts.clock.trusted());
     let mut shared = shared.lock().unwrap_or_else(PoisonError::into_inner);
-    shared.custody.as_mut().map(|custody| custody.observe(wall, trusted))
+    shared.custody.as_mut().map(|custody| (custody.observe(wall, trusted), custody.record().clone()))
 }
 
 fn ring(bells: &Bells, tally: &mut Tally) {
@@ -318,15 +330,16 @@ write_handler!(Sweep, Result<tidegate_schemas::messages::outbox::Swept, StoreErr
 impl Handler<Loads> for Outbox {
     type Result = MessageResult<Loads>;
     fn handle(&mut self, _: Loads, _: &mut Self::Context) -> Self::Result {
-        let custody_ms = self.custody_now();
+        let time = self.custody_now();
         let shared = self.shared();
-        let mut loads: Vec<_> = shared.loads.values().map(|(r, oldest)| load_of(r, *oldest, custody_ms)).collect();
+        let mut loads: Vec<_> = shared.loads.values().map(|(r, oldest)| load_of(r, *oldest, &time)).collect();
         loads.sort_by(|a, b| a.destination.cmp(&b.destination));
         MessageResult(loads)
     }
 }
 
-fn load_of(record: &DestinationRecord, oldest_custody_ms: Option<u64>, custody_ms: u64) -> DestinationLoad {
+fn load_of(record: &DestinationRecord, oldest_custody_ms: Option<u64>, time: &CustodyTime) -> DestinationLoad {
+    let custody_ms = time.now_ms;
     let recent = record.circuits_custody_ms.iter().filter(|at| at.saturating_add(3_600_000) > custody_ms).count();
     DestinationLoad {
         destination: record.name.clone(),
@@ -341,7 +354,7 @@ fn load_of(record: &DestinationRecord, oldest_custody_ms: Option<u64>, custody_m
         last_error: record.last_error,
         everything_refused: record.everything_refused,
         fresh_circuits_last_hour: u16::try_from(recent).unwrap_or(u16::MAX),
-        oldest_age_ms: oldest_custody_ms.map(|oldest| custody_ms.saturating_sub(oldest)),
+        oldest_age_ms: oldest_custody_ms.map(|oldest| time.age_ms(oldest)),
     }
 }
 
@@ -379,20 +392,20 @@ impl Handler<StillQueued> for Outbox {
 impl Handler<List> for Outbox {
     type Result = ResponseFuture<Result<EntryPage, StoreError>>;
     fn handle(&mut self, message: List, _: &mut Self::Context) -> Self::Result {
-        let custody_ms = self.custody_now();
+        let time = self.custody_now();
         let names = message.destination.map_or_else(|| self.names(), |one| vec![one]);
         let filter = read::Filter { states: message.states, device: message.device, id: None };
         let limit = message.limit.clamp(1, PAGE_ENTRIES_MAX);
         let after: Option<EntryRef> = message.after;
-        self.read(move |store| read::list(store, &names, &filter, after.as_ref(), limit, custody_ms))
+        self.read(move |store| read::list(store, &names, &filter, after.as_ref(), limit, &time))
     }
 }
 
 impl Handler<Show> for Outbox {
     type Result = ResponseFuture<Result<Option<Shown>, StoreError>>;
     fn handle(&mut self, message: Show, _: &mut Self::Context) -> Self::Result {
-        let (custody_ms, names) = (self.custody_now(), self.names());
-        self.read(move |store| read::show(store, &names, &message.name, custody_ms))
+        let (time, names) = (self.custody_now(), self.names());
+        self.read(move |store| read::show(store, &names, &message.name, &time))
     }
 }
 
@@ -420,7 +433,7 @@ impl Handler<Observe> for Outbox {
 impl Handler<Shutdown> for Outbox {
     type Result = ();
     fn handle(&mut self, _: Shutdown, _: &mut Self::Context) {
-        // The last sender: the writer does what is in the channel, ends, and the actor with it.
+        // The last sender: the writer does what is in the channel, stores the time, ends, and the actor with it.
         self.ops = None;
     }
 }

@@ -5,6 +5,7 @@
 //! | key | value | what |
 //! |---|---|---|
 //! | `0x00` | [`Meta`] | counters, custody clock, report position; rewritten in every commit |
+//! | `0x01` | [`ClockRecord`] | what the custody clock remembers; written when it changes |
 //! | `d` dest:u32 | [`DestinationRecord`] | FIFO position, counts, back-off, budget of one destination |
 //! | `n` name | [`DestinationNumber`] | directory |
 //! | `m` dest seq:u64 | [`EntryRecord`] | a queued entry; the FIFO is the range from `head_seq` |
@@ -19,6 +20,7 @@
 //! The body is postcard. How to change a format: see `schemas/README.md`.
 
 use crate::{
+    custody::{ClockRecord, CustodyTime},
     entry::{Account, EntryState, Envelope},
     id::{DestinationId, DeviceId, EntryRef, MessageId},
     outcome::DeliveryError,
@@ -143,6 +145,9 @@ pub mod key {
     /// The key of [`super::Meta`].
     pub const META: [u8; 1] = [0];
 
+    /// The key of [`super::ClockRecord`].
+    pub const CLOCK: [u8; 1] = [1];
+
     fn numbered(prefix: u8, dest: u32) -> Vec<u8> {
         let mut key = vec![prefix];
         key.extend_from_slice(&dest.to_be_bytes());
@@ -251,6 +256,7 @@ pub struct Meta {
     pub oldest_bucket: u32,
 }
 record!(Meta, 1);
+record!(ClockRecord, 9);
 
 /// Where a destination's records lie.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -343,7 +349,7 @@ record!(EntryRecord, 4);
 impl EntryRecord {
     /// What an operator sees of it.
     #[must_use]
-    pub fn view(&self, entry: EntryRef, custody_ms: u64) -> EntryView {
+    pub fn view(&self, entry: EntryRef, time: &CustodyTime) -> EntryView {
         EntryView {
             entry,
             id: self.envelope.id,
@@ -351,7 +357,7 @@ impl EntryRecord {
             state: self.state,
             accepted_ms: self.envelope.accepted_ms,
             clock_trusted: self.envelope.clock_trusted,
-            age_ms: custody_ms.saturating_sub(self.envelope.accepted_custody_ms),
+            age_ms: time.age_ms(self.envelope.accepted_custody_ms),
             origin: self.envelope.origin,
             body_bytes: self.envelope.body_bytes,
             content_type: self.envelope.content_type.clone(),

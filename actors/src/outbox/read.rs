@@ -2,6 +2,7 @@
 
 use crate::ports::outbox_store::OutboxStore;
 use tidegate_schemas::{
+    custody::CustodyTime,
     entry::{Entry, EntryState},
     id::{DestinationId, DeviceId, EntryRef, MessageId},
     messages::outbox::{EntryName, EntryPage, StoreError},
@@ -134,7 +135,7 @@ pub(super) fn list(
     filter: &Filter,
     after: Option<&EntryRef>,
     limit: usize,
-    custody_ms: u64,
+    time: &CustodyTime,
 ) -> Result<EntryPage, StoreError> {
     let mut page = EntryPage::default();
     let mut looked_at = 0_usize;
@@ -150,7 +151,7 @@ pub(super) fn list(
             looked_at += 1;
             let entry = EntryRef { destination: name.clone(), seq };
             if filter.wants(&record) {
-                page.entries.push(record.view(entry.clone(), custody_ms));
+                page.entries.push(record.view(entry.clone(), time));
             }
             if page.entries.len() >= limit || looked_at >= LOOKED_AT_MAX {
                 page.next = Some(entry);
@@ -221,7 +222,7 @@ pub(super) fn show(
     store: &dyn OutboxStore,
     destinations: &[DestinationId],
     name: &EntryName,
-    custody_ms: u64,
+    time: &CustodyTime,
 ) -> Result<Option<Shown>, StoreError> {
     match name {
         EntryName::Place(place) => {
@@ -230,7 +231,7 @@ pub(super) fn show(
                     if let Some(value) = store.get(&at)? {
                         let record: EntryRecord =
                             record::decode(&at, &value).map_err(|e| StoreError::Corrupt(e.to_string()))?;
-                        return Ok(Some(Shown::Waiting(record.view(place.clone(), custody_ms))));
+                        return Ok(Some(Shown::Waiting(record.view(place.clone(), time))));
                     }
                 }
             }
@@ -240,7 +241,7 @@ pub(super) fn show(
             let filter = Filter { states: vec![], device: None, id: Some(*id) };
             let mut after = None;
             loop {
-                let page = list(store, destinations, &filter, after.as_ref(), 1, custody_ms)?;
+                let page = list(store, destinations, &filter, after.as_ref(), 1, time)?;
                 if let Some(view) = page.entries.into_iter().next() {
                     return Ok(Some(Shown::Waiting(view)));
                 }

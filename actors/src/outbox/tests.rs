@@ -23,6 +23,7 @@ use tidegate_schemas::{
     submission::{Origin, Payload, QuarantineReason, Redelivery, Submission},
 };
 
+mod clock;
 mod refusals;
 
 const LIMITS: QueueLimits = QueueLimits { messages: 1_000, bytes: 1 << 20 };

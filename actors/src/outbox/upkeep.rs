@@ -80,7 +80,7 @@ impl Core {
     }
 
     /// Makes sure that a change of `meta` alone is committed.
-    fn touch(&mut self) {
+    pub fn touch(&mut self) {
         let value = record::encode(&key::META, &self.meta);
         // Overwritten by the commit's own record of the same key.
         self.put_raw(key::META.to_vec(), value);
@@ -108,6 +108,7 @@ impl Core {
         let Some(head) = self.dests.get(&number).map(|d| d.record.head_seq) else { return Ok(0) };
         let mut expired = 0;
         let mut oldest = None;
+        let time = self.time();
         for (place, from, to) in [
             ('m', key::queued(number, head), key::queued(number, u64::MAX)),
             ('h', key::aside(number, 0), key::aside(number, u64::MAX)),
@@ -117,9 +118,7 @@ impl Core {
                 // A damaged entry is set aside by whoever wants to deliver it; here it is passed over.
                 let Ok(entry) = record::decode::<EntryRecord>(&at, &value).map_err(|e| damaged(&e)) else { continue };
                 let accepted = entry.envelope.accepted_custody_ms;
-                let own_end = entry.envelope.expires_custody_ms.unwrap_or(u64::MAX);
-                let end = accepted.saturating_add(max_age_ms).min(own_end);
-                if self.moment.custody_ms >= end && entry.state.on(Event::Expire).is_ok() {
+                if entry.envelope.is_over(&time, max_age_ms) && entry.state.on(Event::Expire).is_ok() {
                     if self.transition(number, seq, Event::Expire, entry.reason, None)?.is_ok() {
                         expired += 1;
                     }

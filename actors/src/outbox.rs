@@ -1,6 +1,6 @@
 //! The Outbox: single writer of everything durable, and custodian of every message from its acknowledgement on.
 //!
-//! - *Hears* `Enqueue`, `Quarantine`, `Settle`, `Fail`, `Spend`, `Operate`, `PendingReports`, `Reported` (writes), `Pick`, `StillQueued`,
+//! - *Hears* `Enqueue`, `Quarantine`, `Ignore`, `Settle`, `Fail`, `Spend`, `Operate`, `PendingReports`, `Reported` (writes), `Pick`, `StillQueued`,
 //!   `Loads`, `List`, `Show`, `ListQuarantine`, `ListLedger` (reads).
 //! - *Asks* the Registry below for lifetimes, once in a sweep.
 //! - *Rings* the Dispatcher when something is queued, the Reporter when something ended.
@@ -20,6 +20,7 @@ pub mod custody_clock;
 mod core;
 mod op;
 mod read;
+mod redelivery;
 mod stage;
 mod upkeep;
 
@@ -46,9 +47,9 @@ use tidegate_schemas::{
     messages::{
         gateway::{Observe, Shutdown},
         outbox::{
-            Enqueue, EnqueueError, EntryPage, Fail, List, ListLedger, ListQuarantine, Loads, Operate, OperateError,
-            PAGE_ENTRIES_MAX, PendingReports, Pick, Quarantine, Reported, Settle, Show, Spend, StillQueued, StoreError,
-            Sweep,
+            Enqueue, EnqueueError, EntryPage, Fail, Ignore, List, ListLedger, ListQuarantine, Loads, Operate,
+            OperateError, PAGE_ENTRIES_MAX, PendingReports, Pick, Quarantine, Reported, Settle, Show, Spend,
+            StillQueued, StoreError, Sweep,
         },
         registry::Current,
     },
@@ -275,6 +276,7 @@ fn publish(shared: &Mutex<Shared>, core: &mut Core) {
         reports_pending: core.reports_pending(),
         disk_bytes: core.disk_bytes,
         waiting_bytes: core.dests.values().map(|d| d.record.waiting_bytes).sum(),
+        slots_unreadable: core.tally.slots_unreadable,
         failure: core.failure.as_ref().map(ToString::to_string),
     };
 }
@@ -319,6 +321,7 @@ macro_rules! write_handler {
 
 write_handler!(Enqueue, Result<tidegate_schemas::messages::outbox::Accepted, EnqueueError>);
 write_handler!(Quarantine, Result<(), StoreError>);
+write_handler!(Ignore, Result<(), StoreError>);
 write_handler!(Settle, Result<tidegate_schemas::messages::outbox::Settled, StoreError>);
 write_handler!(Fail, Result<(), StoreError>);
 write_handler!(Spend, Result<tidegate_schemas::messages::outbox::Budget, StoreError>);

@@ -72,9 +72,12 @@ pub trait Record: Serialize + DeserializeOwned {
 
 macro_rules! record {
     ($name:ident, $type:literal) => {
+        record!($name, $type, 1);
+    };
+    ($name:ident, $type:literal, $version:literal) => {
         impl Record for $name {
             const TYPE: u8 = $type;
-            const VERSION: u8 = 1;
+            const VERSION: u8 = $version;
         }
     };
 }
@@ -375,8 +378,11 @@ pub struct PacketSlot {
     pub content: [u8; 16],
     /// What was made of it; none for a quarantined or refused publication.
     pub made: Option<(u32, u64, MessageId)>,
+    /// The account's `accepted` then: how long ago that was.
+    pub accepted: u64,
 }
-record!(PacketSlot, 5);
+// Version 1 had no `accepted`. A slot of it is taken for an empty one.
+record!(PacketSlot, 5, 2);
 
 /// What an Idempotency-Key stood for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -88,6 +88,8 @@ pub(super) struct Core {
 pub(super) struct Tally {
     pub commits: u64,
     pub writes: u64,
+    /// Slots of redeliveries that could not be read.
+    pub slots_unreadable: u64,
     pub queue_changed: bool,
     pub reports_added: bool,
 }

@@ -1,35 +1,29 @@
 //! Staging: what each write changes. Nothing here waits for the disk; errors of reading leave memory as it was.
 
-use super::{core::Core, op::Op};
-use sha2::{Digest, Sha256};
+use super::{
+    core::Core,
+    op::Op,
+    redelivery::{Known, content_hash},
+};
 use tidegate_schemas::{
     entry::{EntryState, Envelope, Event, IllegalTransition},
     id::{DestinationId, EntryRef, MessageId},
     messages::outbox::{
-        Accepted, Budget, Enqueue, EnqueueError, Fail, Operate, OperateError, Quarantine, Settle, Settled, Settlement,
-        Spend, StoreError,
+        Accepted, Budget, Enqueue, EnqueueError, Fail, Operate, OperateError, Settle, Settled, Settlement, Spend,
+        StoreError,
     },
     outcome::{DeliveryError, Disposition},
-    record::{
-        self, CHUNK_BYTES_MAX, EntryRecord, KeySlot, LedgerRecord, PacketSlot, QuarantineRecord, SEAL_PLAIN,
-        VALUE_BYTES_MAX, key,
-    },
-    submission::{Origin, QuarantineReason, Redelivery, Submission},
+    record::{self, CHUNK_BYTES_MAX, EntryRecord, LedgerRecord, QuarantineRecord, SEAL_PLAIN, VALUE_BYTES_MAX, key},
+    submission::{Origin, QuarantineReason, Submission},
 };
 use tokio::sync::oneshot::Sender;
 
 /// Refusals in a row, without a success between, that are taken for the destination's own fault (DESIGN decision 8).
 const PARKS_IN_A_ROW_MAX: usize = 10;
-/// Length of a bucket of idempotency slots, in milliseconds of custody (6 hours).
-const BUCKET_MS: u64 = 6 * 3_600_000;
-/// Buckets that are looked into: an Idempotency-Key is remembered for 42 to 48 hours.
-const BUCKETS: u32 = 8;
 /// An hour, in milliseconds: what the Tor budget is counted over.
 const HOUR_MS: u64 = 3_600_000;
 /// How long a destination pauses when Tor is not ready after all, in milliseconds of custody.
 const UPLINK_PAUSE_MS: u64 = 15_000;
-/// Longest topic kept in quarantine, in bytes.
-const TOPIC_BYTES_KEPT: usize = 256;
 
 /// A reply that carries a value once the batch is on disk.
 fn on_disk<T: Send + 'static, E: From<StoreError> + Send + 'static>(
@@ -44,10 +38,14 @@ impl Core {
     pub fn stage(&mut self, op: Op) {
         match op {
             Op::Enqueue(message, to) => self.stage_enqueue(message, to),
-            Op::Quarantine(message, to) => {
-                self.quarantine(message);
-                self.reply(on_disk(to, ()));
-            }
+            Op::Quarantine(message, to) => match self.quarantine(message) {
+                Ok(()) => self.reply(on_disk(to, ())),
+                Err(error) => drop(to.send(Err(error))),
+            },
+            Op::Ignore(message, to) => match self.ignore(&message) {
+                Ok(()) => self.reply(on_disk(to, ())),
+                Err(error) => drop(to.send(Err(error))),
+            },
             Op::Settle(message, to) => match self.settle(message) {
                 Ok(settled) => self.reply(on_disk(to, settled)),
                 Err(error) => drop(to.send(Err(error))),
@@ -97,7 +95,8 @@ impl Core {
     fn enqueue(&mut self, message: Enqueue) -> Result<Result<Accepted, EnqueueError>, EnqueueError> {
         let Enqueue { submission, limits } = message;
         let content = content_hash(&submission);
-        if let Some(accepted) = self.find_duplicate(&submission, content)? {
+        let known = self.find_known(&submission, content)?;
+        if let Some(Known::Made(accepted)) = known {
             return Ok(Ok(accepted));
         }
         let number = self.number_of(&submission.destination);
@@ -111,15 +110,18 @@ impl Core {
             if !recorded {
                 return Err(EnqueueError::DestinationFull { recorded });
             }
-            self.remember(&submission, content, None);
-            self.refuse(&submission);
+            // Its refusal is on disk, or in this very batch.
+            if known != Some(Known::Unmade) {
+                self.refuse(&submission);
+                self.remember(&submission, content, None);
+            }
             return Ok(Err(EnqueueError::DestinationFull { recorded }));
         }
         let id = MessageId::from_random(self.entropy.bytes16());
         let seq = self.append(number, id, &submission)?;
-        self.remember(&submission, content, Some((number, seq, id)));
         self.meta.account.accepted += 1;
         self.meta.account.queued += 1;
+        self.remember(&submission, content, Some((number, seq, id)));
         self.tally.queue_changed = true;
         Ok(Ok(Accepted { id, entry: EntryRef { destination: submission.destination, seq }, duplicate: false }))
     }
@@ -166,56 +168,6 @@ impl Core {
         Ok(seq)
     }
 
-    fn find_duplicate(&self, submission: &Submission, content: [u8; 16]) -> Result<Option<Accepted>, EnqueueError> {
-        let accepted = |(number, seq, id): (u32, u64, MessageId)| {
-            let destination = self.dests.get(&number).map(|d| d.record.name.clone())?;
-            Some(Accepted { id, entry: EntryRef { destination, seq }, duplicate: true })
-        };
-        match &submission.redelivery {
-            Some(Redelivery::Mqtt { session, packet_id, dup: true }) => {
-                let slot: Option<PacketSlot> = self.read(&key::packet(*packet_id))?;
-                let known = slot.filter(|slot| slot.session == *session && slot.content == content);
-                Ok(known.and_then(|slot| slot.made).and_then(accepted))
-            }
-            Some(Redelivery::Mqtt { .. }) | None => Ok(None),
-            Some(Redelivery::Key(_)) => {
-                let hash = key_hash(submission);
-                let newest = self.bucket();
-                for bucket in (newest.saturating_sub(BUCKETS - 1)..=newest).rev() {
-                    if let Some(slot) = self.read::<KeySlot>(&key::idempotency(bucket, &hash))? {
-                        if slot.content != content {
-                            return Err(EnqueueError::KeyReused);
-                        }
-                        return Ok(accepted(slot.made));
-                    }
-                }
-                Ok(None)
-            }
-        }
-    }
-
-    fn remember(&mut self, submission: &Submission, content: [u8; 16], made: Option<(u32, u64, MessageId)>) {
-        match (&submission.redelivery, made) {
-            (Some(Redelivery::Mqtt { session, packet_id, .. }), made) => {
-                self.put(key::packet(*packet_id), &PacketSlot { session: *session, content, made });
-            }
-            (Some(Redelivery::Key(_)), Some(made)) => {
-                let at = key::idempotency(self.bucket(), &key_hash(submission));
-                self.put(at, &KeySlot { content, made });
-            }
-            _ => {}
-        }
-    }
-
-    fn bucket(&self) -> u32 {
-        u32::try_from(self.moment.custody_ms / BUCKET_MS).unwrap_or(u32::MAX)
-    }
-
-    /// The oldest bucket that is still looked into.
-    pub fn oldest_bucket_kept(&self) -> u32 {
-        self.bucket().saturating_sub(BUCKETS - 1)
-    }
-
     fn refuse(&mut self, submission: &Submission) {
         self.meta.account.accepted += 1;
         self.meta.account.refused += 1;
@@ -229,16 +181,7 @@ impl Core {
         });
     }
 
-    fn quarantine(&mut self, message: Quarantine) {
-        self.meta.account.accepted += 1;
-        self.meta.account.quarantined += 1;
-        let Quarantine { reason, mut topic, body_bytes, origin } = message;
-        let cut = (0..=TOPIC_BYTES_KEPT.min(topic.len())).rev().find(|at| topic.is_char_boundary(*at)).unwrap_or(0);
-        topic.truncate(cut);
-        self.add_quarantine_record(QuarantineRecord { reason, topic, body_bytes, origin, at_ms: self.moment.wall_ms });
-    }
-
-    fn add_quarantine_record(&mut self, record: QuarantineRecord) {
+    pub fn add_quarantine_record(&mut self, record: QuarantineRecord) {
         self.meta.quarantine_no += 1;
         self.put(key::quarantine(self.meta.quarantine_no), &record);
         while self.meta.quarantine_no + 1 - self.meta.quarantine_first > self.limits.quarantine_entries_max {
@@ -477,40 +420,4 @@ impl Core {
         });
         tracing::error!(%destination, seq, "a stored message is damaged and was set aside: the disk may be failing");
     }
-}
-
-fn half(digest: &[u8]) -> [u8; 16] {
-    let mut half = [0; 16];
-    half.copy_from_slice(&digest[..16]);
-    half
-}
-
-/// Of all that makes two publications the same, but for their packet.
-fn content_hash(submission: &Submission) -> [u8; 16] {
-    let mut hasher = Sha256::new();
-    for part in [
-        submission.destination.as_str().as_bytes(),
-        submission.device.as_str().as_bytes(),
-        submission.label.as_deref().unwrap_or_default().as_bytes(),
-        submission.content_type.as_bytes(),
-        submission.payload.reveal(),
-    ] {
-        hasher.update((part.len() as u64).to_be_bytes());
-        hasher.update(part);
-    }
-    half(&hasher.finalize())
-}
-
-/// Of an Idempotency-Key within its device and destination.
-fn key_hash(submission: &Submission) -> [u8; 16] {
-    let key = match &submission.redelivery {
-        Some(Redelivery::Key(key)) => key.as_str(),
-        _ => "",
-    };
-    let mut hasher = Sha256::new();
-    for part in [submission.destination.as_str(), submission.device.as_str(), key] {
-        hasher.update((part.len() as u64).to_be_bytes());
-        hasher.update(part);
-    }
-    half(&hasher.finalize())
 }

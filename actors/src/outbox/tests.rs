@@ -24,6 +24,7 @@ use tidegate_schemas::{
 };
 
 mod clock;
+mod redelivery;
 mod refusals;
 
 const LIMITS: QueueLimits = QueueLimits { messages: 1_000, bytes: 1 << 20 };
@@ -394,6 +395,7 @@ async fn the_ledger_and_the_quarantine_stay_within_their_limits() {
             topic: "ä".repeat(300),
             body_bytes: 1,
             origin: Origin::MqttQos0,
+            redelivery: None,
         };
         outbox.send(quarantine).await.unwrap().unwrap();
     }

@@ -366,10 +366,10 @@ impl Handler<Pick> for Outbox {
     fn handle(&mut self, message: Pick, _: &mut Self::Context) -> Self::Result {
         let head = self.shared().loads.values().find(|(r, _)| r.name == message.destination).map(|(r, _)| r.head_seq);
         let Some(head) = head else { return Box::pin(async { Ok(vec![]) }) };
-        let destination = message.destination.clone();
+        let (time, destination) = (self.custody_now(), message.destination.clone());
         let picking = self.read(move |store| {
             let from = head.max(message.after_seq.saturating_add(1));
-            read::pick(store, &message.destination, from, message.count_max, message.bytes_max)
+            read::pick(store, &message.destination, &time, from, message.count_max, message.bytes_max)
         });
         let ops = self.ops.clone();
         Box::pin(async move {
@@ -388,7 +388,8 @@ impl Handler<Pick> for Outbox {
 impl Handler<StillQueued> for Outbox {
     type Result = ResponseFuture<Result<Vec<u64>, StoreError>>;
     fn handle(&mut self, message: StillQueued, _: &mut Self::Context) -> Self::Result {
-        self.read(move |store| read::still_queued(store, &message.destination, &message.seqs))
+        let time = self.custody_now();
+        self.read(move |store| read::still_queued(store, &message.destination, &time, &message.seqs))
     }
 }
 

@@ -49,6 +49,8 @@ pub(super) struct Dest {
     pub record: DestinationRecord,
     /// Custody clock of the oldest queued entry, as the last sweep saw it.
     pub oldest_custody_ms: Option<u64>,
+    /// From which place the next sweep goes on, in the queue and aside of it.
+    pub swept_to: [u64; 2],
     dirty: bool,
 }
 
@@ -168,7 +170,7 @@ impl Core {
                 let number = number.ok_or_else(|| StoreError::Corrupt("a destination's key is cut short".into()))?;
                 self.names.insert(record.name.clone(), number);
                 self.changed.insert(number);
-                self.dests.insert(number, Dest { record, oldest_custody_ms: None, dirty: false });
+                self.dests.insert(number, Dest { record, oldest_custody_ms: None, swept_to: [0, 0], dirty: false });
             }
             match page.last() {
                 Some((last, _)) if page.len() == 256 => from = [last.as_slice(), &[0]].concat(),
@@ -323,7 +325,7 @@ impl Core {
         self.put(at, &DestinationNumber(number));
         self.names.insert(name.clone(), number);
         let record = DestinationRecord::new(name.clone());
-        self.dests.insert(number, Dest { record, oldest_custody_ms: None, dirty: true });
+        self.dests.insert(number, Dest { record, oldest_custody_ms: None, swept_to: [0, 0], dirty: true });
         self.changed.insert(number);
         number
     }

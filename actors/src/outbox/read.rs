@@ -32,10 +32,11 @@ fn number_of(store: &dyn OutboxStore, name: &DestinationId) -> Result<Option<u32
         .map_err(|error| StoreError::Corrupt(error.to_string()))
 }
 
-/// The next queued entries, in order.
+/// The next queued entries, in order. What has outlived the time that its device gave it is left to the sweep, not delivered.
 pub(super) fn pick(
     store: &dyn OutboxStore,
     destination: &DestinationId,
+    time: &CustodyTime,
     from_seq: u64,
     count_max: usize,
     bytes_max: usize,
@@ -54,6 +55,9 @@ pub(super) fn pick(
                 picked.damaged.push(seq);
                 continue;
             };
+            if record.envelope.is_over(time, u64::MAX) {
+                continue;
+            }
             let size = record.envelope.body_bytes as usize;
             if !picked.entries.is_empty() && bytes + size > bytes_max {
                 return Ok(picked);
@@ -74,16 +78,19 @@ pub(super) fn pick(
     Ok(picked)
 }
 
-/// Those of these places that are queued.
+/// Those of these places that are queued and may be delivered.
 pub(super) fn still_queued(
     store: &dyn OutboxStore,
     destination: &DestinationId,
+    time: &CustodyTime,
     seqs: &[u64],
 ) -> Result<Vec<u64>, StoreError> {
     let Some(number) = number_of(store, destination)? else { return Ok(vec![]) };
     let mut queued = Vec::with_capacity(seqs.len());
     for seq in seqs {
-        if store.get(&key::queued(number, *seq))?.is_some() {
+        let at = key::queued(number, *seq);
+        let Some(value) = store.get(&at)? else { continue };
+        if record::decode::<EntryRecord>(&at, &value).is_ok_and(|record| !record.envelope.is_over(time, u64::MAX)) {
             queued.push(*seq);
         }
     }

@@ -18,6 +18,7 @@
 pub mod custody_clock;
 
 mod core;
+mod damage;
 mod op;
 mod read;
 mod redelivery;

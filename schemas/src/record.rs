@@ -11,6 +11,7 @@
 //! | `m` dest seq:u64 | [`EntryRecord`] | a queued entry; the FIFO is the range from `head_seq` |
 //! | `h` dest seq | [`EntryRecord`] | an entry out of the FIFO: held, parked or dead; it keeps its place |
 //! | `b` dest seq chunk:u16 | bytes | the body, where it doesn't fit beside the envelope |
+//! | `x` dest seq | bytes | a damaged entry as it was found; the newest few, with their chunks, for whoever can mend them |
 //! | `p` packet:u16 | [`PacketSlot`] | what the broker session's packet id stood for, to recognise a redelivery |
 //! | `u` bucket:u32 hash:16 | [`KeySlot`] | an HTTP Idempotency-Key; old buckets are removed whole |
 //! | `q` no:u64 | [`QuarantineRecord`] | acknowledged, never an entry; metadata alone |
@@ -188,6 +189,11 @@ pub mod key {
         key.extend_from_slice(&chunk.to_be_bytes());
         key
     }
+    /// A damaged entry, as it was found.
+    #[must_use]
+    pub fn damaged(dest: u32, seq: u64) -> Vec<u8> {
+        placed(b'x', dest, seq)
+    }
     /// A packet slot.
     #[must_use]
     pub fn packet(packet_id: u16) -> Vec<u8> {
@@ -328,6 +334,11 @@ impl DestinationRecord {
     #[must_use]
     pub fn waiting(&self) -> u64 {
         self.queued + self.held + self.parked + self.dead
+    }
+
+    /// The body of an entry that was counted out is gone. Where nothing waits, no bytes do: that mends what damage made inexact.
+    pub fn release_bytes(&mut self, bytes: u64) {
+        self.waiting_bytes = if self.waiting() == 0 { 0 } else { self.waiting_bytes.saturating_sub(bytes) };
     }
 }
 

@@ -7,7 +7,7 @@ use super::{
 };
 use tidegate_schemas::{
     entry::{EntryState, Envelope, Event, IllegalTransition},
-    id::{DestinationId, EntryRef, MessageId},
+    id::{EntryRef, MessageId},
     messages::outbox::{
         Accepted, Budget, Enqueue, EnqueueError, Fail, Operate, OperateError, Settle, Settled, Settlement, Spend,
         StoreError,
@@ -76,7 +76,11 @@ impl Core {
                 let swept = self.sweep(&message);
                 drop(to.send(swept));
             }
-            Op::Damaged(destination, seq) => self.set_damaged_aside(&destination, seq),
+            Op::Damaged(destination, seq) => {
+                // It scans the store, so what is staged has to be there.
+                self.commit();
+                self.set_damaged_aside(&destination, seq);
+            }
         }
     }
 
@@ -304,7 +308,7 @@ impl Core {
             *slot = if up { *slot + 1 } else { slot.saturating_sub(1) };
         }
         if to.is_end() {
-            dest.waiting_bytes = dest.waiting_bytes.saturating_sub(bytes);
+            dest.release_bytes(bytes);
         }
         if to == EntryState::Queued {
             dest.head_seq = dest.head_seq.min(seq);
@@ -393,31 +397,5 @@ impl Core {
             }
         }
         Ok(state)
-    }
-
-    /// An entry that can't be read back leaves the queue; its raw bytes stay under `x` for whoever can mend them.
-    fn set_damaged_aside(&mut self, destination: &DestinationId, seq: u64) {
-        let Some(number) = self.names.get(destination).copied() else { return };
-        let at = key::queued(number, seq);
-        let Ok(Some(raw)) = self.read_raw(&at) else { return };
-        let kept_at = [&b"x"[..], &at[1..]].concat();
-        self.put_raw(kept_at, raw);
-        self.remove(at);
-        self.meta.account.queued = self.meta.account.queued.saturating_sub(1);
-        self.meta.account.quarantined += 1;
-        if let Some(dest) = self.dest(number) {
-            dest.queued = dest.queued.saturating_sub(1);
-            if dest.head_seq == seq {
-                dest.head_seq = seq + 1;
-            }
-        }
-        self.add_quarantine_record(QuarantineRecord {
-            reason: QuarantineReason::Damaged,
-            topic: EntryRef { destination: destination.clone(), seq }.to_string(),
-            body_bytes: 0,
-            origin: Origin::MqttQos1,
-            at_ms: self.moment.wall_ms,
-        });
-        tracing::error!(%destination, seq, "a stored message is damaged and was set aside: the disk may be failing");
     }
 }

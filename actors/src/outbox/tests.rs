@@ -24,6 +24,7 @@ use tidegate_schemas::{
 };
 
 mod clock;
+mod damage;
 mod expiry;
 mod redelivery;
 mod refusals;

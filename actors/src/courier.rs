@@ -1,13 +1,16 @@
 //! A Courier serves one destination while it is due, and owns its circuit pool: the lanes.
 //!
 //! - *Hears* `Wake` (there is more), `Close` (start nothing new), `Observe`, `Shutdown`.
-//! - *Tells* the Outbox below: `Pick`, `Spend`, `Settle`, `Fail`.
+//! - *Tells* the Outbox below: `Pick`, `StillQueued`, `Spend`, `Settle`, `Fail`.
 //! - *If it dies*: its destination pauses; nothing is lost, because "in flight" is only in its memory. The Dispatcher opens another.
 //!
 //! Life: pick entries in order; hand them to lanes, a device's entries to one lane at a time (OR-1), a batch where the format knows
 //! batches; settle each answer in one commit; pick again. A failure that is the destination's (`Defer`, `Snooze`) is told to the
 //! Outbox, which decides when to try again, and ends the courier once what is under way has ended. With nothing to do it keeps its
 //! lanes warm for `IDLE` and then ends, too.
+//!
+//! What was picked is not sent blindly: right before a request leaves, the Outbox is asked which of its entries are queued still, so
+//! that after an operator's hold or purge nothing leaves that was not under way.
 //!
 //! Every attempt starts inside the window (DW-1) and is cut off at the closing plus `GRACE` (DW-2).
 //!

@@ -107,7 +107,8 @@ fn subscriber(parts: &Parts, source: Arc<dyn Source>) -> ChildSpec<Handles> {
                 source: Arc::clone(&source),
                 registry: held(&handles.registry)?.recipient(),
                 enqueue: outbox.clone().recipient(),
-                quarantine: outbox.recipient(),
+                quarantine: outbox.clone().recipient(),
+                ignore: outbox.recipient(),
                 bell: bell.clone(),
             };
             let (address, running) = Running::start(Subscriber::new(floor, watch));

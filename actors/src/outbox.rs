@@ -1,7 +1,7 @@
 //! The Outbox: single writer of everything durable, and custodian of every message from its acknowledgement on.
 //!
-//! - *Hears* `Enqueue`, `Quarantine`, `Settle`, `Fail`, `Spend`, `Operate`, `PendingReports`, `Reported` (writes), `Pick`, `Loads`,
-//!   `List`, `Show`, `ListQuarantine`, `ListLedger` (reads).
+//! - *Hears* `Enqueue`, `Quarantine`, `Ignore`, `Settle`, `Fail`, `Spend`, `Operate`, `PendingReports`, `Reported` (writes), `Pick`, `StillQueued`,
+//!   `Loads`, `List`, `Show`, `ListQuarantine`, `ListLedger` (reads).
 //! - *Asks* the Registry below for lifetimes, once in a sweep.
 //! - *Rings* the Dispatcher when something is queued, the Reporter when something ended.
 //! - *If it dies*: everything above restarts; the store is re-attached, not re-opened; what was not answered was not promised.
@@ -18,8 +18,10 @@
 pub mod custody_clock;
 
 mod core;
+mod damage;
 mod op;
 mod read;
+mod redelivery;
 mod stage;
 mod upkeep;
 
@@ -41,19 +43,24 @@ use std::{
     time::Duration,
 };
 use tidegate_schemas::{
+    custody::{ClockRecord, CustodyTime},
     id::{DestinationId, EntryRef},
     messages::{
         gateway::{Observe, Shutdown},
         outbox::{
-            Enqueue, EnqueueError, EntryPage, Fail, List, ListLedger, ListQuarantine, Loads, Operate, OperateError,
-            PAGE_ENTRIES_MAX, PendingReports, Pick, Quarantine, Reported, Settle, Show, Spend, StoreError, Sweep,
+            Enqueue, EnqueueError, EntryPage, Fail, Ignore, List, ListLedger, ListQuarantine, Loads, Operate,
+            OperateError, PAGE_ENTRIES_MAX, PendingReports, Pick, Quarantine, Reported, Settle, Show, Spend,
+            StillQueued, StoreError, Sweep,
         },
         registry::Current,
     },
     record::DestinationRecord,
     view::{DestinationLoad, LedgerView, Observation, OutboxObservation, QuarantineView, Shown},
 };
-use tokio::sync::{mpsc, oneshot};
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::Instant,
+};
 
 /// Writes that wait for the writer.
 const OPS_MAX: usize = 4_096;
@@ -63,6 +70,8 @@ const GROUP_OPS_MAX: usize = 512;
 const SWEEP_EVERY: Duration = Duration::from_secs(30);
 /// How long the Registry may take to answer.
 const ASK_LIMIT: Duration = Duration::from_secs(5);
+/// After this long a group of writes that is under way is taken for stuck: the disk hangs.
+const STUCK: Duration = Duration::from_secs(30);
 /// Mailbox of the Outbox: intake comes in bursts of the broker's whole in-flight window.
 const MAILBOX: usize = 2_048;
 
@@ -103,6 +112,8 @@ struct Shared {
     loads: HashMap<u32, (DestinationRecord, Option<u64>)>,
     observation: OutboxObservation,
     custody: Option<CustodyClock>,
+    /// Since when the store is being read at the start, or a group of writes is under way.
+    at_work_since: Option<Instant>,
 }
 
 impl Outbox {
@@ -144,9 +155,12 @@ impl Outbox {
         self.shared.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn custody_now(&self) -> u64 {
+    fn custody_now(&self) -> CustodyTime {
         let (wall, trusted) = (self.parts.clock.now(), self.parts.clock.trusted());
-        self.shared().custody.as_mut().map_or(0, |clock| clock.observe(wall, trusted).custody_ms)
+        let mut shared = self.shared();
+        let Some(custody) = shared.custody.as_mut() else { return CustodyTime::default() };
+        custody.observe(wall, trusted);
+        custody.time()
     }
 
     fn names(&self) -> Vec<DestinationId> {
@@ -172,7 +186,9 @@ impl Actor for Outbox {
 
 /// Takes groups of writes until every sender is gone, then ends.
 async fn write_loop(parts: OutboxParts, mut taken: mpsc::Receiver<Op>, shared: Arc<Mutex<Shared>>) {
+    set_at_work(&shared, Some(Instant::now()));
     let Some(mut core) = load(&parts, &shared).await else { return };
+    set_at_work(&shared, None);
     parts.bells.dispatcher.ring();
     parts.bells.reporter.ring();
     while let Some(first) = taken.recv().await {
@@ -183,16 +199,30 @@ async fn write_loop(parts: OutboxParts, mut taken: mpsc::Receiver<Op>, shared: A
                 Err(_) => break,
             }
         }
-        let Some(moment) = observe_clock(&parts, &shared) else { return };
+        let Some(now) = observe_clock(&parts, &shared) else { return };
+        set_at_work(&shared, Some(Instant::now()));
         // The core travels with its lease: even if this actor falls now, nobody writes until the commit has ended.
         let published = Arc::clone(&shared);
         core = blocking(move || {
-            core.apply(group, moment, move |core| publish(&published, core));
+            core.apply(group, now, move |core| publish(&published, core));
             core
         })
         .await;
+        set_at_work(&shared, None);
         ring(&parts.bells, &mut core.tally);
     }
+    // The end of the work: what the stop is counted from.
+    let Some(now) = observe_clock(&parts, &shared) else { return };
+    blocking(move || {
+        core.apply(vec![], now, |_| {});
+        core.touch();
+        core.commit();
+    })
+    .await;
+}
+
+fn set_at_work(shared: &Mutex<Shared>, since: Option<Instant>) {
+    shared.lock().unwrap_or_else(PoisonError::into_inner).at_work_since = since;
 }
 
 async fn load(parts: &OutboxParts, shared: &Mutex<Shared>) -> Option<Core> {
@@ -200,10 +230,10 @@ async fn load(parts: &OutboxParts, shared: &Mutex<Shared>) -> Option<Core> {
     let loading = parts.clone();
     let (wall, trusted) = (parts.clock.now(), parts.clock.trusted());
     let loaded = blocking(move || {
-        let stored = Core::stored_moment(&*loading.store)?;
-        let mut custody = CustodyClock::resume(stored, wall, trusted);
+        let (stored, record) = Core::stored_moment(&*loading.store)?;
+        let mut custody = CustodyClock::resume(stored, record, wall, trusted);
         let moment = custody.observe(wall, trusted);
-        Ok((Core::load(loading, lease, moment)?, custody))
+        Ok((Core::load(loading, lease, moment, custody.record().clone())?, custody))
     })
     .await;
     match loaded {
@@ -231,10 +261,10 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) 
     }
 }
 
-fn observe_clock(parts: &OutboxParts, shared: &Mutex<Shared>) -> Option<Moment> {
+fn observe_clock(parts: &OutboxParts, shared: &Mutex<Shared>) -> Option<(Moment, ClockRecord)> {
     let (wall, trusted) = (parts.clock.now(), parts.clock.trusted());
     let mut shared = shared.lock().unwrap_or_else(PoisonError::into_inner);
-    shared.custody.as_mut().map(|custody| custody.observe(wall, trusted))
+    shared.custody.as_mut().map(|custody| (custody.observe(wall, trusted), custody.record().clone()))
 }
 
 fn ring(bells: &Bells, tally: &mut Tally) {
@@ -262,6 +292,7 @@ fn publish(shared: &Mutex<Shared>, core: &mut Core) {
         reports_pending: core.reports_pending(),
         disk_bytes: core.disk_bytes,
         waiting_bytes: core.dests.values().map(|d| d.record.waiting_bytes).sum(),
+        slots_unreadable: core.tally.slots_unreadable,
         failure: core.failure.as_ref().map(ToString::to_string),
     };
 }
@@ -306,6 +337,7 @@ macro_rules! write_handler {
 
 write_handler!(Enqueue, Result<tidegate_schemas::messages::outbox::Accepted, EnqueueError>);
 write_handler!(Quarantine, Result<(), StoreError>);
+write_handler!(Ignore, Result<(), StoreError>);
 write_handler!(Settle, Result<tidegate_schemas::messages::outbox::Settled, StoreError>);
 write_handler!(Fail, Result<(), StoreError>);
 write_handler!(Spend, Result<tidegate_schemas::messages::outbox::Budget, StoreError>);
@@ -317,15 +349,16 @@ write_handler!(Sweep, Result<tidegate_schemas::messages::outbox::Swept, StoreErr
 impl Handler<Loads> for Outbox {
     type Result = MessageResult<Loads>;
     fn handle(&mut self, _: Loads, _: &mut Self::Context) -> Self::Result {
-        let custody_ms = self.custody_now();
+        let time = self.custody_now();
         let shared = self.shared();
-        let mut loads: Vec<_> = shared.loads.values().map(|(r, oldest)| load_of(r, *oldest, custody_ms)).collect();
+        let mut loads: Vec<_> = shared.loads.values().map(|(r, oldest)| load_of(r, *oldest, &time)).collect();
         loads.sort_by(|a, b| a.destination.cmp(&b.destination));
         MessageResult(loads)
     }
 }
 
-fn load_of(record: &DestinationRecord, oldest_custody_ms: Option<u64>, custody_ms: u64) -> DestinationLoad {
+fn load_of(record: &DestinationRecord, oldest_custody_ms: Option<u64>, time: &CustodyTime) -> DestinationLoad {
+    let custody_ms = time.now_ms;
     let recent = record.circuits_custody_ms.iter().filter(|at| at.saturating_add(3_600_000) > custody_ms).count();
     DestinationLoad {
         destination: record.name.clone(),
@@ -340,7 +373,7 @@ fn load_of(record: &DestinationRecord, oldest_custody_ms: Option<u64>, custody_m
         last_error: record.last_error,
         everything_refused: record.everything_refused,
         fresh_circuits_last_hour: u16::try_from(recent).unwrap_or(u16::MAX),
-        oldest_age_ms: oldest_custody_ms.map(|oldest| custody_ms.saturating_sub(oldest)),
+        oldest_age_ms: oldest_custody_ms.map(|oldest| time.age_ms(oldest)),
     }
 }
 
@@ -349,10 +382,10 @@ impl Handler<Pick> for Outbox {
     fn handle(&mut self, message: Pick, _: &mut Self::Context) -> Self::Result {
         let head = self.shared().loads.values().find(|(r, _)| r.name == message.destination).map(|(r, _)| r.head_seq);
         let Some(head) = head else { return Box::pin(async { Ok(vec![]) }) };
-        let destination = message.destination.clone();
+        let (time, destination) = (self.custody_now(), message.destination.clone());
         let picking = self.read(move |store| {
             let from = head.max(message.after_seq.saturating_add(1));
-            read::pick(store, &message.destination, from, message.count_max, message.bytes_max)
+            read::pick(store, &message.destination, &time, from, message.count_max, message.bytes_max)
         });
         let ops = self.ops.clone();
         Box::pin(async move {
@@ -368,23 +401,31 @@ impl Handler<Pick> for Outbox {
     }
 }
 
+impl Handler<StillQueued> for Outbox {
+    type Result = ResponseFuture<Result<Vec<u64>, StoreError>>;
+    fn handle(&mut self, message: StillQueued, _: &mut Self::Context) -> Self::Result {
+        let time = self.custody_now();
+        self.read(move |store| read::still_queued(store, &message.destination, &time, &message.seqs))
+    }
+}
+
 impl Handler<List> for Outbox {
     type Result = ResponseFuture<Result<EntryPage, StoreError>>;
     fn handle(&mut self, message: List, _: &mut Self::Context) -> Self::Result {
-        let custody_ms = self.custody_now();
+        let time = self.custody_now();
         let names = message.destination.map_or_else(|| self.names(), |one| vec![one]);
         let filter = read::Filter { states: message.states, device: message.device, id: None };
         let limit = message.limit.clamp(1, PAGE_ENTRIES_MAX);
         let after: Option<EntryRef> = message.after;
-        self.read(move |store| read::list(store, &names, &filter, after.as_ref(), limit, custody_ms))
+        self.read(move |store| read::list(store, &names, &filter, after.as_ref(), limit, &time))
     }
 }
 
 impl Handler<Show> for Outbox {
     type Result = ResponseFuture<Result<Option<Shown>, StoreError>>;
     fn handle(&mut self, message: Show, _: &mut Self::Context) -> Self::Result {
-        let (custody_ms, names) = (self.custody_now(), self.names());
-        self.read(move |store| read::show(store, &names, &message.name, custody_ms))
+        let (time, names) = (self.custody_now(), self.names());
+        self.read(move |store| read::show(store, &names, &message.name, &time))
     }
 }
 
@@ -405,14 +446,20 @@ impl Handler<ListLedger> for Outbox {
 impl Handler<Observe> for Outbox {
     type Result = MessageResult<Observe>;
     fn handle(&mut self, _: Observe, _: &mut Self::Context) -> Self::Result {
-        MessageResult(Observation::Outbox(self.shared().observation.clone()))
+        let shared = self.shared();
+        let mut seen = shared.observation.clone();
+        // The actor answers whatever its disk does; a restart would not help a disk that hangs, but somebody has to be told.
+        if let Some(since) = shared.at_work_since.filter(|since| since.elapsed() > STUCK) {
+            seen.failure = Some(format!("the disk has not answered for {} s", since.elapsed().as_secs()));
+        }
+        MessageResult(Observation::Outbox(seen))
     }
 }
 
 impl Handler<Shutdown> for Outbox {
     type Result = ();
     fn handle(&mut self, _: Shutdown, _: &mut Self::Context) {
-        // The last sender: the writer does what is in the channel, ends, and the actor with it.
+        // The last sender: the writer does what is in the channel, stores the time, ends, and the actor with it.
         self.ops = None;
     }
 }

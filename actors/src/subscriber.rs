@@ -39,7 +39,7 @@ use std::{cell::RefCell, rc::Rc, sync::Arc, time::Duration};
 use tidegate_schemas::{
     messages::{
         gateway::{Observe, Shutdown},
-        outbox::{Enqueue, Quarantine},
+        outbox::{Enqueue, Ignore, Quarantine},
         registry::Current,
     },
     view::{Observation, SubscriberObservation},
@@ -78,6 +78,8 @@ pub struct Floor {
     pub enqueue: Recipient<Enqueue>,
     /// Who keeps the metadata of what has no destination.
     pub quarantine: Recipient<Quarantine>,
+    /// Who forgets the packet id of what is not taken.
+    pub ignore: Recipient<Ignore>,
     /// Rung when routes or destinations changed.
     pub bell: Bell,
 }

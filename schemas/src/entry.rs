@@ -13,6 +13,7 @@
 //! same message id (CU-3). Two more end states never were entries: *quarantined* and *refused* (see [`Account`]).
 
 use crate::{
+    custody::CustodyTime,
     id::{DeviceId, MessageId},
     submission::{Origin, Payload},
 };
@@ -142,6 +143,15 @@ pub struct Envelope {
     pub expires_custody_ms: Option<u64>,
     /// Length of the body in bytes.
     pub body_bytes: u32,
+}
+
+impl Envelope {
+    /// Whether it has lived as long as its device let it, or longer than `max_age_ms`.
+    #[must_use]
+    pub fn is_over(&self, time: &CustodyTime, max_age_ms: u64) -> bool {
+        let own_ms = self.expires_custody_ms.map_or(u64::MAX, |end| end.saturating_sub(self.accepted_custody_ms));
+        time.age_ms(self.accepted_custody_ms) >= max_age_ms.min(own_ms)
+    }
 }
 
 /// An entry with its body, as a courier gets it.

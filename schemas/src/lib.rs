@@ -18,6 +18,8 @@ pub mod entry;
 
 pub mod outcome;
 
+pub mod custody;
+
 pub mod record;
 
 pub mod wire;

@@ -5,11 +5,13 @@
 //! | key | value | what |
 //! |---|---|---|
 //! | `0x00` | [`Meta`] | counters, custody clock, report position; rewritten in every commit |
+//! | `0x01` | [`ClockRecord`] | what the custody clock remembers; written when it changes |
 //! | `d` dest:u32 | [`DestinationRecord`] | FIFO position, counts, back-off, budget of one destination |
 //! | `n` name | [`DestinationNumber`] | directory |
 //! | `m` dest seq:u64 | [`EntryRecord`] | a queued entry; the FIFO is the range from `head_seq` |
 //! | `h` dest seq | [`EntryRecord`] | an entry out of the FIFO: held, parked or dead; it keeps its place |
 //! | `b` dest seq chunk:u16 | bytes | the body, where it doesn't fit beside the envelope |
+//! | `x` dest seq | bytes | a damaged entry as it was found; the newest few, with their chunks, for whoever can mend them |
 //! | `p` packet:u16 | [`PacketSlot`] | what the broker session's packet id stood for, to recognise a redelivery |
 //! | `u` bucket:u32 hash:16 | [`KeySlot`] | an HTTP Idempotency-Key; old buckets are removed whole |
 //! | `q` no:u64 | [`QuarantineRecord`] | acknowledged, never an entry; metadata alone |
@@ -19,6 +21,7 @@
 //! The body is postcard. How to change a format: see `schemas/README.md`.
 
 use crate::{
+    custody::{ClockRecord, CustodyTime},
     entry::{Account, EntryState, Envelope},
     id::{DestinationId, DeviceId, EntryRef, MessageId},
     outcome::DeliveryError,
@@ -70,9 +73,12 @@ pub trait Record: Serialize + DeserializeOwned {
 
 macro_rules! record {
     ($name:ident, $type:literal) => {
+        record!($name, $type, 1);
+    };
+    ($name:ident, $type:literal, $version:literal) => {
         impl Record for $name {
             const TYPE: u8 = $type;
-            const VERSION: u8 = 1;
+            const VERSION: u8 = $version;
         }
     };
 }
@@ -143,6 +149,9 @@ pub mod key {
     /// The key of [`super::Meta`].
     pub const META: [u8; 1] = [0];
 
+    /// The key of [`super::ClockRecord`].
+    pub const CLOCK: [u8; 1] = [1];
+
     fn numbered(prefix: u8, dest: u32) -> Vec<u8> {
         let mut key = vec![prefix];
         key.extend_from_slice(&dest.to_be_bytes());
@@ -179,6 +188,11 @@ pub mod key {
         let mut key = placed(b'b', dest, seq);
         key.extend_from_slice(&chunk.to_be_bytes());
         key
+    }
+    /// A damaged entry, as it was found.
+    #[must_use]
+    pub fn damaged(dest: u32, seq: u64) -> Vec<u8> {
+        placed(b'x', dest, seq)
     }
     /// A packet slot.
     #[must_use]
@@ -251,6 +265,7 @@ pub struct Meta {
     pub oldest_bucket: u32,
 }
 record!(Meta, 1);
+record!(ClockRecord, 9);
 
 /// Where a destination's records lie.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -320,6 +335,11 @@ impl DestinationRecord {
     pub fn waiting(&self) -> u64 {
         self.queued + self.held + self.parked + self.dead
     }
+
+    /// The body of an entry that was counted out is gone. Where nothing waits, no bytes do: that mends what damage made inexact.
+    pub fn release_bytes(&mut self, bytes: u64) {
+        self.waiting_bytes = if self.waiting() == 0 { 0 } else { self.waiting_bytes.saturating_sub(bytes) };
+    }
 }
 
 /// An entry as it is stored.
@@ -343,7 +363,7 @@ record!(EntryRecord, 4);
 impl EntryRecord {
     /// What an operator sees of it.
     #[must_use]
-    pub fn view(&self, entry: EntryRef, custody_ms: u64) -> EntryView {
+    pub fn view(&self, entry: EntryRef, time: &CustodyTime) -> EntryView {
         EntryView {
             entry,
             id: self.envelope.id,
@@ -351,7 +371,7 @@ impl EntryRecord {
             state: self.state,
             accepted_ms: self.envelope.accepted_ms,
             clock_trusted: self.envelope.clock_trusted,
-            age_ms: custody_ms.saturating_sub(self.envelope.accepted_custody_ms),
+            age_ms: time.age_ms(self.envelope.accepted_custody_ms),
             origin: self.envelope.origin,
             body_bytes: self.envelope.body_bytes,
             content_type: self.envelope.content_type.clone(),
@@ -369,8 +389,11 @@ pub struct PacketSlot {
     pub content: [u8; 16],
     /// What was made of it; none for a quarantined or refused publication.
     pub made: Option<(u32, u64, MessageId)>,
+    /// The account's `accepted` then: how long ago that was.
+    pub accepted: u64,
 }
-record!(PacketSlot, 5);
+// Version 1 had no `accepted`. A slot of it is taken for an empty one.
+record!(PacketSlot, 5, 2);
 
 /// What an Idempotency-Key stood for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -59,6 +59,9 @@ pub struct OutboxObservation {
     pub disk_bytes: u64,
     /// Body bytes that wait.
     pub waiting_bytes: u64,
+    /// Damaged records by which a redelivery would have been recognised, since this process began.
+    #[serde(default)]
+    pub slots_unreadable: u64,
     /// The last failure of the store, if the last commit failed.
     pub failure: Option<String>,
 }

@@ -2,7 +2,8 @@
 //!
 //! A lane keeps its isolation while it works, also over a connection that the service closed in good order, because a circuit that
 //! is already there tells the network nothing new. After a failure its isolation is forgotten: a new attempt on the old one would
-//! join the circuit that is stuck. Every new isolation is paid for from the destination's Tor budget first.
+//! join the circuit that is stuck. Every new isolation is paid for from the destination's Tor budget first; one that Tor was not ready
+//! to use is kept for the next try, so that a hiccup on our own side costs the destination nothing.
 
 use super::{CourierParts, GRACE};
 use crate::{
@@ -10,13 +11,14 @@ use crate::{
     supervision::ask,
 };
 use std::{
+    cell::Cell,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 use tidegate_schemas::{
     agreement::Destination,
     entry::Entry,
-    messages::outbox::{Budget, Spend},
+    messages::outbox::{Budget, Spend, StillQueued},
     outcome::{DeliveryError, Failure},
     wire::{self, WireAnswer, WireRequest},
 };
@@ -60,8 +62,11 @@ pub(super) struct LaneSlot {
     exchanges: u64,
 }
 
-/// What came of one request: one verdict for each entry.
-pub(super) type Results = Vec<Result<Option<bytes::Bytes>, Failure>>;
+/// What came of the entries that were tried, by place. One that is missing was not sent: it stays as it is.
+pub(super) type Results = Vec<(u64, Result<Option<bytes::Bytes>, Failure>)>;
+
+/// The entries that a request carried, and the answer to it; none if there was nothing left to send.
+type Exchanged = Option<(Vec<Entry>, WireAnswer)>;
 
 impl LaneSlot {
     pub fn new(index: usize) -> Self {
@@ -72,25 +77,25 @@ impl LaneSlot {
         self.lane.as_ref().is_some_and(|lane| lane.is_open())
     }
 
-    /// Sends these entries in one request and judges the answer: one result for each entry.
+    /// Sends these entries in one request and judges the answer. Nothing leaves once `closing` is set.
     ///
     /// A service that refuses a batch without saying which message it means gets them one by one.
-    pub async fn deliver(&mut self, parts: &CourierParts, entries: &[Entry]) -> Results {
-        let answer = match self.attempt(parts, entries).await {
-            Ok(answer) => answer,
+    pub async fn deliver(&mut self, parts: &CourierParts, entries: &[Entry], closing: &Cell<bool>) -> Results {
+        let (sent, answer) = match self.attempt(parts, entries, closing).await {
+            Ok(Some(exchanged)) => exchanged,
+            Ok(None) => return Results::new(),
             Err(error) => return self.failed(parts, entries, error),
         };
-        if !wire::refuses_as_a_whole(entries, &answer) {
-            return wire::judge(entries, &parts.destination, &answer);
+        if !wire::refuses_as_a_whole(&sent, &answer) {
+            return judge(parts, &sent, &answer);
         }
         let mut results = Results::new();
-        for entry in entries {
-            let one = std::slice::from_ref(entry);
-            match self.attempt(parts, one).await {
-                Ok(answer) => results.extend(wire::judge(one, &parts.destination, &answer)),
+        for (index, entry) in sent.iter().enumerate() {
+            match self.attempt(parts, std::slice::from_ref(entry), closing).await {
+                Ok(Some((one, answer))) => results.extend(judge(parts, &one, &answer)),
+                Ok(None) => {}
                 Err(error) => {
-                    let left = &entries[results.len()..];
-                    results.extend(self.failed(parts, left, error));
+                    results.extend(self.failed(parts, &sent[index..], error));
                     break;
                 }
             }
@@ -101,35 +106,51 @@ impl LaneSlot {
     fn failed(&mut self, parts: &CourierParts, entries: &[Entry], error: DeliveryError) -> Results {
         if error.spoils_the_lane() {
             self.lane = None;
-            parts.isolations.forget(self.index);
+            // Where Tor itself was not ready no circuit was built: the isolation that was paid for is still unused.
+            if error != DeliveryError::UplinkNotReady {
+                parts.isolations.forget(self.index);
+            }
         }
-        entries.iter().map(|_| Err(error.into())).collect()
+        entries.iter().map(|entry| (entry.seq, Err(error.into()))).collect()
     }
 
-    async fn attempt(&mut self, parts: &CourierParts, entries: &[Entry]) -> Result<WireAnswer, DeliveryError> {
-        let request = wire::encode(entries, &parts.destination, parts.clock.now())?;
+    async fn attempt(
+        &mut self,
+        parts: &CourierParts,
+        entries: &[Entry],
+        closing: &Cell<bool>,
+    ) -> Result<Exchanged, DeliveryError> {
         let reused = self.is_open() && self.exchanges > 0;
-        match self.exchange(parts, request.clone()).await {
+        match self.exchange(parts, entries, closing).await {
             // A connection that had gone stale while it was idle says nothing about the service: once more, on a fresh one.
             Err(DeliveryError::ConnectionLost) if reused => {
                 self.lane = None;
                 parts.isolations.forget(self.index);
-                self.exchange(parts, request).await
+                self.exchange(parts, entries, closing).await
             }
             result => result,
         }
     }
 
-    async fn exchange(&mut self, parts: &CourierParts, request: WireRequest) -> Result<WireAnswer, DeliveryError> {
+    async fn exchange(
+        &mut self,
+        parts: &CourierParts,
+        entries: &[Entry],
+        closing: &Cell<bool>,
+    ) -> Result<Exchanged, DeliveryError> {
         if !self.is_open() {
+            // No circuit for nothing, and none for what can't be written.
+            let Some((_, _)) = request_of(parts, entries, closing).await? else { return Ok(None) };
             self.lane = Some(self.open(parts).await?);
             self.exchanges = 0;
         }
+        // The last look before the request leaves: the entries were picked a while ago, and opening may have taken minutes.
+        let Some((entries, request)) = request_of(parts, entries, closing).await? else { return Ok(None) };
         let limit = within_window(parts, parts.destination.agreement.deadlines.exchange)?;
         let Some(lane) = self.lane.as_mut() else { return Err(DeliveryError::Internal) };
         self.exchanges += 1;
         match tokio::time::timeout(limit.length, lane.exchange(request)).await {
-            Ok(result) => result,
+            Ok(result) => result.map(|answer| Some((entries, answer))),
             Err(_) => Err(limit.reached(DeliveryError::AnswerTimeout)),
         }
     }
@@ -157,6 +178,31 @@ impl LaneSlot {
             parts.isolations.used(self.index, isolation);
         }
     }
+}
+
+fn judge(parts: &CourierParts, sent: &[Entry], answer: &WireAnswer) -> Results {
+    let verdicts = wire::judge(sent, &parts.destination, answer);
+    sent.iter().map(|entry| entry.seq).zip(verdicts).collect()
+}
+
+/// Those of these entries that may still be sent, and the request for them; none if there is nothing to send.
+async fn request_of(
+    parts: &CourierParts,
+    entries: &[Entry],
+    closing: &Cell<bool>,
+) -> Result<Option<(Vec<Entry>, WireRequest)>, DeliveryError> {
+    let message = StillQueued {
+        destination: parts.destination.id.clone(),
+        seqs: entries.iter().map(|entry| entry.seq).collect(),
+    };
+    // An outbox that doesn't answer is met again with the next pick, which ends the courier.
+    let Ok(Ok(queued)) = ask(&parts.outbox, message, ASK_LIMIT).await else { return Ok(None) };
+    let entries: Vec<Entry> = entries.iter().filter(|entry| queued.contains(&entry.seq)).cloned().collect();
+    if entries.is_empty() || closing.get() {
+        return Ok(None);
+    }
+    let request = wire::encode(&entries, &parts.destination, parts.clock.now())?;
+    Ok(Some((entries, request)))
 }
 
 fn target(destination: &Destination) -> Target {

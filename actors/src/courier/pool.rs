@@ -50,7 +50,10 @@ struct Pool {
     picks: u32,
     exhausted: bool,
     ending: bool,
-    everything_refused: bool,
+    /// Everything was refused: nothing is parked any more.
+    refused: bool,
+    /// What was done about the failure that the outbox was told of.
+    told: Option<Disposition>,
 }
 
 impl Pool {
@@ -68,7 +71,8 @@ impl Pool {
             picks: 0,
             exhausted: false,
             ending: false,
-            everything_refused: false,
+            refused: false,
+            told: None,
         }
     }
 
@@ -149,9 +153,9 @@ impl Pool {
                 self.idle_lanes.push(slot);
                 return;
             }
-            let parts = self.parts.clone();
+            let (parts, closing) = (self.parts.clone(), self.orders.closing.clone());
             self.under_way.push(Box::pin(async move {
-                let results = slot.deliver(&parts, &entries).await;
+                let results = slot.deliver(&parts, &entries, &closing).await;
                 slot.touch(&parts);
                 Returned { slot, entries, results }
             }));
@@ -184,9 +188,13 @@ impl Pool {
         self.busy.retain(|_, on| *on != lane);
         let mut settlements = Vec::new();
         let mut failure: Option<Failure> = None;
-        for (entry, result) in entries.iter().zip(results) {
+        for entry in &entries {
             self.known.remove(&entry.seq);
-            match settlement(entry.seq, result) {
+        }
+        for (seq, result) in results {
+            match settlement(seq, result) {
+                // It was the destination's fault: what another lane brings late is not parked either.
+                Ok(settlement) if self.refused && settlement.event == Event::Park => {}
                 Ok(settlement) => settlements.push(settlement),
                 Err(failed) => failure = failure.or(Some(failed)),
             }
@@ -198,11 +206,7 @@ impl Pool {
         }
     }
 
-    async fn settle(&mut self, mut settlements: Vec<Settlement>) {
-        if self.everything_refused {
-            // A late answer on another lane, to what is back in the queue with the others.
-            settlements.retain(|settlement| settlement.event != Event::Park);
-        }
+    async fn settle(&mut self, settlements: Vec<Settlement>) {
         if settlements.is_empty() {
             return;
         }
@@ -215,7 +219,8 @@ impl Pool {
                 if settled.everything_refused {
                     tracing::warn!(destination = %self.parts.destination.id,
                         "ten messages in a row were refused: the destination is taken to be at fault, none is parked");
-                    (self.ending, self.everything_refused) = (true, true);
+                    self.ending = true;
+                    self.refused = true;
                     if let Some(error) = refused {
                         self.tell_failure(error.into()).await;
                     }
@@ -230,8 +235,14 @@ impl Pool {
         }
     }
 
-    async fn tell_failure(&self, failure: Failure) {
-        if failure.error.disposition() == Disposition::Snooze {
+    /// Lanes fail together, and that is one failure of the destination: only the first is told, or the first that counts.
+    async fn tell_failure(&mut self, failure: Failure) {
+        let disposition = failure.error.disposition();
+        if self.told.is_some_and(|told| told != Disposition::Snooze || disposition == Disposition::Snooze) {
+            return;
+        }
+        self.told = Some(disposition);
+        if disposition == Disposition::Snooze {
             tracing::debug!(destination = %self.parts.destination.id, reason = %failure.error, "paused");
         } else {
             tracing::debug!(destination = %self.parts.destination.id, reason = %failure.error, "not delivered now");

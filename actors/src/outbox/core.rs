@@ -16,6 +16,7 @@ use std::{
     sync::Arc,
 };
 use tidegate_schemas::{
+    custody::{ClockRecord, CustodyTime},
     id::DestinationId,
     messages::outbox::StoreError,
     record::{self, DestinationNumber, DestinationRecord, LAYOUT, Meta, Record, RecordError, key},
@@ -48,6 +49,8 @@ pub(super) struct Dest {
     pub record: DestinationRecord,
     /// Custody clock of the oldest queued entry, as the last sweep saw it.
     pub oldest_custody_ms: Option<u64>,
+    /// From which place the next sweep goes on, in the queue and aside of it.
+    pub swept_to: [u64; 2],
     dirty: bool,
 }
 
@@ -67,6 +70,9 @@ pub(super) struct Core {
     pub dests: HashMap<u32, Dest>,
     pub names: HashMap<DestinationId, u32>,
     pub moment: Moment,
+    /// What the custody clock remembers, and what of that is on disk.
+    pub clock: ClockRecord,
+    clock_written: ClockRecord,
     batch: Batch,
     overlay: HashMap<Vec<u8>, Option<Vec<u8>>>,
     replies: Vec<Reply>,
@@ -84,6 +90,8 @@ pub(super) struct Core {
 pub(super) struct Tally {
     pub commits: u64,
     pub writes: u64,
+    /// Slots of redeliveries that could not be read.
+    pub slots_unreadable: u64,
     pub queue_changed: bool,
     pub reports_added: bool,
 }
@@ -93,12 +101,17 @@ pub(super) fn damaged(error: &RecordError) -> StoreError {
     StoreError::Corrupt(error.to_string())
 }
 
+fn stored<R: Record>(store: &dyn OutboxStore, at: &[u8]) -> Result<Option<R>, StoreError> {
+    store.get(at)?.map(|value| record::decode(at, &value).map_err(|e| damaged(&e))).transpose()
+}
+
 impl Core {
     /// Reads what is there. O(destinations): no entry is read.
     pub fn load(
         parts: OutboxParts,
         lease: tokio::sync::OwnedMutexGuard<()>,
         moment: Moment,
+        clock: ClockRecord,
     ) -> Result<Self, StoreError> {
         parts.store.reopen()?;
         let disk_bytes = parts.store.disk_bytes();
@@ -111,6 +124,8 @@ impl Core {
             dests: HashMap::new(),
             names: HashMap::new(),
             moment,
+            clock,
+            clock_written: ClockRecord::default(),
             batch: Batch::default(),
             overlay: HashMap::new(),
             replies: Vec::new(),
@@ -125,23 +140,20 @@ impl Core {
         Ok(core)
     }
 
-    /// The moment that was stored last; what the custody clock goes on from.
-    pub fn stored_moment(store: &dyn OutboxStore) -> Result<Moment, StoreError> {
+    /// The moment that was stored last and its record; what the custody clock goes on from.
+    pub fn stored_moment(store: &dyn OutboxStore) -> Result<(Moment, ClockRecord), StoreError> {
         store.reopen()?;
-        let meta: Option<Meta> = match store.get(&key::META)? {
-            Some(value) => Some(record::decode(&key::META, &value).map_err(|e| damaged(&e))?),
-            None => None,
-        };
-        let meta = meta.unwrap_or_default();
-        Ok(Moment { custody_ms: meta.custody_ms, wall_ms: meta.wall_ms, wall_trusted: meta.wall_trusted })
+        let meta: Meta = stored(store, &key::META)?.unwrap_or_default();
+        let clock = stored(store, &key::CLOCK)?.unwrap_or_default();
+        let moment = Moment { custody_ms: meta.custody_ms, wall_ms: meta.wall_ms, wall_trusted: meta.wall_trusted };
+        Ok((moment, clock))
     }
 
     fn read_memory(&mut self) -> Result<(), StoreError> {
         let tally = self.tally;
-        self.meta = match self.store.get(&key::META)? {
-            Some(value) => record::decode(&key::META, &value).map_err(|e| damaged(&e))?,
-            None => Meta { layout: LAYOUT, ledger_first: 1, quarantine_first: 1, ..Meta::default() },
-        };
+        let empty = || Meta { layout: LAYOUT, ledger_first: 1, quarantine_first: 1, ..Meta::default() };
+        self.meta = stored(&*self.store, &key::META)?.unwrap_or_else(empty);
+        self.clock_written = stored(&*self.store, &key::CLOCK)?.unwrap_or_default();
         if self.meta.layout != LAYOUT {
             return Err(StoreError::Format {
                 found: format!("layout {}", self.meta.layout),
@@ -158,7 +170,7 @@ impl Core {
                 let number = number.ok_or_else(|| StoreError::Corrupt("a destination's key is cut short".into()))?;
                 self.names.insert(record.name.clone(), number);
                 self.changed.insert(number);
-                self.dests.insert(number, Dest { record, oldest_custody_ms: None, dirty: false });
+                self.dests.insert(number, Dest { record, oldest_custody_ms: None, swept_to: [0, 0], dirty: false });
             }
             match page.last() {
                 Some((last, _)) if page.len() == 256 => from = [last.as_slice(), &[0]].concat(),
@@ -172,8 +184,13 @@ impl Core {
     /// Does a group of writes. Every one is answered before this returns.
     ///
     /// `publish` is called after each commit and before its replies: whoever hears a reply sees its effect.
-    pub fn apply(&mut self, ops: Vec<Op>, moment: Moment, publish: impl Fn(&mut Self) + Send + 'static) {
-        self.moment = moment;
+    pub fn apply(
+        &mut self,
+        ops: Vec<Op>,
+        (moment, clock): (Moment, ClockRecord),
+        publish: impl Fn(&mut Self) + Send + 'static,
+    ) {
+        (self.moment, self.clock) = (moment, clock);
         self.publish = Some(Box::new(publish));
         for op in ops {
             if let Err(error) = self.refresh() {
@@ -225,8 +242,13 @@ impl Core {
         self.overlay.clear();
         let numbers: Vec<u32> =
             self.changed.iter().filter(|n| self.dests.get(n).is_some_and(|dest| dest.dirty)).copied().collect();
-        if batch.changes.is_empty() && numbers.is_empty() {
+        // A jump of the wall clock that only memory knows would be forgotten by a restart.
+        let clock_changed = self.clock != self.clock_written;
+        if batch.changes.is_empty() && numbers.is_empty() && !clock_changed {
             return Ok(());
+        }
+        if clock_changed {
+            batch.put(key::CLOCK.to_vec(), record::encode(&key::CLOCK, &self.clock));
         }
         for number in numbers {
             if let Some(dest) = self.dests.get_mut(&number) {
@@ -246,8 +268,14 @@ impl Core {
         }
         batch.put(key::META.to_vec(), record::encode(&key::META, &self.meta));
         self.store.commit(&batch)?;
+        self.clock_written = self.clock.clone();
         self.tally.commits += 1;
         Ok(())
+    }
+
+    /// The moment by which ages are counted.
+    pub fn time(&self) -> CustodyTime {
+        CustodyTime { now_ms: self.moment.custody_ms, clock: self.clock.clone() }
     }
 
     /// Keeps a reply back until the commit.
@@ -297,7 +325,7 @@ impl Core {
         self.put(at, &DestinationNumber(number));
         self.names.insert(name.clone(), number);
         let record = DestinationRecord::new(name.clone());
-        self.dests.insert(number, Dest { record, oldest_custody_ms: None, dirty: true });
+        self.dests.insert(number, Dest { record, oldest_custody_ms: None, swept_to: [0, 0], dirty: true });
         self.changed.insert(number);
         number
     }

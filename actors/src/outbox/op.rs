@@ -4,8 +4,8 @@ use tidegate_schemas::{
     entry::EntryState,
     id::DestinationId,
     messages::outbox::{
-        Accepted, Budget, Enqueue, EnqueueError, Fail, Operate, OperateError, PendingReports, Quarantine, ReportBatch,
-        Reported, Settle, Settled, Spend, StoreError, Sweep, Swept,
+        Accepted, Budget, Enqueue, EnqueueError, Fail, Ignore, Operate, OperateError, PendingReports, Quarantine,
+        ReportBatch, Reported, Settle, Settled, Spend, StoreError, Sweep, Swept,
     },
 };
 use tokio::sync::oneshot::Sender;
@@ -14,6 +14,7 @@ use tokio::sync::oneshot::Sender;
 pub(super) enum Op {
     Enqueue(Enqueue, Sender<Result<Accepted, EnqueueError>>),
     Quarantine(Quarantine, Sender<Result<(), StoreError>>),
+    Ignore(Ignore, Sender<Result<(), StoreError>>),
     Settle(Settle, Sender<Result<Settled, StoreError>>),
     Fail(Fail, Sender<Result<(), StoreError>>),
     Spend(Spend, Sender<Result<Budget, StoreError>>),
@@ -32,6 +33,7 @@ impl Op {
             Self::Enqueue(_, to) => drop(to.send(Err(error.into()))),
             Self::Operate(_, to) => drop(to.send(Err(error.into()))),
             Self::Quarantine(_, to) => drop(to.send(Err(error))),
+            Self::Ignore(_, to) => drop(to.send(Err(error))),
             Self::Settle(_, to) => drop(to.send(Err(error))),
             Self::Fail(_, to) => drop(to.send(Err(error))),
             Self::Spend(_, to) => drop(to.send(Err(error))),

@@ -2,6 +2,7 @@
 
 use crate::ports::outbox_store::OutboxStore;
 use tidegate_schemas::{
+    custody::CustodyTime,
     entry::{Entry, EntryState},
     id::{DestinationId, DeviceId, EntryRef, MessageId},
     messages::outbox::{EntryName, EntryPage, StoreError},
@@ -31,10 +32,11 @@ fn number_of(store: &dyn OutboxStore, name: &DestinationId) -> Result<Option<u32
         .map_err(|error| StoreError::Corrupt(error.to_string()))
 }
 
-/// The next queued entries, in order.
+/// The next queued entries, in order. What has outlived the time that its device gave it is left to the sweep, not delivered.
 pub(super) fn pick(
     store: &dyn OutboxStore,
     destination: &DestinationId,
+    time: &CustodyTime,
     from_seq: u64,
     count_max: usize,
     bytes_max: usize,
@@ -53,6 +55,9 @@ pub(super) fn pick(
                 picked.damaged.push(seq);
                 continue;
             };
+            if record.envelope.is_over(time, u64::MAX) {
+                continue;
+            }
             let size = record.envelope.body_bytes as usize;
             if !picked.entries.is_empty() && bytes + size > bytes_max {
                 return Ok(picked);
@@ -71,6 +76,25 @@ pub(super) fn pick(
         }
     }
     Ok(picked)
+}
+
+/// Those of these places that are queued and may be delivered.
+pub(super) fn still_queued(
+    store: &dyn OutboxStore,
+    destination: &DestinationId,
+    time: &CustodyTime,
+    seqs: &[u64],
+) -> Result<Vec<u64>, StoreError> {
+    let Some(number) = number_of(store, destination)? else { return Ok(vec![]) };
+    let mut queued = Vec::with_capacity(seqs.len());
+    for seq in seqs {
+        let at = key::queued(number, *seq);
+        let Some(value) = store.get(&at)? else { continue };
+        if record::decode::<EntryRecord>(&at, &value).is_ok_and(|record| !record.envelope.is_over(time, u64::MAX)) {
+            queued.push(*seq);
+        }
+    }
+    Ok(queued)
 }
 
 type Body = Result<Payload, RecordError>;
@@ -118,7 +142,7 @@ pub(super) fn list(
     filter: &Filter,
     after: Option<&EntryRef>,
     limit: usize,
-    custody_ms: u64,
+    time: &CustodyTime,
 ) -> Result<EntryPage, StoreError> {
     let mut page = EntryPage::default();
     let mut looked_at = 0_usize;
@@ -134,7 +158,7 @@ pub(super) fn list(
             looked_at += 1;
             let entry = EntryRef { destination: name.clone(), seq };
             if filter.wants(&record) {
-                page.entries.push(record.view(entry.clone(), custody_ms));
+                page.entries.push(record.view(entry.clone(), time));
             }
             if page.entries.len() >= limit || looked_at >= LOOKED_AT_MAX {
                 page.next = Some(entry);
@@ -205,7 +229,7 @@ pub(super) fn show(
     store: &dyn OutboxStore,
     destinations: &[DestinationId],
     name: &EntryName,
-    custody_ms: u64,
+    time: &CustodyTime,
 ) -> Result<Option<Shown>, StoreError> {
     match name {
         EntryName::Place(place) => {
@@ -214,7 +238,7 @@ pub(super) fn show(
                     if let Some(value) = store.get(&at)? {
                         let record: EntryRecord =
                             record::decode(&at, &value).map_err(|e| StoreError::Corrupt(e.to_string()))?;
-                        return Ok(Some(Shown::Waiting(record.view(place.clone(), custody_ms))));
+                        return Ok(Some(Shown::Waiting(record.view(place.clone(), time))));
                     }
                 }
             }
@@ -224,7 +248,7 @@ pub(super) fn show(
             let filter = Filter { states: vec![], device: None, id: Some(*id) };
             let mut after = None;
             loop {
-                let page = list(store, destinations, &filter, after.as_ref(), 1, custody_ms)?;
+                let page = list(store, destinations, &filter, after.as_ref(), 1, time)?;
                 if let Some(view) = page.entries.into_iter().next() {
                     return Ok(Some(Shown::Waiting(view)));
                 }

@@ -1,33 +1,29 @@
 //! Staging: what each write changes. Nothing here waits for the disk; errors of reading leave memory as it was.
 
-use super::{core::Core, op::Op};
-use sha2::{Digest, Sha256};
+use super::{
+    core::Core,
+    op::Op,
+    redelivery::{Known, content_hash},
+};
 use tidegate_schemas::{
     entry::{EntryState, Envelope, Event, IllegalTransition},
-    id::{DestinationId, EntryRef, MessageId},
+    id::{EntryRef, MessageId},
     messages::outbox::{
-        Accepted, Budget, Enqueue, EnqueueError, Fail, Operate, OperateError, Quarantine, Settle, Settled, Settlement,
-        Spend, StoreError,
+        Accepted, Budget, Enqueue, EnqueueError, Fail, Operate, OperateError, Settle, Settled, Settlement, Spend,
+        StoreError,
     },
     outcome::{DeliveryError, Disposition},
-    record::{
-        self, CHUNK_BYTES_MAX, EntryRecord, KeySlot, LedgerRecord, PacketSlot, QuarantineRecord, SEAL_PLAIN,
-        VALUE_BYTES_MAX, key,
-    },
-    submission::{Origin, QuarantineReason, Redelivery, Submission},
+    record::{self, CHUNK_BYTES_MAX, EntryRecord, LedgerRecord, QuarantineRecord, SEAL_PLAIN, VALUE_BYTES_MAX, key},
+    submission::{Origin, QuarantineReason, Submission},
 };
 use tokio::sync::oneshot::Sender;
 
 /// Refusals in a row, without a success between, that are taken for the destination's own fault (DESIGN decision 8).
 const PARKS_IN_A_ROW_MAX: usize = 10;
-/// Length of a bucket of idempotency slots, in milliseconds of custody (6 hours).
-const BUCKET_MS: u64 = 6 * 3_600_000;
-/// Buckets that are looked into: an Idempotency-Key is remembered for 42 to 48 hours.
-const BUCKETS: u32 = 8;
 /// An hour, in milliseconds: what the Tor budget is counted over.
 const HOUR_MS: u64 = 3_600_000;
-/// Longest topic kept in quarantine, in bytes.
-const TOPIC_BYTES_KEPT: usize = 256;
+/// How long a destination pauses when Tor is not ready after all, in milliseconds of custody.
+const UPLINK_PAUSE_MS: u64 = 15_000;
 
 /// A reply that carries a value once the batch is on disk.
 fn on_disk<T: Send + 'static, E: From<StoreError> + Send + 'static>(
@@ -42,10 +38,14 @@ impl Core {
     pub fn stage(&mut self, op: Op) {
         match op {
             Op::Enqueue(message, to) => self.stage_enqueue(message, to),
-            Op::Quarantine(message, to) => {
-                self.quarantine(message);
-                self.reply(on_disk(to, ()));
-            }
+            Op::Quarantine(message, to) => match self.quarantine(message) {
+                Ok(()) => self.reply(on_disk(to, ())),
+                Err(error) => drop(to.send(Err(error))),
+            },
+            Op::Ignore(message, to) => match self.ignore(&message) {
+                Ok(()) => self.reply(on_disk(to, ())),
+                Err(error) => drop(to.send(Err(error))),
+            },
             Op::Settle(message, to) => match self.settle(message) {
                 Ok(settled) => self.reply(on_disk(to, settled)),
                 Err(error) => drop(to.send(Err(error))),
@@ -76,7 +76,11 @@ impl Core {
                 let swept = self.sweep(&message);
                 drop(to.send(swept));
             }
-            Op::Damaged(destination, seq) => self.set_damaged_aside(&destination, seq),
+            Op::Damaged(destination, seq) => {
+                // It scans the store, so what is staged has to be there.
+                self.commit();
+                self.set_damaged_aside(&destination, seq);
+            }
         }
     }
 
@@ -95,7 +99,8 @@ impl Core {
     fn enqueue(&mut self, message: Enqueue) -> Result<Result<Accepted, EnqueueError>, EnqueueError> {
         let Enqueue { submission, limits } = message;
         let content = content_hash(&submission);
-        if let Some(accepted) = self.find_duplicate(&submission, content)? {
+        let known = self.find_known(&submission, content)?;
+        if let Some(Known::Made(accepted)) = known {
             return Ok(Ok(accepted));
         }
         let number = self.number_of(&submission.destination);
@@ -109,15 +114,18 @@ impl Core {
             if !recorded {
                 return Err(EnqueueError::DestinationFull { recorded });
             }
-            self.remember(&submission, content, None);
-            self.refuse(&submission);
+            // Its refusal is on disk, or in this very batch.
+            if known != Some(Known::Unmade) {
+                self.refuse(&submission);
+                self.remember(&submission, content, None);
+            }
             return Ok(Err(EnqueueError::DestinationFull { recorded }));
         }
         let id = MessageId::from_random(self.entropy.bytes16());
         let seq = self.append(number, id, &submission)?;
-        self.remember(&submission, content, Some((number, seq, id)));
         self.meta.account.accepted += 1;
         self.meta.account.queued += 1;
+        self.remember(&submission, content, Some((number, seq, id)));
         self.tally.queue_changed = true;
         Ok(Ok(Accepted { id, entry: EntryRef { destination: submission.destination, seq }, duplicate: false }))
     }
@@ -164,56 +172,6 @@ impl Core {
         Ok(seq)
     }
 
-    fn find_duplicate(&self, submission: &Submission, content: [u8; 16]) -> Result<Option<Accepted>, EnqueueError> {
-        let accepted = |(number, seq, id): (u32, u64, MessageId)| {
-            let destination = self.dests.get(&number).map(|d| d.record.name.clone())?;
-            Some(Accepted { id, entry: EntryRef { destination, seq }, duplicate: true })
-        };
-        match &submission.redelivery {
-            Some(Redelivery::Mqtt { session, packet_id, dup: true }) => {
-                let slot: Option<PacketSlot> = self.read(&key::packet(*packet_id))?;
-                let known = slot.filter(|slot| slot.session == *session && slot.content == content);
-                Ok(known.and_then(|slot| slot.made).and_then(accepted))
-            }
-            Some(Redelivery::Mqtt { .. }) | None => Ok(None),
-            Some(Redelivery::Key(_)) => {
-                let hash = key_hash(submission);
-                let newest = self.bucket();
-                for bucket in (newest.saturating_sub(BUCKETS - 1)..=newest).rev() {
-                    if let Some(slot) = self.read::<KeySlot>(&key::idempotency(bucket, &hash))? {
-                        if slot.content != content {
-                            return Err(EnqueueError::KeyReused);
-                        }
-                        return Ok(accepted(slot.made));
-                    }
-                }
-                Ok(None)
-            }
-        }
-    }
-
-    fn remember(&mut self, submission: &Submission, content: [u8; 16], made: Option<(u32, u64, MessageId)>) {
-        match (&submission.redelivery, made) {
-            (Some(Redelivery::Mqtt { session, packet_id, .. }), made) => {
-                self.put(key::packet(*packet_id), &PacketSlot { session: *session, content, made });
-            }
-            (Some(Redelivery::Key(_)), Some(made)) => {
-                let at = key::idempotency(self.bucket(), &key_hash(submission));
-                self.put(at, &KeySlot { content, made });
-            }
-            _ => {}
-        }
-    }
-
-    fn bucket(&self) -> u32 {
-        u32::try_from(self.moment.custody_ms / BUCKET_MS).unwrap_or(u32::MAX)
-    }
-
-    /// The oldest bucket that is still looked into.
-    pub fn oldest_bucket_kept(&self) -> u32 {
-        self.bucket().saturating_sub(BUCKETS - 1)
-    }
-
     fn refuse(&mut self, submission: &Submission) {
         self.meta.account.accepted += 1;
         self.meta.account.refused += 1;
@@ -227,16 +185,7 @@ impl Core {
         });
     }
 
-    fn quarantine(&mut self, message: Quarantine) {
-        self.meta.account.accepted += 1;
-        self.meta.account.quarantined += 1;
-        let Quarantine { reason, mut topic, body_bytes, origin } = message;
-        let cut = (0..=TOPIC_BYTES_KEPT.min(topic.len())).rev().find(|at| topic.is_char_boundary(*at)).unwrap_or(0);
-        topic.truncate(cut);
-        self.add_quarantine_record(QuarantineRecord { reason, topic, body_bytes, origin, at_ms: self.moment.wall_ms });
-    }
-
-    fn add_quarantine_record(&mut self, record: QuarantineRecord) {
+    pub fn add_quarantine_record(&mut self, record: QuarantineRecord) {
         self.meta.quarantine_no += 1;
         self.put(key::quarantine(self.meta.quarantine_no), &record);
         while self.meta.quarantine_no + 1 - self.meta.quarantine_first > self.limits.quarantine_entries_max {
@@ -248,24 +197,28 @@ impl Core {
     fn settle(&mut self, message: Settle) -> Result<Settled, StoreError> {
         let Some(number) = self.names.get(&message.destination).copied() else { return Ok(Settled::default()) };
         let mut settled = Settled::default();
+        // An answer that took one of its entries comes from a service at work: what it refuses beside that is no part of a row.
+        let in_a_row = message.settlements.iter().all(|settlement| settlement.event != Event::Deliver);
         for settlement in message.settlements {
             let seq = settlement.seq;
-            if let Err(illegal) = self.settle_one(number, settlement)? {
+            if let Err(illegal) = self.settle_one(number, settlement, in_a_row)? {
                 settled.overtaken.push((seq, illegal));
             }
-            if self.dest(number).is_some_and(|d| d.park_streak.len() >= PARKS_IN_A_ROW_MAX) {
-                self.undo_parks(number)?;
-                settled.everything_refused = true;
-            }
         }
-        if settled.everything_refused && self.dest(number).is_some_and(|d| d.everything_refused) {
-            // What the same answer refused beyond the tenth.
+        // Looked at once for the whole answer: all that it refused comes back, not the first ten alone.
+        if self.dest(number).is_some_and(|d| d.park_streak.len() >= PARKS_IN_A_ROW_MAX) {
             self.undo_parks(number)?;
+            settled.everything_refused = true;
         }
         Ok(settled)
     }
 
-    fn settle_one(&mut self, number: u32, settlement: Settlement) -> Result<Result<(), IllegalTransition>, StoreError> {
+    fn settle_one(
+        &mut self,
+        number: u32,
+        settlement: Settlement,
+        in_a_row: bool,
+    ) -> Result<Result<(), IllegalTransition>, StoreError> {
         let Settlement { seq, event, error, receipt } = settlement;
         let done = self.transition(number, seq, event, error, receipt)?;
         if done.is_ok() && event == Event::Deliver && self.dest(number).is_some_and(|d| d.everything_refused) {
@@ -283,14 +236,14 @@ impl Core {
                     dest.park_streak.clear();
                     dest.everything_refused = false;
                 }
-                Event::Park => dest.park_streak.push(seq),
+                Event::Park if in_a_row => dest.park_streak.push(seq),
                 _ => {}
             }
         }
         Ok(done.map(|_| ()))
     }
 
-    /// Ten in a row: it is the destination, not the messages.
+    /// Ten or more in a row: it is the destination, not the messages.
     fn undo_parks(&mut self, number: u32) -> Result<(), StoreError> {
         let streak = self.dest(number).map(|d| std::mem::take(&mut d.park_streak)).unwrap_or_default();
         for seq in streak {
@@ -359,7 +312,7 @@ impl Core {
             *slot = if up { *slot + 1 } else { slot.saturating_sub(1) };
         }
         if to.is_end() {
-            dest.waiting_bytes = dest.waiting_bytes.saturating_sub(bytes);
+            dest.release_bytes(bytes);
         }
         if to == EntryState::Queued {
             dest.head_seq = dest.head_seq.min(seq);
@@ -402,6 +355,9 @@ impl Core {
         let Some(dest) = self.dest(number) else { return };
         dest.last_error = Some(message.error);
         if message.error.disposition() == Disposition::Snooze {
+            if message.error == DeliveryError::UplinkNotReady {
+                dest.due_custody_ms = dest.due_custody_ms.max(custody_ms.saturating_add(UPLINK_PAUSE_MS));
+            }
             return;
         }
         dest.failures = dest.failures.saturating_add(1);
@@ -446,66 +402,4 @@ impl Core {
         }
         Ok(state)
     }
-
-    /// An entry that can't be read back leaves the queue; its raw bytes stay under `x` for whoever can mend them.
-    fn set_damaged_aside(&mut self, destination: &DestinationId, seq: u64) {
-        let Some(number) = self.names.get(destination).copied() else { return };
-        let at = key::queued(number, seq);
-        let Ok(Some(raw)) = self.read_raw(&at) else { return };
-        let kept_at = [&b"x"[..], &at[1..]].concat();
-        self.put_raw(kept_at, raw);
-        self.remove(at);
-        self.meta.account.queued = self.meta.account.queued.saturating_sub(1);
-        self.meta.account.quarantined += 1;
-        if let Some(dest) = self.dest(number) {
-            dest.queued = dest.queued.saturating_sub(1);
-            if dest.head_seq == seq {
-                dest.head_seq = seq + 1;
-            }
-        }
-        self.add_quarantine_record(QuarantineRecord {
-            reason: QuarantineReason::Damaged,
-            topic: EntryRef { destination: destination.clone(), seq }.to_string(),
-            body_bytes: 0,
-            origin: Origin::MqttQos1,
-            at_ms: self.moment.wall_ms,
-        });
-        tracing::error!(%destination, seq, "a stored message is damaged and was set aside: the disk may be failing");
-    }
-}
-
-fn half(digest: &[u8]) -> [u8; 16] {
-    let mut half = [0; 16];
-    half.copy_from_slice(&digest[..16]);
-    half
-}
-
-/// Of all that makes two publications the same, but for their packet.
-fn content_hash(submission: &Submission) -> [u8; 16] {
-    let mut hasher = Sha256::new();
-    for part in [
-        submission.destination.as_str().as_bytes(),
-        submission.device.as_str().as_bytes(),
-        submission.label.as_deref().unwrap_or_default().as_bytes(),
-        submission.content_type.as_bytes(),
-        submission.payload.reveal(),
-    ] {
-        hasher.update((part.len() as u64).to_be_bytes());
-        hasher.update(part);
-    }
-    half(&hasher.finalize())
-}
-
-/// Of an Idempotency-Key within its device and destination.
-fn key_hash(submission: &Submission) -> [u8; 16] {
-    let key = match &submission.redelivery {
-        Some(Redelivery::Key(key)) => key.as_str(),
-        _ => "",
-    };
-    let mut hasher = Sha256::new();
-    for part in [submission.destination.as_str(), submission.device.as_str(), key] {
-        hasher.update((part.len() as u64).to_be_bytes());
-        hasher.update(part);
-    }
-    half(&hasher.finalize())
 }

@@ -23,6 +23,12 @@ use tidegate_schemas::{
     submission::{Origin, Payload, QuarantineReason, Redelivery, Submission},
 };
 
+mod clock;
+mod damage;
+mod expiry;
+mod redelivery;
+mod refusals;
+
 const LIMITS: QueueLimits = QueueLimits { messages: 1_000, bytes: 1 << 20 };
 
 pub(crate) struct Rig {
@@ -391,6 +397,7 @@ async fn the_ledger_and_the_quarantine_stay_within_their_limits() {
             topic: "ä".repeat(300),
             body_bytes: 1,
             origin: Origin::MqttQos0,
+            redelivery: None,
         };
         outbox.send(quarantine).await.unwrap().unwrap();
     }

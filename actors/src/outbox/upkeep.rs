@@ -1,6 +1,6 @@
 //! Upkeep: reports to the room, pruning of what is bounded, and the end of messages that outlived their agreement.
 
-use super::core::{Core, UNREPORTED_FACTOR, damaged};
+use super::core::{Core, UNREPORTED_FACTOR};
 use tidegate_schemas::{
     entry::Event,
     id::DestinationId,
@@ -8,12 +8,21 @@ use tidegate_schemas::{
     record::{self, EntryRecord, LedgerRecord, key},
 };
 
-/// Entries that one sweep looks at, for each destination and each of its two places.
-const SWEEP_ENTRIES_MAX: usize = 256;
+/// Entries that one sweep looks at, for each destination and each of its two places; the next sweep goes on from there.
+const SWEEP_ENTRIES_MAX: usize = 4_096;
+/// Entries read at a time; those of them that are over end in one commit.
+const SLICE: usize = 256;
 /// How often the custody clock is written when nothing else is, in milliseconds.
 const CUSTODY_WRITTEN_EVERY_MS: u64 = 600_000;
 /// Idempotency slots removed by one sweep.
 const SWEEP_SLOTS_MAX: usize = 1_024;
+
+/// Where an entry lies.
+#[derive(Debug, Clone, Copy)]
+enum Place {
+    Queue,
+    Aside,
+}
 
 impl Core {
     /// The reserved range again, or a new one whose transaction id is on disk before anybody sends it.
@@ -80,7 +89,7 @@ impl Core {
     }
 
     /// Makes sure that a change of `meta` alone is committed.
-    fn touch(&mut self) {
+    pub fn touch(&mut self) {
         let value = record::encode(&key::META, &self.meta);
         // Overwritten by the commit's own record of the same key.
         self.put_raw(key::META.to_vec(), value);
@@ -105,29 +114,11 @@ impl Core {
 
     fn sweep_destination(&mut self, destination: &DestinationId, max_age_ms: u64) -> Result<u64, StoreError> {
         let Some(number) = self.names.get(destination).copied() else { return Ok(0) };
-        let Some(head) = self.dests.get(&number).map(|d| d.record.head_seq) else { return Ok(0) };
         let mut expired = 0;
-        let mut oldest = None;
-        for (place, from, to) in [
-            ('m', key::queued(number, head), key::queued(number, u64::MAX)),
-            ('h', key::aside(number, 0), key::aside(number, u64::MAX)),
-        ] {
-            for (at, value) in self.store.scan(&from, &to, SWEEP_ENTRIES_MAX, false)? {
-                let Some(seq) = key::seq_of(&at) else { continue };
-                // A damaged entry is set aside by whoever wants to deliver it; here it is passed over.
-                let Ok(entry) = record::decode::<EntryRecord>(&at, &value).map_err(|e| damaged(&e)) else { continue };
-                let accepted = entry.envelope.accepted_custody_ms;
-                let own_end = entry.envelope.expires_custody_ms.unwrap_or(u64::MAX);
-                let end = accepted.saturating_add(max_age_ms).min(own_end);
-                if self.moment.custody_ms >= end && entry.state.on(Event::Expire).is_ok() {
-                    if self.transition(number, seq, Event::Expire, entry.reason, None)?.is_ok() {
-                        expired += 1;
-                    }
-                } else if place == 'm' && oldest.is_none_or(|o| accepted < o) {
-                    oldest = Some(accepted);
-                }
-            }
+        for place in [Place::Queue, Place::Aside] {
+            expired += self.sweep_place(number, place, max_age_ms)?;
         }
+        let oldest = self.oldest_queued(number)?;
         if let Some(dest) = self.dests.get_mut(&number) {
             dest.oldest_custody_ms = oldest;
         }
@@ -135,6 +126,51 @@ impl Core {
         self.changed_again(number);
         self.commit();
         Ok(expired)
+    }
+
+    /// Goes on where the last sweep of this place ended, and from its head again after its end: nothing shields what lies behind it.
+    fn sweep_place(&mut self, number: u32, place: Place, max_age_ms: u64) -> Result<u64, StoreError> {
+        let time = self.time();
+        let mut expired = 0;
+        for _ in 0..SWEEP_ENTRIES_MAX / SLICE {
+            let Some(dest) = self.dests.get(&number) else { break };
+            let from = dest.swept_to[place as usize];
+            let (from, to) = match place {
+                Place::Queue => (key::queued(number, from.max(dest.record.head_seq)), key::queued(number, u64::MAX)),
+                Place::Aside => (key::aside(number, from), key::aside(number, u64::MAX)),
+            };
+            let slice = self.store.scan(&from, &to, SLICE, false)?;
+            let last = slice.last().filter(|_| slice.len() == SLICE).and_then(|(at, _)| key::seq_of(at));
+            for (at, value) in slice {
+                let Some(seq) = key::seq_of(&at) else { continue };
+                // A damaged entry is set aside by whoever wants to deliver it; here it is passed over.
+                let Ok(entry) = record::decode::<EntryRecord>(&at, &value) else { continue };
+                let is_over = entry.envelope.is_over(&time, max_age_ms) && entry.state.on(Event::Expire).is_ok();
+                if is_over && self.transition(number, seq, Event::Expire, entry.reason, None)?.is_ok() {
+                    expired += 1;
+                }
+            }
+            self.commit();
+            if let Some(failure) = &self.failure {
+                return Err(failure.clone());
+            }
+            if let Some(dest) = self.dests.get_mut(&number) {
+                dest.swept_to[place as usize] = last.map_or(0, |seq| seq + 1);
+            }
+            if last.is_none() {
+                break;
+            }
+        }
+        Ok(expired)
+    }
+
+    /// Entries come in order, so that the first one that can be read is the oldest.
+    fn oldest_queued(&self, number: u32) -> Result<Option<u64>, StoreError> {
+        let Some(dest) = self.dests.get(&number) else { return Ok(None) };
+        let (from, to) = (key::queued(number, dest.record.head_seq), key::queued(number, u64::MAX));
+        let first = self.store.scan(&from, &to, 8, false)?;
+        let read = |(at, value): &(Vec<u8>, Vec<u8>)| record::decode::<EntryRecord>(at, value).ok();
+        Ok(first.iter().find_map(read).map(|entry| entry.envelope.accepted_custody_ms))
     }
 
     /// Idempotency keys older than the buckets that are looked into.

@@ -5,10 +5,10 @@ use crate::ports::source::AckToken;
 use futures_util::{FutureExt, future::LocalBoxFuture};
 use tidegate_schemas::{
     messages::{
-        outbox::{Accepted, Enqueue, EnqueueError, Quarantine},
+        outbox::{Accepted, Enqueue, EnqueueError, Ignore, Quarantine},
         registry::RegistrySnapshot,
     },
-    submission::{Origin, Publication, QuarantineReason},
+    submission::{Origin, Publication, QuarantineReason, Redelivery},
 };
 
 /// What became of it.
@@ -45,7 +45,7 @@ pub(super) fn hand_over(
     token: Option<AckToken>,
 ) -> LocalBoxFuture<'static, Settled> {
     if publication.retained && !registry.routes.wants_retained(&publication.topic) {
-        return settled(token, Verdict::RetainedIgnored);
+        return ignore(floor, publication.redelivery).map(move |verdict| Settled { token, verdict }).boxed_local();
     }
     let metadata = quarantine_of(&publication);
     let routed = registry.routes.route(&publication).and_then(|submission| {
@@ -63,8 +63,18 @@ pub(super) fn hand_over(
     verdict.map(move |verdict| Settled { token, verdict }).boxed_local()
 }
 
-fn settled(token: Option<AckToken>, verdict: Verdict) -> LocalBoxFuture<'static, Settled> {
-    std::future::ready(Settled { token, verdict }).boxed_local()
+/// At QoS 1 its packet id has to be forgotten before it is acknowledged, else it could stand for an earlier publication still.
+fn ignore(floor: &Floor, redelivery: Option<Redelivery>) -> LocalBoxFuture<'static, Verdict> {
+    let Some(redelivery) = redelivery else { return std::future::ready(Verdict::RetainedIgnored).boxed_local() };
+    let reply = floor.ignore.send(Ignore { redelivery });
+    async move {
+        match reply.await {
+            Ok(Ok(())) => Verdict::RetainedIgnored,
+            Ok(Err(error)) => Verdict::Failed(error.to_string()),
+            Err(_) => Verdict::Failed("the outbox has ended".to_owned()),
+        }
+    }
+    .boxed_local()
 }
 
 fn take_custody(floor: &Floor, enqueue: Enqueue, metadata: Metadata) -> LocalBoxFuture<'static, Verdict> {
@@ -104,11 +114,13 @@ struct Metadata {
     topic: String,
     body_bytes: u64,
     origin: Origin,
+    redelivery: Option<Redelivery>,
 }
 
 impl Metadata {
     fn because(self, reason: QuarantineReason) -> Quarantine {
-        Quarantine { reason, topic: self.topic, body_bytes: self.body_bytes, origin: self.origin }
+        let Self { topic, body_bytes, origin, redelivery } = self;
+        Quarantine { reason, topic, body_bytes, origin, redelivery }
     }
 }
 
@@ -121,5 +133,6 @@ fn quarantine_of(publication: &Publication) -> Metadata {
         topic: publication.topic[..end].to_owned(),
         body_bytes: u64::try_from(publication.payload.len()).unwrap_or(u64::MAX),
         origin: publication.origin,
+        redelivery: publication.redelivery.clone(),
     }
 }

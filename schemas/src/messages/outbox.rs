@@ -8,7 +8,7 @@ use crate::{
     entry::{Entry, EntryState, Event, IllegalTransition},
     id::{DestinationId, EntryRef, MessageId},
     outcome::DeliveryError,
-    submission::{Origin, QuarantineReason, Submission},
+    submission::{Origin, QuarantineReason, Redelivery, Submission},
     view::{DestinationLoad, EntryView, LedgerView, QuarantineView, Shown},
 };
 use actix::prelude::*;
@@ -96,6 +96,16 @@ pub struct Quarantine {
     pub body_bytes: u64,
     /// How it came.
     pub origin: Origin,
+    /// Its mark: what is redelivered is kept once.
+    pub redelivery: Option<Redelivery>,
+}
+
+/// "This publication is acknowledged and not taken, as nobody asked for it": its packet id stands for nothing any more.
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "Result<(), StoreError>")]
+pub struct Ignore {
+    /// Its mark.
+    pub redelivery: Redelivery,
 }
 
 /// "What waits, and when may each destination be tried?" From memory, one for each destination that has a record.
@@ -115,6 +125,17 @@ pub struct Pick {
     pub count_max: usize,
     /// Most body bytes (the first entry comes whatever its size).
     pub bytes_max: usize,
+}
+
+/// "Which of these may still be sent?" Asked right before a request leaves: what an operator held or purged since the pick, or what
+/// has expired, is not among them. Answered from what is on disk.
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "Result<Vec<u64>, StoreError>")]
+pub struct StillQueued {
+    /// Whose.
+    pub destination: DestinationId,
+    /// Their places.
+    pub seqs: Vec<u64>,
 }
 
 /// "This is what came of one entry."

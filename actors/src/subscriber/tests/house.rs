@@ -18,7 +18,7 @@ use tidegate_schemas::{
     id::{EntryRef, MessageId},
     messages::{
         gateway::{Observe, Shutdown},
-        outbox::{Accepted, Enqueue, EnqueueError, Quarantine, StoreError},
+        outbox::{Accepted, Enqueue, EnqueueError, Ignore, Quarantine, StoreError},
         registry::{Current, RegisteredDestination, RegistrySnapshot},
     },
     route::{IdSource, PayloadHandling, Route, Routes},
@@ -124,6 +124,18 @@ impl Handler<Quarantine> for ToyOutbox {
     }
 }
 
+impl Handler<Ignore> for ToyOutbox {
+    type Result = ResponseFuture<Result<(), StoreError>>;
+
+    fn handle(&mut self, _: Ignore, _: &mut Self::Context) -> Self::Result {
+        let (manner, delay) = self.turn();
+        Box::pin(async move {
+            tokio::time::sleep(delay).await;
+            if manner.fails { Err(StoreError::Full) } else { Ok(()) }
+        })
+    }
+}
+
 /// A registry whose snapshot the test can change.
 pub struct ToyRegistry(pub Arc<Mutex<RegistrySnapshot>>);
 
@@ -197,7 +209,8 @@ impl House {
             source: Arc::new(broker.clone()),
             registry: ToyRegistry(Arc::clone(&registry)).start().recipient(),
             enqueue: outbox.clone().recipient(),
-            quarantine: outbox.recipient(),
+            quarantine: outbox.clone().recipient(),
+            ignore: outbox.recipient(),
             bell: bell.clone(),
         };
         let subscriber = Subscriber::new(floor, DeathWatch::unwatched("subscriber")).start();

@@ -173,7 +173,8 @@ async fn when_the_source_ends_the_actor_ends() {
         source: std::sync::Arc::new(Brief),
         registry: super::house::ToyRegistry(registry).start().recipient(),
         enqueue: outbox.clone().recipient(),
-        quarantine: outbox.recipient(),
+        quarantine: outbox.clone().recipient(),
+        ignore: outbox.recipient(),
         bell: Bell::default(),
     };
     let (watch, death) = DeathWatch::pair("subscriber", 1, Bell::default());

@@ -30,7 +30,7 @@ mod writer;
 
 pub use rights::{FreshRights, FreshSecret, FreshWriteKey, RightsError};
 pub use serve::{Connection, Duplex, Entrance, EntranceError};
-pub use store::{StoreError, StoreLimits};
+pub use store::{Keep, StoreError, StoreLimits};
 
 use app::App;
 use sessions::Sessions;

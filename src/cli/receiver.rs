@@ -7,17 +7,23 @@ use crate::{
         system_clock::SystemClock,
         system_entropy::SystemEntropy,
     },
-    receiver::{Entrance, Introduction, Receiver, ReceiverLimits, ReceiverOptions},
+    receiver::{Entrance, Introduction, Keep, Receiver, ReceiverLimits, ReceiverOptions, StoreLimits},
     telemetry,
 };
 use clap::Args;
 use futures_util::stream;
 use std::{net::SocketAddr, path::PathBuf, process::ExitCode, sync::Arc};
 use tidegate_schemas::{
-    config::file::{LogConfig, Vanguards},
+    config::{
+        file::{LogConfig, Vanguards},
+        parse_bytes,
+    },
     id::DestinationId,
     onion::OnionEndpoint,
 };
+
+/// Smallest store, in bytes: a few of the largest readings.
+const STORE_BYTES_MIN: u64 = 1 << 20;
 
 /// How the receiver is set up.
 #[derive(Debug, Args)]
@@ -43,12 +49,24 @@ pub struct ReceiverArgs {
     /// Take this format without a write key: `private-iot` (the paper's senders have none)
     #[arg(long = "open-format", value_name = "FORMAT", value_parser = ["private-iot"])]
     open_formats: Vec<String>,
+    /// Which readings are kept: `forever`, those of a time such as `90d`, or the `newest` that fit (the oldest make room)
+    #[arg(long, default_value = "forever", value_name = "WHICH")]
+    keep: Keep,
+    /// How much the readings may take; the disk needs about twice as much. At 80 % log and page warn; when it is full, new
+    /// readings are refused and wait at their gateways, unless the newest are kept
+    #[arg(long, default_value = "1GiB", value_parser = store_bytes, value_name = "SIZE")]
+    max_size: u64,
     /// Make a new password to read; the old one is void
     #[arg(long)]
     new_password: bool,
     /// Log filter
     #[arg(long, default_value = "info", value_name = "FILTER")]
     log: String,
+}
+
+fn store_bytes(text: &str) -> Result<u64, String> {
+    let bytes = parse_bytes(text).ok_or_else(|| "write it with a unit, such as \"4GiB\"".to_owned())?;
+    if bytes < STORE_BYTES_MIN { Err("at least 1MiB".to_owned()) } else { Ok(bytes) }
 }
 
 /// Serves until a signal comes.
@@ -73,7 +91,10 @@ async fn serve(global: Global, args: ReceiverArgs) -> Result<(), Failure> {
         gateways: args.gateways.clone(),
         open_private_iot: !args.open_formats.is_empty(),
         new_password: args.new_password,
-        limits: ReceiverLimits::default(),
+        limits: ReceiverLimits {
+            store: StoreLimits { keep: args.keep, stored_bytes_max: args.max_size, ..StoreLimits::default() },
+            ..ReceiverLimits::default()
+        },
         clock: Arc::new(SystemClock),
         entropy: Arc::new(SystemEntropy),
     })

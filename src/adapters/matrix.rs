@@ -39,7 +39,10 @@ use std::{
     sync::Arc,
 };
 use tidegate_actors::ports::room::{Room, RoomError};
-use tidegate_schemas::{config::file::MatrixConfig, messages::outbox::ReportBatch};
+use tidegate_schemas::{
+    config::{check::PASSWORD_BYTES_MAX, file::MatrixConfig},
+    messages::outbox::ReportBatch,
+};
 use tokio::sync::Mutex;
 
 /// The device id of every gateway: the same after a new log-in, so that a notice sent twice stays one event.
@@ -48,8 +51,6 @@ const DEVICE_ID: &str = "TIDEGATE";
 const DEVICE_NAME: &str = "gateway";
 /// What ruma is told instead of the homeserver's place: the transport knows where to go, and no error can name it.
 const ANY_URL: &str = "http://homeserver.invalid";
-/// Largest password file, in bytes.
-const PASSWORD_BYTES_MAX: usize = 4_096;
 
 /// Why there is no room.
 #[derive(Debug, thiserror::Error)]

@@ -16,10 +16,10 @@ use std::{
     os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
 };
-use tidegate_schemas::config::file::{Homeserver, MatrixConfig};
+use tidegate_schemas::config::file::{Homeserver, MATRIX_SESSION_FILE, MatrixConfig};
 
 /// Name of the file, in the state folder.
-pub const SESSION_FILE: &str = "matrix.json";
+pub const SESSION_FILE: &str = MATRIX_SESSION_FILE;
 /// Name of what a write that was cut off leaves behind; the next write replaces it.
 const UNFINISHED_FILE: &str = "matrix.json.new";
 /// Largest file that is read, in bytes.

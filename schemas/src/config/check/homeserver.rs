@@ -6,7 +6,7 @@ use crate::{
         file::{Homeserver, MATRIX_SESSION_FILE, MatrixConfig, TorConfig, TorTransport},
         raw::{RawMatrix, RawSecret},
     },
-    onion::OnionEndpoint,
+    onion::{OnionEndpoint, without_onion_addresses},
 };
 use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::{
@@ -74,7 +74,7 @@ impl Checker<'_> {
         for (index, user) in raw.invite.iter().enumerate() {
             let full = user.strip_prefix('@').and_then(|rest| rest.split_once(':'));
             if full.is_none_or(|(name, server)| name.is_empty() || server.is_empty()) {
-                let message = format!("not the full id of a user: {user:?}");
+                let message = format!("not the full id of a user: {:?}", without_onion_addresses(user));
                 self.refuse(format!("matrix.invite[{index}]"), message, "write it as \"@nurse:example.org\"");
             }
         }

@@ -7,7 +7,7 @@ use crate::{
         system_clock::SystemClock,
         system_entropy::SystemEntropy,
     },
-    receiver::{Entrance, Introduction, Keep, Receiver, ReceiverLimits, ReceiverOptions, StoreLimits},
+    receiver::{Entrance, FreshSecret, Introduction, Keep, Receiver, ReceiverLimits, ReceiverOptions, StoreLimits},
     telemetry,
 };
 use clap::Args;
@@ -100,10 +100,8 @@ async fn serve(global: Global, args: ReceiverArgs) -> Result<(), Failure> {
     })
     .await
     .map_err(|error| failed(&error))?;
-    if !global.json {
-        // Before anything that may fail: these are shown once.
-        show_fresh(receiver.introduction());
-    }
+    // Before anything that may fail: these are shown once.
+    show_fresh(&global, receiver.introduction())?;
     let mut place = Place::default();
     let entrance = match args.listen {
         Some(listen) => {
@@ -159,16 +157,11 @@ fn introduce(global: &Global, args: &ReceiverArgs, intro: &Introduction, place: 
     let gateway = args.gateways.first().cloned().unwrap_or_else(|| args.destination.clone());
     let block = intro.destination_toml(&args.destination, &gateway, place.onion.as_ref());
     if global.json {
-        let keys: Vec<_> = intro.fresh.write_keys.iter().map(|key| key.file.display().to_string()).collect();
-        let password = intro.fresh.password.as_ref().map(crate::receiver::FreshSecret::reveal);
-        let said = serde_json::json!({
-            "onion": place.onion.as_ref().map(OnionEndpoint::reveal),
-            "listen": place.listen,
-            "receipt_key": intro.receipt_key,
-            "new_password": password,
-            "new_write_key_files": keys,
-            "destination_toml": block,
-        });
+        let mut said = fresh_json(intro);
+        said["onion"] = place.onion.as_ref().map(OnionEndpoint::reveal).into();
+        said["listen"] = place.listen.map(|listen| listen.to_string()).into();
+        said["receipt_key"] = intro.receipt_key.as_str().into();
+        said["destination_toml"] = block.into();
         // One line, so that whoever started it can read it as it comes.
         return output::line(&said.to_string());
     }
@@ -181,8 +174,19 @@ fn introduce(global: &Global, args: &ReceiverArgs, intro: &Introduction, place: 
     output::line(&block)
 }
 
-/// Secrets that were made on this start.
-fn show_fresh(intro: &Introduction) {
+/// Secrets that were made on this start, as the members of the introduction that they will be.
+fn fresh_json(intro: &Introduction) -> serde_json::Value {
+    let keys: Vec<_> = intro.fresh.write_keys.iter().map(|key| key.file.display().to_string()).collect();
+    let password = intro.fresh.password.as_ref().map(FreshSecret::reveal);
+    serde_json::json!({ "new_password": password, "new_write_key_files": keys })
+}
+
+/// Secrets that were made on this start: with `--json` a line of their own, which the introduction repeats when all else went well.
+fn show_fresh(global: &Global, intro: &Introduction) -> Result<(), Failure> {
+    if global.json {
+        let fresh = intro.fresh.password.is_some() || !intro.fresh.write_keys.is_empty();
+        return if fresh { output::line(&fresh_json(intro).to_string()) } else { Ok(()) };
+    }
     if let Some(password) = &intro.fresh.password {
         output::message(&format!("password to read (shown once, keep it): {}", password.reveal()));
     }
@@ -190,6 +194,7 @@ fn show_fresh(intro: &Introduction) {
         let file = key.file.display();
         output::message(&format!("write key of {} is in {file}: copy that file to the gateway", key.gateway));
     }
+    Ok(())
 }
 
 async fn signalled() {

@@ -249,7 +249,7 @@ pub const KEYS: &[ConfigKey] = &[
         "destination.*.windows.allow[].cron",
         "five cron fields",
         "",
-        "When it opens: minute, hour, day of month, month, day of week.",
+        "When it opens: minute, hour, day of month, month, day of week. A time that a clock change skips moves forward, one that comes twice opens once.",
     ),
     key("destination.*.windows.allow[].for", "length of time", "", "How long an opening by cron lasts."),
     key(

@@ -30,11 +30,11 @@ mod writer;
 
 pub use rights::{FreshRights, FreshSecret, FreshWriteKey, RightsError};
 pub use serve::{Connection, Duplex, Entrance, EntranceError};
-pub use store::{StoreError, StoreLimits};
+pub use store::{Keep, StoreError, StoreLimits};
 
 use app::App;
 use sessions::Sessions;
-use std::{path::PathBuf, sync::Arc};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 use store::Store;
 use tidegate_actors::ports::{clock::Clock, entropy::Entropy};
 use tidegate_schemas::{id::DestinationId, onion::OnionEndpoint};
@@ -75,10 +75,17 @@ pub struct ReceiverLimits {
     pub connections_max: usize,
     /// Live pages at once; each holds a connection.
     pub live_streams_max: usize,
+    /// How long a connection may last before one of its requests shows a right to write or to read.
+    pub stranger_time: Duration,
 }
 impl Default for ReceiverLimits {
     fn default() -> Self {
-        Self { store: StoreLimits::default(), connections_max: 256, live_streams_max: 32 }
+        Self {
+            store: StoreLimits::default(),
+            connections_max: 256,
+            live_streams_max: 32,
+            stranger_time: Duration::from_secs(20),
+        }
     }
 }
 
@@ -140,7 +147,7 @@ impl Introduction {
 pub struct Receiver {
     app: Arc<App>,
     introduction: Introduction,
-    connections_max: usize,
+    limits: ReceiverLimits,
     writer_ended: oneshot::Receiver<Result<(), StoreError>>,
     close: watch::Sender<bool>,
     closing: watch::Receiver<bool>,
@@ -180,14 +187,7 @@ impl Receiver {
             live_streams,
             closing: closing.clone(),
         });
-        Ok(Self {
-            app,
-            introduction,
-            connections_max: options.limits.connections_max,
-            writer_ended: writer.ended,
-            close,
-            closing,
-        })
+        Ok(Self { app, introduction, limits: options.limits, writer_ended: writer.ended, close, closing })
     }
 
     /// What to show the operator.
@@ -205,8 +205,8 @@ impl Receiver {
         entrances: Vec<Entrance>,
         shutdown: impl Future<Output = ()>,
     ) -> Result<(), ReceiverError> {
-        let Self { app, connections_max, mut writer_ended, close, closing, .. } = self;
-        let mut serving = tokio::spawn(serve::serve(app, entrances, connections_max, closing));
+        let Self { app, limits, mut writer_ended, close, closing, .. } = self;
+        let mut serving = tokio::spawn(serve::serve(app, entrances, limits, closing));
         let failure = tokio::select! {
             () = shutdown => None,
             _ = &mut serving => Some(ReceiverError::EntranceGone),

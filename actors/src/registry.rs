@@ -11,7 +11,8 @@
 //! turn; at most [`CHANGES_MAX`] wait. Reading, checking and writing are done on a blocking thread, never on the System thread.
 //!
 //! Windows in the store that this program can't read any more (a time zone that is gone) are left there and reported as an
-//! error; the windows of the config, which were agreed too, are in force then. State of destinations that the config no longer
+//! error; the windows of the config, which were agreed too, are in force then. Those that no longer fit the agreement, because the
+//! config was changed since, stay in force and are told, in the log and in what is shown of the destination. State of destinations that the config no longer
 //! has is kept: a destination that comes back is the same one.
 
 use crate::{
@@ -67,6 +68,8 @@ pub struct Registry {
     durable: Arc<Mutex<RegistryState>>,
     /// Windows set at run time that are in force.
     overrides: BTreeMap<DestinationId, WindowSet>,
+    /// What is wrong with some of them since the config was changed.
+    flaws: BTreeMap<DestinationId, String>,
     identities: BTreeMap<DestinationId, DestinationIdentity>,
     snapshot: Arc<RegistrySnapshot>,
     changes: usize,
@@ -82,6 +85,7 @@ impl Registry {
             parts,
             durable: Arc::default(),
             overrides: BTreeMap::new(),
+            flaws: BTreeMap::new(),
             identities: BTreeMap::new(),
             snapshot: Arc::default(),
             changes: 0,
@@ -91,7 +95,8 @@ impl Registry {
     }
 
     /// Takes over what the store held.
-    fn open(&mut self, state: RegistryState) {
+    fn open(&mut self, state: RegistryState, flaws: BTreeMap<DestinationId, String>) {
+        self.flaws = flaws;
         self.overrides = self
             .parts
             .destinations
@@ -127,7 +132,11 @@ impl Registry {
             if let Some(windows) = windows {
                 destination.agreement.windows = windows.clone();
             }
-            let registered = RegisteredDestination { destination, windows_overridden: windows.is_some() };
+            let registered = RegisteredDestination {
+                destination,
+                windows_overridden: windows.is_some(),
+                windows_flaw: self.flaws.get(&declared.id).cloned(),
+            };
             (declared.id.clone(), Arc::new(registered))
         });
         self.snapshot = Arc::new(RegistrySnapshot {
@@ -144,6 +153,8 @@ impl Registry {
             Some(windows) => self.overrides.insert(declared.id.clone(), windows),
             None => self.overrides.remove(&declared.id),
         };
+        // They were checked just now.
+        self.flaws.remove(&declared.id);
         self.publish();
         for bell in &self.parts.bells {
             bell.ring();
@@ -173,6 +184,24 @@ fn load(parts: &RegistryParts) -> Result<RegistryState, &'static str> {
         })?;
     }
     Ok(state)
+}
+
+/// What is wrong with windows that were set at run time, now that the config may say another lifetime. Slow: up to a year of
+/// openings is looked at.
+fn find_flaws(parts: &RegistryParts, state: &RegistryState) -> BTreeMap<DestinationId, String> {
+    let overridden = parts.destinations.iter().filter_map(|d| Some((d, state.windows.get(&d.id)?)));
+    let found = overridden.filter_map(|(destination, raw)| {
+        // What can't be read is told, and not in force.
+        let windows = WindowSet::from_raw(raw.clone(), "windows").ok()?;
+        let (max_age, now) = (destination.agreement.max_age, parts.clock.now());
+        let problems = check_openings(&windows, max_age, now, "windows", "lifetime.max_age").err()?;
+        tracing::error!(
+            destination = %destination.id, %problems,
+            "windows that were set at run time don't fit the config's lifetime: set others, or lengthen it"
+        );
+        Some((destination.id.clone(), problems.to_string()))
+    });
+    found.collect()
 }
 
 fn draw_identity(entropy: &dyn Entropy) -> DestinationIdentity {
@@ -213,10 +242,14 @@ impl Actor for Registry {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         let parts = self.parts.clone();
-        let loading = tokio::task::spawn_blocking(move || load(&parts));
+        let loading = tokio::task::spawn_blocking(move || {
+            let state = load(&parts)?;
+            let flaws = find_flaws(&parts, &state);
+            Ok((state, flaws))
+        });
         ctx.wait(fut::wrap_future::<_, Self>(loading).map(|loaded, registry, ctx| {
             match loaded.unwrap_or(Err("reading its store panicked")) {
-                Ok(state) => registry.open(state),
+                Ok((state, flaws)) => registry.open(state, flaws),
                 Err(reason) => {
                     registry.watch.resign(reason);
                     ctx.stop();

@@ -67,8 +67,7 @@ impl Reporter {
     /// A Reporter.
     #[must_use]
     pub fn new(parts: ReporterParts, watch: DeathWatch) -> Self {
-        let seen = ReporterObservation { configured: true, ..ReporterObservation::default() };
-        Self { parts, seen: Rc::new(RefCell::new(seen)), rounds: None, watch }
+        Self { parts, seen: Rc::default(), rounds: None, watch }
     }
 }
 

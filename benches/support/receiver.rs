@@ -21,7 +21,9 @@ impl Receiver {
             .expect("the receiver");
         let introduction = super::wait_for("the receiver's introduction", || {
             let log = fs::read_to_string(&log).ok()?;
-            log.lines().find_map(|line| serde_json::from_str::<Value>(line).ok().filter(Value::is_object))
+            log.lines().find_map(|line| {
+                serde_json::from_str::<Value>(line).ok().filter(|said| said["destination_toml"].is_string())
+            })
         });
         let key = introduction["new_write_key_files"][0].as_str().expect("a write key");
         fs::copy(key, folder.join("gateway.write_key")).expect("the write key");

@@ -10,6 +10,9 @@ use std::{fmt, str::FromStr};
 /// The label of the checksum, from rend-spec-v3.
 const CHECKSUM_LABEL: &[u8] = b".onion checksum";
 
+/// Length of an address before `.onion`.
+const ADDRESS_CHARACTERS: usize = 56;
+
 /// A version 3 onion address whose checksum is right.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct OnionAddress {
@@ -79,7 +82,7 @@ impl FromStr for OnionAddress {
         if name.len() == 16 {
             return Err(ParseOnionAddressError::Version2);
         }
-        if name.len() != 56 {
+        if name.len() != ADDRESS_CHARACTERS {
             return Err(ParseOnionAddressError::Length(name.len()));
         }
         let bytes = data_encoding::BASE32_NOPAD
@@ -105,6 +108,32 @@ impl fmt::Display for OnionAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("[onion address]")
     }
+}
+
+/// A text of somebody else's, such as an error of a server, with every onion address in it replaced. Those are taken for one that
+/// stand before `.onion` and are long enough, and what has just the length and the characters of one.
+#[must_use]
+pub fn without_onion_addresses(text: &str) -> String {
+    const SUFFIX: &str = ".onion";
+    let is_base32 = |c: char| c.is_ascii_alphabetic() || ('2'..='7').contains(&c);
+    let mut clean = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(start) = rest.find(is_base32) {
+        let (before, word) = rest.split_at(start);
+        let length = word.find(|c| !is_base32(c)).unwrap_or(word.len());
+        let (word, after) = word.split_at(length);
+        let suffix = after.get(..SUFFIX.len()).is_some_and(|next| next.eq_ignore_ascii_case(SUFFIX));
+        clean.push_str(before);
+        if length == ADDRESS_CHARACTERS || (suffix && length > ADDRESS_CHARACTERS) {
+            clean.push_str("[onion address]");
+            rest = if suffix { &after[SUFFIX.len()..] } else { after };
+        } else {
+            clean.push_str(word);
+            rest = after;
+        }
+    }
+    clean.push_str(rest);
+    clean
 }
 
 /// Where an onion service listens: its address and a port. Text form `ADDRESS.onion:PORT`; the port is 80 unless said.
@@ -173,6 +202,23 @@ mod tests {
 
     /// The Tor Project's own web site.
     const REAL: &str = "2gzyxa5ihm7nsggfxnu52rck2vv4rvmdlkiu3zzui5du4xyclen53wid.onion";
+
+    #[test]
+    fn addresses_are_taken_out_of_what_others_say() {
+        let address = OnionAddress::from_public_key([7; 32]).reveal();
+        let bare = address.trim_end_matches(".onion");
+        for (text, clean) in [
+            (format!("User @gateway:{address} not in room"), "User @gateway:[onion address] not in room"),
+            (format!("({}:80)", address.to_ascii_uppercase()), "([onion address]:80)"),
+            (format!("x{address}"), "[onion address]"),
+            (bare.to_owned(), "[onion address]"),
+            (format!("ä {bare}ä{bare}.oni"), "ä [onion address]ä[onion address].oni"),
+            (format!("{} .onion short.onion", &bare[..55]), &*format!("{} .onion short.onion", &bare[..55])),
+            (String::new(), ""),
+        ] {
+            assert_eq!(without_onion_addresses(&text), clean);
+        }
+    }
 
     #[test]
     fn a_real_address_parses_and_comes_back() {

@@ -55,6 +55,9 @@ pub struct OutboxObservation {
     pub writes: u64,
     /// End states that the room doesn't know yet.
     pub reports_pending: u64,
+    /// End states that the room will never hear of: more ended during an outage of the homeserver than the ledger holds.
+    #[serde(default)]
+    pub reports_lost: u64,
     /// Size on disk, in bytes.
     pub disk_bytes: u64,
     /// Body bytes that wait.
@@ -162,8 +165,6 @@ pub struct CourierObservation {
 /// The Reporter, seen from outside.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReporterObservation {
-    /// Whether a room is configured.
-    pub configured: bool,
     /// Events sent since this actor began.
     pub events_sent: u64,
     /// End states told in them.
@@ -285,6 +286,9 @@ pub struct DestinationView {
     pub windows: crate::window::RawWindows,
     /// Whether they were set at run time.
     pub windows_overridden: bool,
+    /// Why those do not fit the agreement any more, if they don't: messages may expire before an opening.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub windows_flaw: Option<String>,
     /// Open now, until when, next opening.
     pub now: Evaluation,
     /// What waits.

@@ -2,13 +2,16 @@
 //!
 //! No window at all means always open; with any allow window, only then. [`WindowSet::evaluate`] is the one function that the
 //! scheduler, the admin API, the command line and the checks call. An opening is an interval of real time: a start that falls
-//! into the gap of a daylight-saving change moves forward, and a start that exists twice opens once, the first time. A window
-//! whose end lies before its start ends on the next day.
+//! into the gap of a daylight-saving change moves forward, and a start that exists twice opens once, the first time; this holds
+//! for cron windows, too, whatever they name. A window whose end lies before its start ends on the next day.
+
+mod cron;
 
 use crate::config::{Problem, Problems};
 use croner::{Cron, parser::CronParser};
 use jiff::{SignedDuration, Timestamp, ToSpan, civil, tz::TimeZone};
 use serde::{Deserialize, Serialize};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// Most windows of one destination.
 pub const WINDOWS_MAX: usize = 64;
@@ -16,8 +19,11 @@ pub const WINDOWS_MAX: usize = 64;
 pub const CRON_DURATION_S_MAX: i64 = 31 * 86_400;
 /// How far ahead a closing is looked for, in days; an opening longer than that is shown without an end.
 const CLOSING_HORIZON_DAYS: i64 = 400;
-/// Most joined intervals that are followed to find a closing (a chain of one-minute windows could be endless).
-const JOINED_MAX: usize = 4_096;
+/// Most joined intervals that are followed to find a closing: a chain of one-minute windows could be endless. One that is longer
+/// is shown without an end, until its end comes within reach.
+const JOINED_MAX: usize = 512;
+/// How long a closing that is beyond reach is not looked for again.
+const UNENDING_FOR: SignedDuration = SignedDuration::from_hours(4);
 
 /// Windows as they are written in the config file and in the admin API.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -65,11 +71,30 @@ pub struct WindowSet {
     zone: TimeZone,
     zone_name: String,
     allow: Vec<Window>,
+    /// The opening that was looked at last: following its joined intervals is dear, and every attempt asks. Clones share it.
+    followed: Arc<Mutex<Option<Followed>>>,
+}
+
+/// What following an opening found.
+#[derive(Debug, Clone, Copy)]
+struct Followed {
+    /// From this moment on ...
+    from: Timestamp,
+    /// ... up to this one it is open,
+    until: Timestamp,
+    /// and this is its end, if it has one within reach.
+    closing: Option<Timestamp>,
 }
 
 impl Default for WindowSet {
     fn default() -> Self {
-        Self { raw: RawWindows::default(), zone: TimeZone::UTC, zone_name: "UTC".to_owned(), allow: Vec::new() }
+        Self {
+            raw: RawWindows::default(),
+            zone: TimeZone::UTC,
+            zone_name: "UTC".to_owned(),
+            allow: Vec::new(),
+            followed: Arc::default(),
+        }
     }
 }
 impl PartialEq for WindowSet {
@@ -134,7 +159,7 @@ impl WindowSet {
                 Err(problem) => problems.push(problem),
             }
         }
-        problems.into_result(Self { raw, zone, zone_name, allow })
+        problems.into_result(Self { raw, zone, zone_name, allow, followed: Arc::default() })
     }
 
     /// The windows as written.
@@ -182,19 +207,31 @@ impl WindowSet {
         }
     }
 
-    /// `None`: closed at this moment. `Some(None)`: open, with no end within the horizon.
+    /// `None`: closed at this moment. `Some(None)`: open, with no end within reach.
     fn closing_of_opening_at(&self, at: Timestamp) -> Option<Option<Timestamp>> {
+        let mut known = self.followed.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(followed) = known.filter(|followed| followed.from <= at && at < followed.until) {
+            return Some(followed.closing);
+        }
+        let followed = self.follow(at)?;
+        *known = Some(followed);
+        Some(followed.closing)
+    }
+
+    /// Follows the opening that covers a moment, from interval to interval.
+    fn follow(&self, from: Timestamp) -> Option<Followed> {
         let covering = |at: Timestamp| self.allow.iter().filter_map(|w| self.end_if_covering(w, at)).max();
-        let mut end = covering(at)?;
-        let horizon = at.checked_add(SignedDuration::from_hours(CLOSING_HORIZON_DAYS * 24)).ok()?;
+        let mut end = covering(from)?;
+        let horizon = from.checked_add(SignedDuration::from_hours(CLOSING_HORIZON_DAYS * 24)).ok()?;
         for _ in 0..JOINED_MAX {
             match covering(end) {
                 Some(later) if later > end && end < horizon => end = later,
-                Some(later) if later > end => return Some(None),
-                _ => return Some(Some(end)),
+                Some(later) if later > end => break,
+                _ => return Some(Followed { from, until: end, closing: Some(end) }),
             }
         }
-        Some(None)
+        let again = from.checked_add(UNENDING_FOR).unwrap_or(end);
+        Some(Followed { from, until: end.min(again), closing: None })
     }
 
     fn next_opening(&self, after: Timestamp) -> Option<Timestamp> {
@@ -213,11 +250,9 @@ impl WindowSet {
                     .max()
             }
             Window::Cron { cron, lasts } => {
-                // croner counts in whole seconds; the moment's own second is looked at as well.
-                let second = Timestamp::from_second(at.as_second()).ok()?.to_zoned(self.zone.clone());
-                let start = cron.find_previous_occurrence(&second, true).ok()?.timestamp();
+                let start = cron::previous_start(cron, &self.zone, at)?;
                 let end = start.checked_add(*lasts).ok()?;
-                (start <= at && at < end).then_some(end)
+                (at < end).then_some(end)
             }
         }
     }
@@ -232,10 +267,7 @@ impl WindowSet {
                     .filter(|start| *start > after)
                     .min()
             }
-            Window::Cron { cron, .. } => {
-                let second = Timestamp::from_second(after.as_second()).ok()?.to_zoned(self.zone.clone());
-                cron.find_next_occurrence(&second, false).ok().map(|next| next.timestamp())
-            }
+            Window::Cron { cron, .. } => cron::next_start(cron, &self.zone, after),
         }
     }
 

@@ -39,7 +39,11 @@ use std::{
     sync::Arc,
 };
 use tidegate_actors::ports::room::{Room, RoomError};
-use tidegate_schemas::{config::file::MatrixConfig, messages::outbox::ReportBatch};
+use tidegate_schemas::{
+    config::{check::PASSWORD_BYTES_MAX, file::MatrixConfig},
+    messages::outbox::ReportBatch,
+    onion::without_onion_addresses,
+};
 use tokio::sync::Mutex;
 
 /// The device id of every gateway: the same after a new log-in, so that a notice sent twice stays one event.
@@ -48,8 +52,6 @@ const DEVICE_ID: &str = "TIDEGATE";
 const DEVICE_NAME: &str = "gateway";
 /// What ruma is told instead of the homeserver's place: the transport knows where to go, and no error can name it.
 const ANY_URL: &str = "http://homeserver.invalid";
-/// Largest password file, in bytes.
-const PASSWORD_BYTES_MAX: usize = 4_096;
 
 /// Why there is no room.
 #[derive(Debug, thiserror::Error)]
@@ -74,11 +76,16 @@ pub enum MatrixError {
     Invite(String),
 }
 
-/// A room on a homeserver. Clones are the same.
-#[derive(Debug, Clone)]
+/// A room on a homeserver. Clones are the same. `Debug` shows nothing of it: names of users end with the homeserver's.
+#[derive(Clone)]
 pub struct MatrixRoom(Arc<Inner>);
 
-#[derive(Debug)]
+impl std::fmt::Debug for MatrixRoom {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("MatrixRoom").finish_non_exhaustive()
+    }
+}
+
 struct Inner {
     http: Http,
     user: String,
@@ -88,7 +95,6 @@ struct Inner {
     state: Mutex<State>,
 }
 
-#[derive(Debug)]
 struct State {
     session: Option<Session>,
     /// The disk has not taken what we know.
@@ -101,10 +107,9 @@ impl MatrixRoom {
     /// # Errors
     /// When the config asks for what is not done.
     pub fn open(config: &MatrixConfig, state_dir: &Path, arti: Option<Arc<ArtiClient>>) -> Result<Self, MatrixError> {
-        let invite = config
-            .invite
-            .iter()
-            .map(|user| OwnedUserId::try_from(user.as_str()).map_err(|_invalid| MatrixError::Invite(user.clone())));
+        let invite = config.invite.iter().map(|user| {
+            OwnedUserId::try_from(user.as_str()).map_err(|_invalid| MatrixError::Invite(without_onion_addresses(user)))
+        });
         let file = SessionFile::new(state_dir, config);
         let session = file.load();
         Ok(Self(Arc::new(Inner {
@@ -208,12 +213,12 @@ impl Inner {
         let answer = client.log_in(&self.user, &password, Some(DEVICE_ID.into()), Some(DEVICE_NAME)).await;
         match answer.map_err(|error| judge(&error)) {
             Ok(answer) => {
-                tracing::info!(user = %answer.user_id, "logged in to the homeserver");
+                tracing::info!(user = answer.user_id.localpart(), "logged in to the homeserver");
                 Ok(self.file.session(answer.user_id.to_string(), answer.access_token))
             }
             Err(Failure::Forbidden(words)) => Err(RoomError::Refused(format!(
                 "it doesn't take the password of {}: put the right one into {} ({words})",
-                self.user,
+                local_part(&self.user),
                 self.password_file.display()
             ))),
             Err(failure) => Err(failure.into_room_error("logging in")),
@@ -242,6 +247,11 @@ impl Inner {
             tracing::warn!(%error, "the log-in to the homeserver can't be kept in {SESSION_FILE}; it is tried again");
         }
     }
+}
+
+/// The name of a user without its homeserver's.
+fn local_part(user: &str) -> &str {
+    user.strip_prefix('@').unwrap_or(user).split(':').next().unwrap_or_default()
 }
 
 fn forget_room(state: &mut State) {

@@ -87,6 +87,7 @@ fn view(registered: &RegisteredDestination, load: Option<&DestinationLoad>, now:
         success: agreement.success,
         windows: agreement.windows.raw().clone(),
         windows_overridden: registered.windows_overridden,
+        windows_flaw: registered.windows_flaw.clone(),
         now: agreement.windows.evaluate(now),
         load: load.cloned(),
     }

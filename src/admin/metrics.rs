@@ -129,6 +129,7 @@ fn of_outbox(registry: &mut Registry, outbox: &OutboxObservation) {
         "End states that the room doesn't know yet",
         number(outbox.reports_pending),
     );
+    count(registry, "outbox_reports_lost", "End states that the room never hears of", outbox.reports_lost);
     measure(registry, "outbox_failing", "1 if the last commit failed", i64::from(outbox.failure.is_some()));
     count(registry, "outbox_commits", "Durable commits of this process", outbox.commits);
     count(registry, "outbox_writes", "Writes in those commits", outbox.writes);
@@ -166,7 +167,6 @@ fn of_uplink(registry: &mut Registry, status: &UplinkStatus) {
 }
 
 fn of_reporter(registry: &mut Registry, reporter: &ReporterObservation) {
-    measure(registry, "reporter_configured", "1 if a room is configured", i64::from(reporter.configured));
     measure(registry, "reporter_failing", "1 if the last event was not sent", i64::from(reporter.last_error.is_some()));
     count(registry, "reporter_events", "Events sent to the room", reporter.events_sent);
     count(registry, "reporter_reports", "End states told in them", reporter.reports_sent);

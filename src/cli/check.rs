@@ -25,6 +25,7 @@ use tidegate_schemas::{
     agreement::{Destination, Success},
     config::file::{Config, Homeserver, MqttProtocol, TorTransport, Vanguards},
     id::DestinationId,
+    onion::without_onion_addresses,
     route::{IdSource, PayloadHandling},
     window::WindowSet,
     wire::WireFormat,
@@ -215,7 +216,10 @@ fn connects(config: &Config) -> Vec<Line> {
             Homeserver::Address(address) => address.to_string(),
             Homeserver::Onion(_) => "an onion service".to_owned(),
         };
-        lines.push(line(place, format!("the homeserver, as {}, room #{}", matrix.user, matrix.room)));
+        lines.push(line(
+            place,
+            format!("the homeserver, as {}, room #{}", without_onion_addresses(&matrix.user), matrix.room),
+        ));
     }
     lines
 }

@@ -173,7 +173,10 @@ fn list(views: &[DestinationView]) -> Result<(), Failure> {
             count(|load| load.dead),
             count(|load| load.delivered),
             oldest.unwrap_or_default(),
-            load.map(state).unwrap_or_default(),
+            match &view.windows_flaw {
+                Some(_) => "its windows don't fit its lifetime: see `tidegate destination show`".to_owned(),
+                None => load.map(state).unwrap_or_default(),
+            },
         ]);
     }
     output::print(&table)
@@ -195,6 +198,9 @@ fn shown(global: &Global, view: &DestinationView) -> Result<(), Failure> {
     row("windows", format!("{}; times of {}", whence, view.windows.timezone.as_deref().unwrap_or("UTC")));
     for window in &view.windows.allow {
         row("", written(window));
+    }
+    if let Some(flaw) = &view.windows_flaw {
+        row("look here", format!("these windows don't fit the config's lifetime: {flaw}"));
     }
     if let Some(load) = &view.load {
         row(

@@ -7,17 +7,23 @@ use crate::{
         system_clock::SystemClock,
         system_entropy::SystemEntropy,
     },
-    receiver::{Entrance, Introduction, Receiver, ReceiverLimits, ReceiverOptions},
+    receiver::{Entrance, FreshSecret, Introduction, Keep, Receiver, ReceiverLimits, ReceiverOptions, StoreLimits},
     telemetry,
 };
 use clap::Args;
 use futures_util::stream;
 use std::{net::SocketAddr, path::PathBuf, process::ExitCode, sync::Arc};
 use tidegate_schemas::{
-    config::file::{LogConfig, Vanguards},
+    config::{
+        file::{LogConfig, Vanguards},
+        parse_bytes,
+    },
     id::DestinationId,
     onion::OnionEndpoint,
 };
+
+/// Smallest store, in bytes: a few of the largest readings.
+const STORE_BYTES_MIN: u64 = 1 << 20;
 
 /// How the receiver is set up.
 #[derive(Debug, Args)]
@@ -43,12 +49,24 @@ pub struct ReceiverArgs {
     /// Take this format without a write key: `private-iot` (the paper's senders have none)
     #[arg(long = "open-format", value_name = "FORMAT", value_parser = ["private-iot"])]
     open_formats: Vec<String>,
+    /// Which readings are kept: `forever`, those of a time such as `90d`, or the `newest` that fit (the oldest make room)
+    #[arg(long, default_value = "forever", value_name = "WHICH")]
+    keep: Keep,
+    /// How much the readings may take; the disk needs about twice as much. At 80 % log and page warn; when it is full, new
+    /// readings are refused and wait at their gateways, unless the newest are kept
+    #[arg(long, default_value = "1GiB", value_parser = store_bytes, value_name = "SIZE")]
+    max_size: u64,
     /// Make a new password to read; the old one is void
     #[arg(long)]
     new_password: bool,
     /// Log filter
     #[arg(long, default_value = "info", value_name = "FILTER")]
     log: String,
+}
+
+fn store_bytes(text: &str) -> Result<u64, String> {
+    let bytes = parse_bytes(text).ok_or_else(|| "write it with a unit, such as \"4GiB\"".to_owned())?;
+    if bytes < STORE_BYTES_MIN { Err("at least 1MiB".to_owned()) } else { Ok(bytes) }
 }
 
 /// Serves until a signal comes.
@@ -73,16 +91,17 @@ async fn serve(global: Global, args: ReceiverArgs) -> Result<(), Failure> {
         gateways: args.gateways.clone(),
         open_private_iot: !args.open_formats.is_empty(),
         new_password: args.new_password,
-        limits: ReceiverLimits::default(),
+        limits: ReceiverLimits {
+            store: StoreLimits { keep: args.keep, stored_bytes_max: args.max_size, ..StoreLimits::default() },
+            ..ReceiverLimits::default()
+        },
         clock: Arc::new(SystemClock),
         entropy: Arc::new(SystemEntropy),
     })
     .await
     .map_err(|error| failed(&error))?;
-    if !global.json {
-        // Before anything that may fail: these are shown once.
-        show_fresh(receiver.introduction());
-    }
+    // Before anything that may fail: these are shown once.
+    show_fresh(&global, receiver.introduction())?;
     let mut place = Place::default();
     let entrance = match args.listen {
         Some(listen) => {
@@ -138,16 +157,11 @@ fn introduce(global: &Global, args: &ReceiverArgs, intro: &Introduction, place: 
     let gateway = args.gateways.first().cloned().unwrap_or_else(|| args.destination.clone());
     let block = intro.destination_toml(&args.destination, &gateway, place.onion.as_ref());
     if global.json {
-        let keys: Vec<_> = intro.fresh.write_keys.iter().map(|key| key.file.display().to_string()).collect();
-        let password = intro.fresh.password.as_ref().map(crate::receiver::FreshSecret::reveal);
-        let said = serde_json::json!({
-            "onion": place.onion.as_ref().map(OnionEndpoint::reveal),
-            "listen": place.listen,
-            "receipt_key": intro.receipt_key,
-            "new_password": password,
-            "new_write_key_files": keys,
-            "destination_toml": block,
-        });
+        let mut said = fresh_json(intro);
+        said["onion"] = place.onion.as_ref().map(OnionEndpoint::reveal).into();
+        said["listen"] = place.listen.map(|listen| listen.to_string()).into();
+        said["receipt_key"] = intro.receipt_key.as_str().into();
+        said["destination_toml"] = block.into();
         // One line, so that whoever started it can read it as it comes.
         return output::line(&said.to_string());
     }
@@ -160,8 +174,19 @@ fn introduce(global: &Global, args: &ReceiverArgs, intro: &Introduction, place: 
     output::line(&block)
 }
 
-/// Secrets that were made on this start.
-fn show_fresh(intro: &Introduction) {
+/// Secrets that were made on this start, as the members of the introduction that they will be.
+fn fresh_json(intro: &Introduction) -> serde_json::Value {
+    let keys: Vec<_> = intro.fresh.write_keys.iter().map(|key| key.file.display().to_string()).collect();
+    let password = intro.fresh.password.as_ref().map(FreshSecret::reveal);
+    serde_json::json!({ "new_password": password, "new_write_key_files": keys })
+}
+
+/// Secrets that were made on this start: with `--json` a line of their own, which the introduction repeats when all else went well.
+fn show_fresh(global: &Global, intro: &Introduction) -> Result<(), Failure> {
+    if global.json {
+        let fresh = intro.fresh.password.is_some() || !intro.fresh.write_keys.is_empty();
+        return if fresh { output::line(&fresh_json(intro).to_string()) } else { Ok(()) };
+    }
     if let Some(password) = &intro.fresh.password {
         output::message(&format!("password to read (shown once, keep it): {}", password.reveal()));
     }
@@ -169,6 +194,7 @@ fn show_fresh(intro: &Introduction) {
         let file = key.file.display();
         output::message(&format!("write key of {} is in {file}: copy that file to the gateway", key.gateway));
     }
+    Ok(())
 }
 
 async fn signalled() {

@@ -52,6 +52,11 @@ pub struct SimulateArgs {
     password_file: Option<PathBuf>,
 }
 
+/// Shortest time between two lines of progress.
+const PROGRESS_PAUSE: Duration = Duration::from_secs(1);
+/// Ends a line of progress: what stands before it is how many readings were published.
+pub(super) const PROGRESS: &str = " readings published so far";
+
 /// One reading: topic and payload, exactly as the paper's device writes them.
 fn reading(name: &DeviceId, number: u64, constant: bool) -> (String, String) {
     // Two slow waves of different length, so that charts have something to show and a run can be repeated.
@@ -94,6 +99,7 @@ async fn publish(publisher: &mut Publisher, args: &SimulateArgs) -> Result<bool,
     let mut ticks = interval(Duration::from_secs_f64(1.0 / args.rate));
     // A broker that was slow for a moment doesn't lower the rate.
     ticks.set_missed_tick_behavior(MissedTickBehavior::Burst);
+    let mut told = Instant::now();
     for number in 0..args.count.unwrap_or(u64::MAX) {
         let (topic, payload) = reading(&args.name, number, args.constant);
         tokio::select! {
@@ -102,6 +108,10 @@ async fn publish(publisher: &mut Publisher, args: &SimulateArgs) -> Result<bool,
                 ticks.tick().await;
                 publisher.publish(&topic, payload.into_bytes()).await
             } => sent.map_err(unreachable)?,
+        }
+        if told.elapsed() >= PROGRESS_PAUSE {
+            told = Instant::now();
+            output::message(&format!("{}{PROGRESS}", number + 1));
         }
     }
     Ok(false)

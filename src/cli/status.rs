@@ -50,12 +50,26 @@ fn warnings(status: &StatusView) -> Vec<String> {
                 if let Some(failure) = &outbox.failure {
                     warnings.push(format!("the outbox can't write: {failure}"));
                 }
+                if outbox.reports_lost > 0 {
+                    let lost = outbox.reports_lost;
+                    warnings.push(format!(
+                        "the room never hears of {lost} messages that ended: too many ended while the homeserver was away"
+                    ));
+                }
             }
-            Observation::Subscriber(it) if it.sessions_lost > 0 => {
-                let times = it.sessions_lost;
-                warnings.push(format!(
-                    "the broker lost our session {times} times: what came between may be lost at the broker"
-                ));
+            Observation::Subscriber(it) => {
+                if it.sessions_lost > 0 {
+                    let times = it.sessions_lost;
+                    warnings.push(format!(
+                        "the broker lost our session {times} times: what came between may be lost at the broker"
+                    ));
+                }
+                if it.taken_over > 0 {
+                    let times = it.taken_over;
+                    warnings.push(format!(
+                        "another client took over our client id at the broker {times} times: two gateways on one state folder's copy?"
+                    ));
+                }
             }
             Observation::Uplink(uplink) if uplink.status == UplinkStatus::Obsolete => {
                 warnings.push(
@@ -122,7 +136,6 @@ fn words(observation: &Observation) -> String {
         Observation::Courier(it) => {
             format!("{}: {} in flight, {} delivered", it.destination, it.in_flight, it.delivered)
         }
-        Observation::Reporter(it) if !it.configured => "no room configured".to_owned(),
         Observation::Reporter(it) => {
             let error = it.last_error.as_deref().map(|error| format!("; {error}")).unwrap_or_default();
             format!("{} deliveries told in {} events{error}", it.reports_sent, it.events_sent)
@@ -135,12 +148,15 @@ fn words(observation: &Observation) -> String {
 mod tests {
     use super::*;
     use crate::admin::access::Line;
-    use tidegate_schemas::view::OutboxObservation;
+    use tidegate_schemas::view::{OutboxObservation, SubscriberObservation};
 
     #[test]
     fn a_gap_and_a_wrong_clock_are_told_first() {
-        let outbox = OutboxObservation { gap: 2, failure: Some("full".into()), ..OutboxObservation::default() };
-        let line = LineView { line: Line::default(), observation: Some(Observation::Outbox(outbox)) };
+        let failure = Some("full".into());
+        let outbox = OutboxObservation { gap: 2, failure, reports_lost: 41, ..OutboxObservation::default() };
+        let subscriber = SubscriberObservation { sessions_lost: 3, taken_over: 7, ..SubscriberObservation::default() };
+        let seen = [Observation::Outbox(outbox), Observation::Subscriber(subscriber)];
+        let lines = seen.map(|seen| LineView { line: Line::default(), observation: Some(seen) });
         let status = StatusView {
             version: "1".into(),
             uptime_s: 1,
@@ -148,10 +164,12 @@ mod tests {
             clock_trusted: false,
             phase: "running".into(),
             ready: true,
-            lines: vec![line],
+            lines: lines.into(),
         };
         let told = warnings(&status).join("\n");
         assert!(told.contains("clock") && told.contains("gap of 2") && told.contains("full"), "{told}");
+        assert!(told.contains("never hears of 41") && told.contains("session 3 times"), "{told}");
+        assert!(told.contains("took over our client id at the broker 7 times"), "{told}");
     }
 
     #[test]

@@ -47,12 +47,22 @@ pub fn run(global: &Global, command: TestnetCommand) -> Result<ExitCode, Failure
                 ..TorNetworkOptions::default()
             };
             let network = TorNetwork::start(options).map_err(failed)?;
-            output::message(&format!("ready after {:.1} s", network.started_in().as_secs_f64()));
-            output::line(&format!("export TIDEGATE_TESTNET={}", network.folder().display()))?;
+            let (seconds, folder) = (network.started_in().as_secs_f64(), network.folder().display());
+            if global.json {
+                let folder = folder.to_string();
+                output::json(&serde_json::json!({ "running": true, "folder": folder, "seconds": seconds }))?;
+            } else {
+                output::message(&format!("ready after {seconds:.1} s"));
+                output::line(&format!("export TIDEGATE_TESTNET={folder}"))?;
+            }
         }
         TestnetCommand::Stop(args) => {
             TorNetwork::attach(&args.folder).and_then(TorNetwork::stop).map_err(failed)?;
-            output::message("stopped");
+            if global.json {
+                output::json(&serde_json::json!({ "running": false }))?;
+            } else {
+                output::message("stopped");
+            }
         }
         TestnetCommand::Status(args) => {
             let mut network = TorNetwork::attach(&args.folder).map_err(failed)?;

@@ -23,7 +23,7 @@ use super::ports::{free_ports, loopback};
 use super::process::{Process, ProcessSpec};
 use super::{LabError, file_error, private_file};
 
-/// The name that user ids and aliases end with.
+/// The name that user ids and aliases end with, unless another is asked for.
 pub const SERVER_NAME: &str = "localhost";
 /// How long Synapse may take until `/health` answers.
 pub const START_LIMIT: Duration = Duration::from_secs(90);
@@ -44,6 +44,8 @@ pub struct SynapseOptions {
     /// Keep Synapse's own limits on messages, joins and invitations (0.2 messages a second, 10 at once), as operators have
     /// them. Logins are quick either way. False lifts all limits.
     pub default_rate_limits: bool,
+    /// What user ids and aliases end with; `None` is [`SERVER_NAME`].
+    pub server_name: Option<String>,
     /// Where the data is kept; `None` is a temporary folder.
     pub folder: Option<PathBuf>,
     /// The port on 127.0.0.1; `None` is a free one.
@@ -75,7 +77,7 @@ impl Synapse {
             None => free_ports(1).map_err(LabError::Ports)?[0],
         };
         let mut homeserver = Self { environment, port, process: None, folder };
-        homeserver.write_config(options.default_rate_limits)?;
+        homeserver.write_config(options)?;
         homeserver.launch()?;
         Ok(homeserver)
     }
@@ -141,7 +143,7 @@ impl Synapse {
         self.launch()
     }
 
-    fn write_config(&self, default_rate_limits: bool) -> Result<(), LabError> {
+    fn write_config(&self, options: &SynapseOptions) -> Result<(), LabError> {
         let key = self.folder.file("signing.key");
         if !key.exists() {
             self.program("generate_signing_key", |command| {
@@ -149,7 +151,7 @@ impl Synapse {
             })?;
         }
         // YAML takes JSON as it is.
-        let config = config(self.folder.path(), self.port, default_rate_limits);
+        let config = config(self.folder.path(), self.port, options);
         private_file(&self.folder.file(CONFIG), &config.to_string())?;
         private_file(&self.folder.file("log.yaml"), &log_config().to_string())
     }
@@ -196,11 +198,11 @@ impl Synapse {
 }
 
 /// A homeserver of our own that talks to nobody else.
-fn config(folder: &Path, port: u16, default_rate_limits: bool) -> Value {
+fn config(folder: &Path, port: u16, options: &SynapseOptions) -> Value {
     let path = |name: &str| folder.join(name).display().to_string();
     let none = || json!({ "per_second": 10_000, "burst_count": 10_000 });
     let mut config = json!({
-        "server_name": SERVER_NAME,
+        "server_name": options.server_name.as_deref().unwrap_or(SERVER_NAME),
         "public_baseurl": format!("http://127.0.0.1:{port}/"),
         "pid_file": path("homeserver.pid"),
         "listeners": [{
@@ -224,7 +226,7 @@ fn config(folder: &Path, port: u16, default_rate_limits: bool) -> Value {
         // Five logins from one address would lock all of them out for five minutes.
         "rc_login": { "address": none(), "account": none(), "failed_attempts": none() },
     });
-    if !default_rate_limits {
+    if !options.default_rate_limits {
         for limit in ["rc_message", "rc_registration", "rc_joins_per_room", "rc_room_creation", "rc_admin_redaction"] {
             config[limit] = none();
         }

@@ -5,6 +5,7 @@ use super::{
     api, form, intake, live,
     pages::{self, Query},
     rights::Rights,
+    serve::Peer,
     sessions::{SESSION, Sessions},
     store::Reader,
     writer::WriterHandle,
@@ -108,6 +109,7 @@ impl App {
                 pages::login(&self, StatusCode::UNAUTHORIZED, &next, false)
             };
         }
+        Peer::of(request).is_known();
         match path {
             "/login" => answer::see_other("/"),
             "/v1/live" => live::stream(&self),
@@ -148,11 +150,13 @@ impl App {
         B: Body<Data = Bytes>,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
+        let peer = Peer::of(&request);
         let form = intake::form(request).await.unwrap_or_default();
         let next = form::value(&form, "next").filter(|next| is_local(next)).unwrap_or_else(|| "/".to_owned());
         if !self.rights.may_read(&form::value(&form, "password").unwrap_or_default()) {
             return pages::login(self, StatusCode::UNAUTHORIZED, &next, true);
         }
+        peer.is_known();
         let token = self.sessions.open(self.entropy.as_ref());
         let mut answer = answer::see_other(&next);
         set_cookie(&mut answer, &token, SESSION.as_secs());

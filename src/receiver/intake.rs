@@ -4,6 +4,7 @@
 use super::{
     answer::{self, Answer},
     app::App,
+    serve::Peer,
     store::{Kept, NewReading},
 };
 use bytes::Bytes;
@@ -47,6 +48,7 @@ where
         answer.headers_mut().insert(header::WWW_AUTHENTICATE, http::HeaderValue::from_static("Bearer"));
         return answer;
     };
+    Peer::of(&request).is_known();
     let Ok(Ok(_turn)) = tokio::time::timeout(TURN_TIME_MAX, app.bodies.acquire()).await else {
         return answer::problem_for_now(StatusCode::SERVICE_UNAVAILABLE, "too many requests at once", BUSY_RETRY_S);
     };

@@ -12,7 +12,7 @@ use super::{
     answer::{self, Answer},
     app::App,
     form,
-    store::Row,
+    store::{Fill, Room, Row},
     values,
 };
 use askama::Template;
@@ -52,6 +52,8 @@ struct Frame {
     open: bool,
     /// How the page keeps itself up to date.
     live: Option<Live>,
+    /// What whoever runs the receiver should know.
+    warning: Option<String>,
 }
 
 /// How a page keeps itself up to date.
@@ -66,7 +68,14 @@ struct Live {
 
 impl Frame {
     fn of(app: &App, page: impl Into<String>) -> Self {
-        Self { title: app.title.clone(), page: page.into(), assets: app.assets.clone(), open: true, live: None }
+        Self {
+            title: app.title.clone(),
+            page: page.into(),
+            assets: app.assets.clone(),
+            open: true,
+            live: None,
+            warning: warning(app.reader.fill()),
+        }
     }
 
     /// A page at this path that keeps itself up to date unless it was told not to.
@@ -79,6 +88,16 @@ impl Frame {
 
     fn is_live(&self) -> bool {
         self.live.as_ref().is_some_and(|live| live.on)
+    }
+}
+
+/// How full the store is, where that is worth saying.
+fn warning(fill: Fill) -> Option<String> {
+    let Fill { room, percent } = fill;
+    match room {
+        Room::Enough => None,
+        Room::Little => Some(format!("The store is {percent} % full. When it is full, new readings are refused.")),
+        Room::None => Some("There is no room: new readings are refused, and wait at their gateways.".to_owned()),
     }
 }
 
@@ -193,7 +212,7 @@ struct LoginPage {
 
 /// The page that asks for the password.
 pub(crate) fn login(app: &App, status: StatusCode, next: &str, wrong: bool) -> Answer {
-    let frame = Frame { open: false, ..Frame::of(app, "Log in") };
+    let frame = Frame { open: false, warning: None, ..Frame::of(app, "Log in") };
     answer::page(status, &LoginPage { frame, next: next.to_owned(), wrong })
 }
 

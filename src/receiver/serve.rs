@@ -1,13 +1,23 @@
 //! HTTP/1.1 on whatever brings connections: a loopback listener, or the streams of an onion service.
 //!
-//! Limits: connections at once, bytes and time of a request's head; the application bounds the bodies. No `date` and no `server` in
-//! an answer. At the end connections finish what is under way, within [`CLOSING_TIME_MAX`].
+//! Limits: connections at once, bytes and time of a request's head; the application bounds the bodies. A connection whose peer has
+//! shown no right within a short time is ended, so that strangers who say nothing can't keep a gateway out; one that is known may
+//! idle between requests, as a gateway's lane does. No `date` and no `server` in an answer. At the end connections finish what is under way, within [`CLOSING_TIME_MAX`].
 
-use super::app::App;
+use super::{ReceiverLimits, app::App};
 use futures_util::{StreamExt, stream, stream::BoxStream};
 use hyper::{Request, body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use std::{convert::Infallible, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible,
+    net::SocketAddr,
+    pin::pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpListener,
@@ -21,6 +31,8 @@ const HEAD_BYTES_MAX: usize = 16 * 1024;
 const HEADERS_MAX: usize = 64;
 /// How long a connection may take for the head of its next request; a gateway's idle lane lives as long.
 const HEAD_TIME_MAX: Duration = Duration::from_secs(300);
+/// How long a stranger's connection may take to finish what is under way when its time is over.
+const STRANGER_END_MAX: Duration = Duration::from_secs(5);
 /// How long connections may take to finish at the end.
 const CLOSING_TIME_MAX: Duration = Duration::from_secs(5);
 /// Pause after a failed accept (no file descriptors left, say).
@@ -89,6 +101,30 @@ impl Entrance {
     }
 }
 
+/// The peer of a connection; it is known once a request of its showed a right to write or to read. Travels with each request.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Peer(Arc<AtomicBool>);
+
+impl Peer {
+    /// The peer that sent a request.
+    pub(crate) fn of<B>(request: &Request<B>) -> Self {
+        request.extensions().get().cloned().unwrap_or_default()
+    }
+
+    /// It showed a right.
+    pub(crate) fn is_known(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    /// Ready when the time is over in which a stranger may become known, if this one has not.
+    async fn overstays(&self, limit: Duration) {
+        tokio::time::sleep(limit).await;
+        if self.0.load(Ordering::Relaxed) {
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
 /// Ready when the receiver ends.
 pub(crate) async fn closed(closing: &mut watch::Receiver<bool>) {
     // An error means that the sender is gone, which is the end as well.
@@ -99,11 +135,11 @@ pub(crate) async fn closed(closing: &mut watch::Receiver<bool>) {
 pub(crate) async fn serve(
     app: Arc<App>,
     entrances: Vec<Entrance>,
-    connections_max: usize,
+    limits: ReceiverLimits,
     mut closing: watch::Receiver<bool>,
 ) {
     let mut connections = stream::select_all(entrances.into_iter().map(|entrance| entrance.0));
-    let slots = Arc::new(Semaphore::new(connections_max));
+    let slots = Arc::new(Semaphore::new(limits.connections_max));
     let mut running = JoinSet::new();
     loop {
         // A slot first: when all are taken, new connections wait outside.
@@ -118,7 +154,7 @@ pub(crate) async fn serve(
         let Some((slot, connection)) = next else { break };
         let (app, closing) = (app.clone(), closing.clone());
         running.spawn(async move {
-            serve_connection(app, connection, closing).await;
+            serve_connection(app, connection, limits.stranger_time, closing).await;
             drop(slot);
         });
         while running.try_join_next().is_some() {}
@@ -129,9 +165,16 @@ pub(crate) async fn serve(
     }
 }
 
-async fn serve_connection(app: Arc<App>, connection: Connection, mut closing: watch::Receiver<bool>) {
-    let service = service_fn(move |request: Request<Incoming>| {
+async fn serve_connection(
+    app: Arc<App>,
+    connection: Connection,
+    stranger_time: Duration,
+    mut closing: watch::Receiver<bool>,
+) {
+    let peer = Peer::default();
+    let service = service_fn(|mut request: Request<Incoming>| {
         let app = app.clone();
+        request.extensions_mut().insert(peer.clone());
         async move { Ok::<_, Infallible>(app.handle(request).await) }
     });
     let connection = http1::Builder::new()
@@ -148,6 +191,10 @@ async fn serve_connection(app: Arc<App>, connection: Connection, mut closing: wa
         () = closed(&mut closing) => {
             connection.as_mut().graceful_shutdown();
             let _ = connection.await;
+        }
+        () = peer.overstays(stranger_time) => {
+            connection.as_mut().graceful_shutdown();
+            let _ = tokio::time::timeout(STRANGER_END_MAX, connection).await;
         }
     }
 }

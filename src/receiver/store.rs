@@ -5,23 +5,28 @@
 //! long bodies are cut into chunks; another version of sled opens the folder as an empty database, so a `FORMAT` file says what is
 //! there; it can't open on a full disk, so some of the disk is left free.
 //!
-//! Duplicates are known by (gateway, message id). Ids are remembered longer than readings are kept, in an order of their own, up to
-//! [`StoreLimits::memory_ids_max`] and [`StoreLimits::memory`].
+//! Duplicates are known by (gateway, message id). Ids are remembered in an order of their own, as many as
+//! [`StoreLimits::memory_ids_max`] says and for however long that is: a number needs no clock, and a clock that steps would forget
+//! ids that a gateway still sends again. How long readings are kept is `keep`'s; how full it is, `room`'s.
 //!
 //! Life-cycle: [`Store::open`] once; [`Store::commit`] from the writer thread alone; after an error the store is unusable and the
 //! process opens it again by restarting. [`Reader`]s are cheap copies for any thread.
 
+mod keep;
 mod keys;
 mod open;
 mod reader;
 mod records;
+mod room;
 #[cfg(test)]
 mod tests;
 
+pub use keep::Keep;
 pub(crate) use reader::{Reader, Reading, Row};
 pub(crate) use records::Device;
+pub(crate) use room::{Fill, Room};
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use keys::Key;
 use records::{IdRecord, Meta, ReadingRecord};
 use std::{
@@ -30,6 +35,7 @@ use std::{
     path::PathBuf,
     sync::{Arc, RwLock},
 };
+use tidegate_actors::outbox::custody_clock::Moment;
 use tidegate_schemas::{id::MessageId, submission::Payload, wire::receipt};
 
 /// Longest value in bytes (sled writes pages of larger ones to files that it never syncs).
@@ -40,8 +46,6 @@ const HEAD_BYTES_MAX: usize = 3 * 1024;
 const CHUNK_BYTES: usize = VALUE_BYTES_MAX - 64;
 /// sled's page cache in bytes.
 const CACHE_BYTES: u64 = 8 * 1024 * 1024;
-/// Old ids and old readings that one commit removes, each: cleaning up never holds a commit up for long.
-const CLEANUP_MAX: usize = 512;
 /// What a reading takes beside its body, about: keys, record, id and index.
 const OVERHEAD_BYTES: u64 = 400;
 
@@ -52,12 +56,10 @@ pub struct StoreLimits {
     pub stored_bytes_max: u64,
     /// Bytes of the disk that stay free.
     pub free_bytes_min: u64,
-    /// How long a reading is kept; for ever if absent, and then a full store refuses what is new.
-    pub keep: Option<SignedDuration>,
-    /// Message ids that are remembered.
+    /// Which readings are kept.
+    pub keep: Keep,
+    /// Message ids that are remembered, the newest ones.
     pub memory_ids_max: u64,
-    /// How long a message id is remembered.
-    pub memory: SignedDuration,
     /// Devices.
     pub devices_max: usize,
 }
@@ -66,9 +68,8 @@ impl Default for StoreLimits {
         Self {
             stored_bytes_max: 1024 * 1024 * 1024,
             free_bytes_min: 128 * 1024 * 1024,
-            keep: None,
+            keep: Keep::Forever,
             memory_ids_max: 500_000,
-            memory: SignedDuration::from_hours(60 * 24),
             devices_max: 10_000,
         }
     }
@@ -137,7 +138,7 @@ pub(crate) enum Kept {
     Duplicate { at: Timestamp },
     /// Its id came before with another content.
     Conflict,
-    /// There is no room.
+    /// There is no room, or there was none for one that came before it in the same request: what follows must not overtake that.
     Full,
 }
 
@@ -146,6 +147,7 @@ pub(crate) enum Kept {
 struct Directory {
     devices: BTreeMap<u32, Device>,
     meta: Meta,
+    fill: Fill,
 }
 
 /// The one who writes.
@@ -167,6 +169,8 @@ struct Draft {
     ids: HashMap<Vec<u8>, IdRecord>,
     devices: BTreeSet<u32>,
     now: Timestamp,
+    /// The store's own clock, in milliseconds, by which readings age.
+    clock_ms: u64,
     /// Whether the disk has room for anything new.
     disk_has_room: bool,
 }
@@ -177,22 +181,54 @@ impl Store {
         Reader::new((*self.db).clone(), self.shared.clone())
     }
 
-    /// Stores what is new of these readings, in one durable write, and says what became of each. Old readings and old ids go in the
-    /// same write.
-    pub(crate) fn commit(&mut self, readings: &[NewReading], now: Timestamp) -> Result<Vec<Kept>, StoreError> {
+    /// The moment of the last commit, for the store's clock to go on from.
+    pub(crate) fn last_moment(&self) -> Moment {
+        let Meta { clock_ms, wall_ms, wall_trusted, .. } = self.meta;
+        Moment { custody_ms: clock_ms, wall_ms, wall_trusted }
+    }
+
+    /// Stores what is new of the readings of these requests, in one durable write, and says what became of each. Old readings and
+    /// old ids go in the same write.
+    pub(crate) fn commit<R: AsRef<[NewReading]>>(
+        &mut self,
+        requests: &[R],
+        moment: Moment,
+    ) -> Result<Vec<Vec<Kept>>, StoreError> {
         let mut draft = Draft {
             batch: sled::Batch::default(),
             ids: HashMap::new(),
             devices: BTreeSet::new(),
-            now,
+            now: Timestamp::from_millisecond(moment.wall_ms).unwrap_or_default(),
+            clock_ms: moment.custody_ms,
             disk_has_room: open::free_bytes(&self.folder)? > self.limits.free_bytes_min,
         };
         let before = self.meta.clone();
         self.forget_ids(&mut draft)?;
-        self.remove_old_readings(&mut draft)?;
-        let kept = readings.iter().map(|reading| self.add(reading, &mut draft)).collect::<Result<_, _>>()?;
+        self.remove_old_readings(requests.iter().flat_map(AsRef::as_ref).map(size).sum(), &mut draft)?;
+        let mut kept = Vec::with_capacity(requests.len());
+        for request in requests {
+            kept.push(self.add_all(request.as_ref(), &mut draft)?);
+        }
+        let refused = kept.iter().flatten().any(|kept| *kept == Kept::Full);
+        let disk_has_room = draft.disk_has_room;
         if self.meta != before {
+            (self.meta.clock_ms, self.meta.wall_ms) = (moment.custody_ms, moment.wall_ms);
+            self.meta.wall_trusted = moment.wall_trusted;
             self.write(draft)?;
+        }
+        self.tell_fill(disk_has_room, refused);
+        Ok(kept)
+    }
+
+    /// The readings of one request, in their order. What is new after the first that finds no room finds none either: a device's
+    /// later reading must not be stored before its earlier one.
+    fn add_all(&mut self, readings: &[NewReading], draft: &mut Draft) -> Result<Vec<Kept>, StoreError> {
+        let mut full = false;
+        let mut kept = Vec::with_capacity(readings.len());
+        for reading in readings {
+            let one = self.add(reading, full, draft)?;
+            full |= one == Kept::Full;
+            kept.push(one);
         }
         Ok(kept)
     }
@@ -220,7 +256,7 @@ impl Store {
         Ok(())
     }
 
-    fn add(&mut self, reading: &NewReading, draft: &mut Draft) -> Result<Kept, StoreError> {
+    fn add(&mut self, reading: &NewReading, full: bool, draft: &mut Draft) -> Result<Kept, StoreError> {
         let content_hash = receipt::content_hash(reading.body.reveal());
         let id_key = Key::Id { gateway: &reading.gateway, id: reading.id }.bytes();
         if let Some(known) = self.known(&id_key, draft)? {
@@ -230,8 +266,8 @@ impl Store {
                 Kept::Conflict
             });
         }
-        let size = reading.body.len() as u64 + OVERHEAD_BYTES;
-        let room = self.meta.bytes + size <= self.limits.stored_bytes_max && draft.disk_has_room;
+        let size = size(reading);
+        let room = !full && self.meta.bytes + size <= self.limits.stored_bytes_max && draft.disk_has_room;
         let Some(device) = room.then(|| self.device_number(reading)).flatten() else { return Ok(Kept::Full) };
         let sequence = self.meta.next_sequence;
         self.meta.next_sequence += 1;
@@ -245,7 +281,7 @@ impl Store {
             entry.last_received_ms = received_ms;
         }
         draft.devices.insert(device);
-        self.put_reading(reading, sequence, device, received_ms, &mut draft.batch);
+        self.put_reading(reading, sequence, device, draft);
         let known = IdRecord { received_ms, content_hash };
         draft.batch.insert(id_key.clone(), records::write(&id_key, &known));
         draft.batch.insert(Key::IdOrder(sequence).bytes(), id_key.clone());
@@ -253,7 +289,8 @@ impl Store {
         Ok(Kept::Stored { at: draft.now })
     }
 
-    fn put_reading(&self, reading: &NewReading, sequence: u64, device: u32, received_ms: i64, batch: &mut sled::Batch) {
+    fn put_reading(&self, reading: &NewReading, sequence: u64, device: u32, draft: &mut Draft) {
+        let batch = &mut draft.batch;
         let body = reading.body.reveal();
         let head = body.len().min(HEAD_BYTES_MAX);
         let record = ReadingRecord {
@@ -262,7 +299,8 @@ impl Store {
             device,
             label: reading.label.clone(),
             content_type: reading.content_type.clone(),
-            received_ms,
+            received_ms: draft.now.as_millisecond(),
+            clock_ms: draft.clock_ms,
             body_bytes: u32::try_from(body.len()).unwrap_or(u32::MAX),
             head: body[..head].to_vec(),
         };
@@ -298,61 +336,9 @@ impl Store {
         self.devices.insert(number, Device { name: reading.device.clone(), ..Device::default() });
         Some(number)
     }
+}
 
-    fn forget_ids(&mut self, draft: &mut Draft) -> Result<(), StoreError> {
-        let oldest_ms = draft.now.saturating_sub(self.limits.memory).unwrap_or(Timestamp::MIN).as_millisecond();
-        for item in self.db.scan_prefix(Key::ID_ORDER).take(CLEANUP_MAX) {
-            let (order_key, id_key) = item.map_err(StoreError::sled("reading remembered ids"))?;
-            let record: Option<IdRecord> = self
-                .db
-                .get(&id_key)
-                .map_err(StoreError::sled("reading a remembered id"))?
-                .and_then(|value| records::read(&id_key, &value));
-            let old = record.is_none_or(|record| record.received_ms < oldest_ms);
-            if !old && self.meta.ids < self.limits.memory_ids_max {
-                break;
-            }
-            draft.batch.remove(order_key);
-            draft.batch.remove(id_key);
-            self.meta.ids = self.meta.ids.saturating_sub(1);
-        }
-        Ok(())
-    }
-
-    fn remove_old_readings(&mut self, draft: &mut Draft) -> Result<(), StoreError> {
-        let Some(keep) = self.limits.keep else { return Ok(()) };
-        let oldest_ms = draft.now.saturating_sub(keep).unwrap_or(Timestamp::MIN).as_millisecond();
-        for item in self.db.scan_prefix(Key::READING).take(CLEANUP_MAX) {
-            let (key, value) = item.map_err(StoreError::sled("reading old readings"))?;
-            let Some(sequence) = keys::sequence(&key) else { continue };
-            let Some(record) = records::read::<ReadingRecord>(&key, &value) else {
-                // Nothing is known of a damaged record but its key.
-                draft.batch.remove(key);
-                self.meta.readings = self.meta.readings.saturating_sub(1);
-                continue;
-            };
-            if record.received_ms >= oldest_ms {
-                break;
-            }
-            self.remove(sequence, &record, draft);
-        }
-        Ok(())
-    }
-
-    fn remove(&mut self, sequence: u64, record: &ReadingRecord, draft: &mut Draft) {
-        draft.batch.remove(Key::Reading(sequence).bytes());
-        draft.batch.remove(Key::OfDevice(record.device, sequence).bytes());
-        for index in 0..record.chunks() {
-            draft.batch.remove(Key::Chunk(sequence, index).bytes());
-        }
-        self.meta.readings = self.meta.readings.saturating_sub(1);
-        self.meta.bytes = self.meta.bytes.saturating_sub(u64::from(record.body_bytes) + OVERHEAD_BYTES);
-        let Some(device) = self.devices.get_mut(&record.device) else { return };
-        device.readings = device.readings.saturating_sub(1);
-        draft.devices.insert(record.device);
-        if device.readings == 0 {
-            let gone = self.devices.remove(&record.device);
-            self.device_numbers.remove(&gone.and_then(|device| device.name));
-        }
-    }
+/// What a reading takes of the store.
+fn size(reading: &NewReading) -> u64 {
+    reading.body.len() as u64 + OVERHEAD_BYTES
 }

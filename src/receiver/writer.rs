@@ -6,7 +6,7 @@
 
 use super::store::{Kept, NewReading, Store, StoreError};
 use std::{sync::Arc, thread, time::Duration};
-use tidegate_actors::ports::clock::Clock;
+use tidegate_actors::{outbox::custody_clock::CustodyClock, ports::clock::Clock};
 use tokio::sync::{mpsc, oneshot, watch};
 
 /// Requests that may wait for the writer.
@@ -21,6 +21,12 @@ const PATIENCE: Duration = Duration::from_secs(30);
 struct Request {
     readings: Vec<NewReading>,
     answer: oneshot::Sender<Vec<Kept>>,
+}
+
+impl AsRef<[NewReading]> for Request {
+    fn as_ref(&self) -> &[NewReading] {
+        &self.readings
+    }
 }
 
 /// The writer did not take it, or did not finish: nothing is promised, and the gateway sends it again.
@@ -79,18 +85,17 @@ fn run(
     mut incoming: mpsc::Receiver<Request>,
     news: &watch::Sender<u64>,
 ) -> Result<(), StoreError> {
+    // Seen with every commit, which is often enough for a step of the wall clock to show.
+    let mut age = CustodyClock::resume(store.last_moment(), clock.now(), clock.trusted());
     while let Some(first) = incoming.blocking_recv() {
         let group = gather(first, &mut incoming);
-        let readings: Vec<NewReading> = group.iter().flat_map(|request| request.readings.iter().cloned()).collect();
-        let kept = store.commit(&readings, clock.now())?;
-        if kept.iter().any(|kept| matches!(kept, Kept::Stored { .. })) {
+        let kept = store.commit(&group, age.observe(clock.now(), clock.trusted()))?;
+        if kept.iter().flatten().any(|kept| matches!(kept, Kept::Stored { .. })) {
             news.send_modify(|count| *count += 1);
         }
-        let mut kept = kept.into_iter();
-        for request in group {
-            let own = kept.by_ref().take(request.readings.len()).collect();
+        for (request, kept) in group.into_iter().zip(kept) {
             // A client that went away sends again.
-            let _ = request.answer.send(own);
+            let _ = request.answer.send(kept);
         }
     }
     Ok(())

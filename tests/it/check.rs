@@ -54,6 +54,24 @@ fn a_wrong_checksum_an_unknown_zone_and_an_unknown_key_are_named_with_file_line_
 }
 
 #[test]
+fn a_homeserver_that_run_could_not_reach_or_log_in_to_is_refused_at_its_place() {
+    let said = refused(
+        &format!(
+            "[tor]\ntransport = \"socks\"\n[matrix]\nhomeserver = \"http://{ONION}\"\nuser = \"gateway\"\npassword = {{ file = \"no-such\" }}\n"
+        ),
+        &[],
+    );
+    for (place, what) in [
+        ("tidegate.toml:4:14", "through the built-in Tor client alone"),
+        ("tidegate.toml:6:21", "no-such could not be read"),
+    ] {
+        let at = said.find(place).unwrap_or_else(|| panic!("{place} is not in:\n{said}"));
+        assert!(said[..at].contains(what), "{what} does not stand before {place}:\n{said}");
+    }
+    assert!(!said.contains(&ONION[8..40]), "the address is shown:\n{said}");
+}
+
+#[test]
 fn a_listener_on_the_network_without_credentials_is_refused_at_its_line() {
     let said = refused("# first line\n[http]\nlisten = \"0.0.0.0:8000\"\n", &[]);
     assert!(said.contains("tidegate.toml:3:10") && said.contains("tidegate device add"), "{said}");

@@ -238,3 +238,31 @@ async fn the_simulated_pacemaker_publishes_what_the_papers_device_does() {
     let name = tidegate(folder.path(), &["device", "--count", "1", "--broker", "broker.example:1883"]).await;
     assert_eq!(name.status.code(), Some(2), "{name:?}");
 }
+
+#[tokio::test]
+async fn the_receivers_secrets_are_told_even_when_its_first_start_fails() {
+    let folder = tempfile::tempdir().unwrap();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let listen = taken.local_addr().unwrap().to_string();
+    let start = ["--json", "receiver", "--folder", "receiver", "--keep", "90d", "--listen", &listen];
+    let failed = tidegate(folder.path(), &start).await;
+    assert_eq!(failed.status.code(), Some(1), "{failed:?}");
+    let lines = text(&failed.stdout);
+    let said: serde_json::Value = serde_json::from_str(lines.lines().next().unwrap()).unwrap();
+    assert_eq!((lines.lines().count(), said["new_password"].as_str().unwrap().len()), (1, 29));
+    let key = said["new_write_key_files"][0].as_str().unwrap();
+    assert!(!fs::read_to_string(folder.path().join(key)).unwrap().trim().is_empty());
+    // They are there now, and not told again.
+    let again = tidegate(folder.path(), &start).await;
+    assert_eq!((again.status.code(), text(&again.stdout).as_str()), (Some(1), ""));
+}
+
+#[tokio::test]
+async fn what_the_receiver_can_not_keep_is_a_mistake_in_the_command() {
+    let folder = tempfile::tempdir().unwrap();
+    for (option, value) in [("--keep", "1 month"), ("--keep", "10s"), ("--max-size", "much"), ("--max-size", "1KiB")] {
+        let refused = tidegate(folder.path(), &["receiver", "--folder", "receiver", option, value]).await;
+        assert_eq!(refused.status.code(), Some(2), "{option} {value}: {refused:?}");
+    }
+    assert!(!folder.path().join("receiver").exists());
+}

@@ -109,7 +109,7 @@ pub fn registry(routes: Routes) -> RegistryActor {
         let endpoint = OnionEndpoint { address: OnionAddress::from_public_key([7; 32]), port: 80 };
         let agreement = ServiceAgreement::default();
         let destination = Destination { id: id.clone(), endpoint, agreement, keys: DestinationKeys::default() };
-        (id, Arc::new(RegisteredDestination { destination, windows_overridden: false }))
+        (id, Arc::new(RegisteredDestination { destination, windows_overridden: false, windows_flaw: None }))
     });
     let destinations = BTreeMap::from(destinations);
     RegistryActor { snapshot: RegistrySnapshot { revision: 1, destinations, routes: Arc::new(routes) }, fail: false }

@@ -22,6 +22,7 @@ use tidegate::{
     lab::{
         HiddenServiceOptions, TorNetwork, TorNetworkOptions,
         http::HttpRequest,
+        ports::{free_ports, loopback},
         synapse::{RoomClient, Synapse, SynapseOptions},
     },
 };
@@ -49,9 +50,14 @@ use tidegate_schemas::{
 const PASSWORD: &str = "gateway's password";
 
 fn config(folder: &Path, homeserver: Homeserver) -> MatrixConfig {
+    config_at(folder, homeserver, "localhost")
+}
+
+/// The same with another name of the homeserver.
+fn config_at(folder: &Path, homeserver: Homeserver, server_name: &str) -> MatrixConfig {
     let password_file = folder.join("matrix.password");
     fs::write(&password_file, format!("{PASSWORD}\n")).unwrap();
-    let invite = vec!["@nurse:localhost".to_owned()];
+    let invite = vec![format!("@nurse:{server_name}")];
     MatrixConfig { homeserver, user: "gateway".to_owned(), password_file, room: "tidegate".to_owned(), invite }
 }
 
@@ -192,7 +198,7 @@ async fn outages_revoked_tokens_wrong_passwords_and_lost_rooms() {
     gateway.call("POST", &format!("/rooms/{}/leave", tidegate::lab::http::encode(&id)), Some(&json!({}))).unwrap();
     let refused = room.post(batch("t-4", 4..5)).await.unwrap_err();
     println!("{refused}");
-    assert!(matches!(&refused, RoomError::Refused(why) if why.contains("invite @gateway:localhost")));
+    assert!(matches!(&refused, RoomError::Refused(why) if why.contains("invite @gateway there")));
     nurse.invite(&id, "@gateway:localhost").unwrap();
     room.post(batch("t-4", 4..5)).await.unwrap();
     let told: Vec<String> = told(&gateway, &id).into_iter().flatten().collect();
@@ -291,22 +297,24 @@ async fn a_thousand_deliveries_are_acknowledged_within_five_minutes_of_synapses_
 
 #[actix::test]
 async fn a_homeserver_behind_an_onion_service_is_reached_through_arti() {
-    let synapse = Synapse::start(&SynapseOptions::default()).unwrap();
-    let gateway = synapse.register("gateway", PASSWORD).unwrap();
-    synapse.register("nurse", "n").unwrap();
-    let address = synapse.address();
+    let port = free_ports(1).unwrap()[0];
     let starting = tokio::task::spawn_blocking(move || {
         let network = TorNetwork::start(TorNetworkOptions::default()).unwrap();
-        let service = network.hidden_service(HiddenServiceOptions::to(address)).unwrap();
+        let service = network.hidden_service(HiddenServiceOptions::to(loopback(port))).unwrap();
         (network, service)
     });
     let (network, service) = starting.await.unwrap();
+    // Named by its address, as such homeservers are: every user id and alias then ends with it.
+    let onion: OnionEndpoint = service.onion_address().parse().unwrap();
+    let name = onion.address.reveal();
+    let options = SynapseOptions { port: Some(port), server_name: Some(name.clone()), ..SynapseOptions::default() };
+    let synapse = Synapse::start(&options).unwrap();
+    let gateway = synapse.register("gateway", PASSWORD).unwrap();
+    let nurse = synapse.register("nurse", "n").unwrap();
     let folder = tempfile::tempdir().unwrap();
     let settings = ArtiSettings::below(folder.path(), Vanguards::Lite).on_testnet(network.arti_settings());
     let arti = ArtiClient::open(settings).await.unwrap();
-    let onion: OnionEndpoint = service.onion_address().parse().unwrap();
-    let name = onion.address.reveal();
-    let config = config(folder.path(), Homeserver::Onion(onion));
+    let config = config_at(folder.path(), Homeserver::Onion(onion), &name);
     let room = MatrixRoom::open(&config, folder.path(), Some(Arc::clone(&arti))).unwrap();
     let early = room.post(batch("t-1", 1..2)).await.unwrap_err();
     println!("before the bootstrap: {early}");
@@ -319,8 +327,22 @@ async fn a_homeserver_behind_an_onion_service_is_reached_through_arti() {
     assert_eq!(room.post(batch("t-1", 1..2)).await.unwrap(), event);
     println!("{:?}  a notice on the kept stream", began.elapsed());
     let id = gateway.rooms().unwrap().remove(0);
-    let everything = serde_json::to_string(&gateway.timeline(&id).unwrap()).unwrap();
-    assert!(everything.contains(&event) && !everything.contains(name.trim_end_matches(".onion")));
-    let shown = format!("{room:?} {early:?} {}", fs::read_to_string(folder.path().join(SESSION_FILE)).unwrap());
-    assert!(!shown.contains(name.trim_end_matches(".onion")), "the address is shown nowhere");
+    let notices = serde_json::to_string(&gateway.messages(&id).unwrap()).unwrap();
+    assert!(serde_json::to_string(&gateway.timeline(&id).unwrap()).unwrap().contains(&event));
+
+    // What goes wrong is told to the log and the admin endpoint, in the homeserver's words too.
+    nurse.join(&format!("#tidegate:{name}")).unwrap();
+    gateway.call("POST", &format!("/rooms/{}/leave", tidegate::lab::http::encode(&id)), Some(&json!({}))).unwrap();
+    let outside = room.post(batch("t-2", 2..3)).await.unwrap_err();
+    assert!(matches!(&outside, RoomError::Refused(why) if why.contains("#tidegate") && why.contains("@gateway")));
+    let elsewhere = tempfile::tempdir().unwrap();
+    let config =
+        MatrixConfig { user: format!("@gateway:{name}"), ..config_at(elsewhere.path(), config.homeserver, &name) };
+    fs::write(elsewhere.path().join("matrix.password"), "wrong").unwrap();
+    let stranger = MatrixRoom::open(&config, elsewhere.path(), Some(arti)).unwrap();
+    let wrong = stranger.post(batch("t-3", 3..4)).await.unwrap_err();
+    assert!(matches!(&wrong, RoomError::Refused(why) if why.contains("password of gateway")));
+    let shown = format!("{notices} {room:?} {early} {outside} {wrong}");
+    println!("{early}\n{outside}\n{wrong}");
+    assert!(!shown.contains(&name[..16]), "the address is shown nowhere");
 }

@@ -10,7 +10,7 @@ use harness::{
 use http_body_util::{BodyExt as _, Full};
 use hyper::client::conn::http1::handshake;
 use hyper_util::rt::TokioIo;
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, time::Duration};
 use tidegate::receiver::{Connection, Entrance, EntranceError, Receiver, ReceiverError, StoreError};
 use tidegate_actors::ports::clock::Clock;
 use tidegate_schemas::{
@@ -202,10 +202,13 @@ async fn a_full_store_refuses_what_is_new_and_still_knows_what_it_has() {
     assert!(full.headers.contains(&("retry-after".to_owned(), "900".to_owned())));
     let verdict = judge(&[large(2)], &receiver.destination(format), &full)[0].clone().unwrap_err();
     assert_eq!((verdict.error, verdict.retry_after_s), (DeliveryError::Status(507), Some(900)));
-    let mixed = receiver.deliver(&[large(1), large(2)], format).await;
+    // A small one behind it would have room, and must not overtake it.
+    let batch = [large(1), large(2), pressure(3)];
+    let mixed = receiver.deliver(&batch, format).await;
     assert_eq!(mixed.status, 207);
-    let verdicts = judge(&[large(1), large(2)], &receiver.destination(format), &mixed);
-    assert!(verdicts[0].is_ok() && verdicts[1].is_err());
+    let verdicts = judge(&batch, &receiver.destination(format), &mixed);
+    assert!(verdicts[0].is_ok() && verdicts[1].is_err() && verdicts[2].is_err());
+    assert_eq!(receiver.readings().await.len(), 1);
     receiver.stop().await;
 }
 
@@ -283,6 +286,51 @@ async fn connections_may_come_from_anywhere_and_are_kept_alive() {
     }
     stop.send(()).unwrap();
     serving.await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn silent_strangers_lose_their_place_and_a_known_peer_keeps_its_own() {
+    let (_guard, path) = folder();
+    let receiver = start_with(&path, |options| {
+        options.limits.connections_max = 3;
+        options.limits.stranger_time = Duration::from_millis(500);
+    })
+    .await;
+    let basic = receiver.basic();
+    let known = [("authorization", basic.as_str())];
+    let mut lane = connect(receiver.address).await;
+    assert_eq!(send_over(&mut lane, "GET", "/v1/readings", &known, "").await.status, 200);
+    // All other places are taken by peers who say nothing, or never the right word.
+    let mut silent = tokio::net::TcpStream::connect(receiver.address).await.unwrap();
+    let mut asking = tokio::net::TcpStream::connect(receiver.address).await.unwrap();
+    asking.write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+    let late = send(receiver.address, "GET", "/livez", &[], "");
+    let late = tokio::time::timeout(Duration::from_secs(30), late).await.expect("a place within the strangers' time");
+    assert_eq!(late.status, 200);
+    for stranger in [&mut silent, &mut asking] {
+        let mut said = Vec::new();
+        let end = tokio::time::timeout(Duration::from_secs(30), stranger.read_to_end(&mut said)).await;
+        end.expect("the stranger's connection is ended").unwrap();
+    }
+    assert_eq!(send_over(&mut lane, "GET", "/v1/readings", &known, "").await.status, 200);
+    receiver.stop().await;
+}
+
+#[tokio::test]
+async fn a_store_that_fills_up_says_so_on_its_pages() {
+    let (_guard, path) = folder();
+    let receiver = start_with(&path, |options| options.limits.store.stored_bytes_max = 5_000).await;
+    let large = |number| entry(number, None, "text/plain", vec![b'x'; 4_000]);
+    let basic = receiver.basic();
+    let page = async || send(receiver.address, "GET", "/", &[("authorization", &basic)], "").await.text();
+    assert!(!page().await.contains("class=\"warning\""));
+    receiver.deliver(&[large(1)], WireFormat::CloudeventsBatch).await;
+    assert!(page().await.contains("The store is 88 % full."));
+    receiver.deliver(&[large(2)], WireFormat::CloudeventsBatch).await;
+    assert!(page().await.contains("new readings are refused, and wait at their gateways"));
+    let stranger = send(receiver.address, "GET", "/", &[], "").await;
+    assert!(!stranger.text().contains("warning"), "strangers hear nothing of it");
+    receiver.stop().await;
 }
 
 #[tokio::test]

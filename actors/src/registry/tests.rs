@@ -19,9 +19,13 @@ struct House {
 }
 
 fn start(store: &Arc<MemoryRegistry>, names: &[&str], seed: u64) -> House {
+    start_with(store, names.iter().map(|name| destination(name, ServiceAgreement::default())).collect(), seed)
+}
+
+fn start_with(store: &Arc<MemoryRegistry>, destinations: Vec<Destination>, seed: u64) -> House {
     let bell = Bell::default();
     let parts = RegistryParts {
-        destinations: names.iter().map(|name| destination(name, ServiceAgreement::default())).collect(),
+        destinations,
         routes: Arc::default(),
         store: Arc::clone(store) as Arc<dyn RegistryStore>,
         clock: Arc::new(SimClock::at("2026-11-23T12:00:00Z".parse().unwrap())),
@@ -204,6 +208,36 @@ fn a_store_that_cannot_be_read_is_a_reason_to_resign_and_is_not_written() {
         let house = start(&store, &["cardiology"], 1);
         assert!(matches!(house.death.ended().await, Exit::Resigned { .. }));
         assert_eq!(store.state(), newer);
+    });
+}
+
+#[test]
+fn stored_windows_that_no_longer_fit_the_lifetime_are_in_force_and_told() {
+    run(async {
+        let weekly = RawWindow { days: Some("mon".into()), ..nightly().allow.remove(0) };
+        let weekly = RawWindows { allow: vec![weekly], ..nightly() };
+        let store = Arc::new(MemoryRegistry::default());
+        let house = start(&store, &["cardiology", "lab"], 1);
+        house.registry.send(set("cardiology", Some(weekly.clone()))).await.unwrap().unwrap();
+        let flaw = async |house: &House| {
+            let current = house.registry.send(Current).await.unwrap();
+            assert_eq!(current.destinations[&"lab".parse().unwrap()].windows_flaw, None);
+            current.destinations[&"cardiology".parse().unwrap()].windows_flaw.clone()
+        };
+        assert_eq!(flaw(&house).await, None);
+
+        // Messages live two days from now on, says the config.
+        let short = ServiceAgreement { max_age: jiff::SignedDuration::from_hours(48), ..ServiceAgreement::default() };
+        let house = start_with(
+            &store,
+            vec![destination("cardiology", short), destination("lab", ServiceAgreement::default())],
+            2,
+        );
+        let told = flaw(&house).await.unwrap();
+        assert!(told.starts_with("lifetime.max_age: messages live 48h"), "{told}");
+        assert_eq!(windows_of(&house, "cardiology").await, (weekly, true));
+        house.registry.send(set("cardiology", Some(nightly()))).await.unwrap().unwrap();
+        assert_eq!(flaw(&house).await, None);
     });
 }
 

@@ -58,7 +58,7 @@ pub fn snapshot(destinations: Vec<Destination>) -> Arc<RegistrySnapshot> {
     let destinations: BTreeMap<_, _> = destinations
         .into_iter()
         .map(|destination| {
-            let registered = RegisteredDestination { destination, windows_overridden: false };
+            let registered = RegisteredDestination { destination, windows_overridden: false, windows_flaw: None };
             (registered.destination.id.clone(), Arc::new(registered))
         })
         .collect();

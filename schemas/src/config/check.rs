@@ -11,6 +11,7 @@ mod openings;
 mod routes;
 mod secrets;
 
+pub use homeserver::PASSWORD_BYTES_MAX;
 pub use openings::check_openings;
 
 use super::{
@@ -79,7 +80,7 @@ impl RawConfig {
         let admin = checker.admin(self.admin);
         checker.listeners_differ(mqtt.as_ref(), http.as_ref(), &admin);
         let tor = checker.tor(&self.tor);
-        let matrix = self.matrix.and_then(|raw| checker.matrix(raw));
+        let matrix = self.matrix.and_then(|raw| checker.matrix(raw, &tor, &state_dir));
         let outbox = checker.outbox(&self.outbox);
         let log = checker.log(self.log);
         let routes = checker.routes(self.route, &declared);

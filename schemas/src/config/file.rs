@@ -124,6 +124,9 @@ pub enum Vanguards {
     Full,
 }
 
+/// Name of the file, in the state folder, with what the gateway keeps of its log-in at the homeserver.
+pub const MATRIX_SESSION_FILE: &str = "matrix.json";
+
 /// `[matrix]`
 #[derive(Debug, Clone, PartialEq)]
 pub struct MatrixConfig {

@@ -118,14 +118,19 @@ pub const KEYS: &[ConfigKey] = &[
         "Where deliveries are acknowledged: a homeserver on loopback, on a private address, or an onion service (reached over Tor on an isolation of its own). Anything else is refused.",
     ),
     key("matrix.user", "text", "", "The gateway's user there: local part or full id."),
-    key("matrix.password", "{ file = \"...\" }", "", "File with its password, needed for the first log-in."),
+    key(
+        "matrix.password",
+        "{ file = \"...\" }",
+        "",
+        "File with its password, read at the first log-in, and at any later one that the homeserver asks for.",
+    ),
     key("matrix.password.file", "file", "", "The file, relative to this config file."),
     key("matrix.room", "text", "\"tidegate\"", "Local part of the room's alias. The room is made when it is missing."),
     key(
         "matrix.invite",
         "list of user ids",
         "[]",
-        "Who is invited to a room that the gateway makes: `\"@nurse:example.org\"`.",
+        "Who is invited when the gateway makes the room: `\"@nurse:example.org\"`. Into a room that is there already, invite people yourself.",
     ),
     key(
         "admin.listen",
@@ -244,7 +249,7 @@ pub const KEYS: &[ConfigKey] = &[
         "destination.*.windows.allow[].cron",
         "five cron fields",
         "",
-        "When it opens: minute, hour, day of month, month, day of week.",
+        "When it opens: minute, hour, day of month, month, day of week. A time that a clock change skips moves forward, one that comes twice opens once.",
     ),
     key("destination.*.windows.allow[].for", "length of time", "", "How long an opening by cron lasts."),
     key(

@@ -28,6 +28,8 @@ pub struct RegisteredDestination {
     pub destination: Destination,
     /// Whether its windows were set at run time, over those of the file.
     pub windows_overridden: bool,
+    /// Why those don't fit the agreement that is in the file now, if they don't.
+    pub windows_flaw: Option<String>,
 }
 
 /// "What is in force now?"

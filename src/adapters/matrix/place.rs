@@ -39,7 +39,7 @@ pub(super) struct Place {
 }
 
 impl Place {
-    /// The room's id; we are in it.
+    /// The room's id; we are in it. No failure names the homeserver, which may be an onion service (PR-4): local parts alone.
     ///
     /// # Errors
     /// When it can't be found, entered or made.
@@ -59,7 +59,9 @@ impl Place {
             Ok(_) => Ok(found),
             Err(error) => Err(match judge(&error) {
                 Failure::Forbidden(words) => RoomError::Refused(format!(
-                    "the gateway may not enter {alias}: invite {me} there, or set matrix.room to another room ({words})"
+                    "the gateway may not enter #{}: invite @{} there, or set matrix.room to another room ({words})",
+                    self.alias,
+                    me.localpart()
                 ))
                 .into(),
                 other => other,

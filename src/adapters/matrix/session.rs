@@ -16,10 +16,10 @@ use std::{
     os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
 };
-use tidegate_schemas::config::file::{Homeserver, MatrixConfig};
+use tidegate_schemas::config::file::{Homeserver, MATRIX_SESSION_FILE, MatrixConfig};
 
 /// Name of the file, in the state folder.
-pub const SESSION_FILE: &str = "matrix.json";
+pub const SESSION_FILE: &str = MATRIX_SESSION_FILE;
 /// Name of what a write that was cut off leaves behind; the next write replaces it.
 const UNFINISHED_FILE: &str = "matrix.json.new";
 /// Largest file that is read, in bytes.
@@ -27,7 +27,7 @@ const FILE_BYTES_MAX: u64 = 64 << 10;
 /// The format.
 const VERSION: u32 = 1;
 
-/// A log-in. `Debug` doesn't show the token.
+/// A log-in. `Debug` shows neither the token nor ids, which end with the homeserver's name.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Session {
@@ -44,7 +44,7 @@ pub(super) struct Session {
 
 impl fmt::Debug for Session {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Session").field("user_id", &self.user_id).field("room", &self.room).finish_non_exhaustive()
+        f.debug_struct("Session").finish_non_exhaustive()
     }
 }
 
@@ -143,7 +143,8 @@ mod tests {
         assert_eq!(file.load(), Some(session.clone()));
         let mode = fs::metadata(folder.path().join(SESSION_FILE)).unwrap().permissions().mode();
         assert_eq!((mode & 0o777, fs::read_dir(folder.path()).unwrap().count()), (0o600, 1));
-        assert!(!format!("{session:?}").contains("secret"));
+        let shown = format!("{session:?}");
+        assert!(!shown.contains("secret") && !shown.contains("localhost"), "{shown}");
         for other in [config("127.0.0.1:8009", "gateway"), config("127.0.0.1:8008", "somebody")] {
             assert_eq!(SessionFile::new(folder.path(), &other).load(), None);
         }

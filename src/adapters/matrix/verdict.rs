@@ -5,6 +5,7 @@ use super::http::HttpError;
 use ruma::api::error::{Error as MatrixAnswer, ErrorBody, ErrorKind, FromHttpResponseError, RetryAfter};
 use std::time::Duration;
 use tidegate_actors::ports::room::RoomError;
+use tidegate_schemas::onion::without_onion_addresses;
 
 /// An error of ruma's client over our transport.
 pub(super) type ClientError = ruma_client::Error<HttpError, MatrixAnswer>;
@@ -97,12 +98,15 @@ fn judge_answer(answer: &MatrixAnswer) -> Failure {
     }
 }
 
-/// The homeserver's own words, cut, and without what could disturb a terminal.
+/// The homeserver's own words, cut, without what could disturb a terminal, and without onion addresses: where the homeserver is
+/// an onion service, every user id ends with one (PR-4).
 fn in_words(answer: &MatrixAnswer) -> String {
     match &answer.body {
         ErrorBody::Standard(body) => {
-            let words: String = body.message.chars().filter(|c| !c.is_control()).take(WORDS_MAX).collect();
-            format!("{} {words}", body.kind.errcode()).trim_end().to_owned()
+            // Before it is cut: half of an address says as much as all of it.
+            let words = without_onion_addresses(&format!("{} {}", body.kind.errcode(), body.message));
+            let words: String = words.chars().filter(|c| !c.is_control()).take(WORDS_MAX).collect();
+            words.trim_end().to_owned()
         }
         _ => format!("HTTP {}", answer.status_code.as_u16()),
     }
@@ -156,6 +160,15 @@ mod tests {
         for (status, body) in bodies {
             assert!(matches!(judged(status, body), Failure::Room(RoomError::Unavailable(_))), "{status} {body}");
         }
+    }
+
+    #[test]
+    fn the_homeservers_words_name_no_onion_address() {
+        let name = "2gzyxa5ihm7nsggfxnu52rck2vv4rvmdlkiu3zzui5du4xyclen53wid";
+        let words = format!("{} @gateway:{name}.onion not in room #tidegate:{name}.onion", "x".repeat(WORDS_MAX - 60));
+        let body = format!(r#"{{"errcode":"M_FORBIDDEN","error":"{words}"}}"#);
+        let Failure::Forbidden(words) = judged(403, &body) else { panic!("not forbidden") };
+        assert!(words.contains("@gateway:[onion address]") && !words.contains(&name[..8]), "{words}");
     }
 
     #[test]

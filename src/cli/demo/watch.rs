@@ -7,7 +7,7 @@ use super::{
 use crate::{
     adapters::matrix::ACKNOWLEDGEMENT,
     admin::status::StatusView,
-    cli::output,
+    cli::{output, simulate::PROGRESS},
     lab::{HttpError, HttpRequest, Process},
 };
 use jiff::{SignedDuration, Timestamp, tz::TimeZone};
@@ -30,6 +30,8 @@ const NOTICES_SHOWN_MAX: usize = 3;
 /// Where the readings are.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Counts {
+    /// Published by the pacemaker, as it last said.
+    pub(super) published: u64,
     /// Taken into custody, ever.
     pub(super) accepted: u64,
     /// In custody and not delivered.
@@ -75,7 +77,7 @@ impl<'a> Watch<'a> {
         self.parts.gateway.check().map_err(|error| failed(&error))?;
         self.parts.receiver.check().map_err(|error| failed(&error))?;
         let status = status(self.parts.admin, &self.parts.admin_token).map_err(|error| failed(&error))?;
-        let mut counts = Counts::default();
+        let mut counts = Counts { published: self.published_so_far(), ..Counts::default() };
         for observation in status.iter().flat_map(StatusView::observations) {
             if let Observation::Outbox(outbox) = observation {
                 let account = &outbox.account;
@@ -103,9 +105,11 @@ impl<'a> Watch<'a> {
         if known {
             return;
         }
-        let Counts { accepted, waiting, delivered, acknowledged } = &counts;
+        let Counts { published, accepted, waiting, delivered, acknowledged } = &counts;
+        // The pacemaker tells of itself once a second, the gateway whenever it is asked.
+        let published = published.max(accepted);
         output::message(&format!(
-            "{:5.1} s  taken into custody {accepted:>4}   waiting {waiting:>4}   delivered {delivered:>4}   acknowledged in the room {acknowledged:>4}",
+            "{:5.1} s  published {published:>4}   taken into custody {accepted:>4}   waiting {waiting:>4}   delivered {delivered:>4}   acknowledged in the room {acknowledged:>4}",
             self.began.elapsed().as_secs_f64()
         ));
         self.told = Some((Instant::now(), counts));
@@ -141,6 +145,13 @@ impl<'a> Watch<'a> {
         result.and_then(|result| result["acknowledged"].as_u64()).ok_or_else(|| unfinished(device))
     }
 
+    /// The same while it publishes.
+    fn published_so_far(&self) -> u64 {
+        let log =
+            self.parts.device.as_ref().and_then(|device| fs::read_to_string(device.log()).ok()).unwrap_or_default();
+        self.published().ok().or_else(|| progress(&log)).unwrap_or_default()
+    }
+
     /// A failure with the end of the gateway's log, unless it is a signal's or quotes a log itself.
     pub(super) fn explain(&self, failure: Failure) -> Failure {
         if self.stop.check().is_err() || failure.message.contains("its log ends with") {
@@ -149,6 +160,11 @@ impl<'a> Watch<'a> {
         let log = self.parts.gateway.log_tail();
         Failure { message: format!("{}; the gateway's log ends with: {log}", failure.message), ..failure }
     }
+}
+
+/// The last line of progress in the pacemaker's output.
+fn progress(log: &str) -> Option<u64> {
+    log.lines().rev().find_map(|line| line.strip_suffix(PROGRESS)?.parse().ok())
 }
 
 fn unfinished(device: &Process) -> Failure {
@@ -199,6 +215,12 @@ mod tests {
             let (from, to) = an_hour_ahead(now);
             assert_eq!((from, to), (format!("{:02}:00", (hour + 2) % 24), format!("{:02}:00", (hour + 3) % 24)));
         }
+    }
+
+    #[test]
+    fn the_last_line_of_progress_counts() {
+        assert_eq!(progress("connected\n7 readings published so far\n12 readings published so far\n{\n"), Some(12));
+        assert_eq!(progress("connected\n"), None);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Opening the store: is it ours, is it free, is it whole.
 
 use super::{
-    CACHE_BYTES, Directory, Store, StoreError, StoreLimits,
+    CACHE_BYTES, Directory, Fill, Store, StoreError, StoreLimits,
     keys::{self, Key},
     records::{self, Device, Meta},
 };
@@ -15,7 +15,7 @@ use std::{
 };
 
 /// What the file `FORMAT` says.
-const FORMAT: &str = "tidegate receiver\nbackend = sled 0.34\nlayout = 1\n";
+const FORMAT: &str = "tidegate receiver\nbackend = sled 0.34\nlayout = 2\n";
 const FORMAT_FILE: &str = "FORMAT";
 const SLED_FOLDER: &str = "sled";
 
@@ -32,8 +32,11 @@ impl Store {
         let (meta, devices) = loaded.map_err(|_| StoreError::Damaged(sled_folder.clone()))??;
         let device_numbers: HashMap<_, _> =
             devices.iter().map(|(number, device)| (device.name.clone(), *number)).collect();
-        let shared = Arc::new(RwLock::new(Directory { devices: devices.clone(), meta: meta.clone() }));
-        Ok(Self { db, file, folder: sled_folder, limits, meta, devices, device_numbers, shared })
+        let fill = Fill::default();
+        let shared = Arc::new(RwLock::new(Directory { devices: devices.clone(), meta: meta.clone(), fill }));
+        let store = Self { db, file, folder: sled_folder, limits, meta, devices, device_numbers, shared };
+        store.tell_fill(free_bytes(&store.folder)? > limits.free_bytes_min, false);
+        Ok(store)
     }
 }
 

@@ -1,7 +1,7 @@
 //! Reading the store, beside its writer. Every call is bounded; sled's iterators are never held open.
 
 use super::{
-    Directory, StoreError,
+    Directory, Fill, StoreError,
     keys::{self, Key},
     records::{self, Device, Meta, ReadingRecord},
 };
@@ -72,6 +72,11 @@ impl Reader {
     /// How many devices there are.
     pub(crate) fn devices(&self) -> usize {
         self.directory().devices.len()
+    }
+
+    /// How full the store is.
+    pub(crate) fn fill(&self) -> Fill {
+        self.directory().fill
     }
 
     /// One device.

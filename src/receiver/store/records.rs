@@ -18,6 +18,10 @@ pub(super) struct Meta {
     pub(super) readings: u64,
     pub(super) bytes: u64,
     pub(super) ids: u64,
+    /// The store's clock and the wall clock at this commit, and whether the latter was to be believed.
+    pub(super) clock_ms: u64,
+    pub(super) wall_ms: i64,
+    pub(super) wall_trusted: bool,
 }
 
 /// A device and its newest reading.
@@ -54,6 +58,8 @@ pub(super) struct ReadingRecord {
     pub(super) label: Option<String>,
     pub(super) content_type: String,
     pub(super) received_ms: i64,
+    /// The store's clock when it came: by this it ages.
+    pub(super) clock_ms: u64,
     pub(super) body_bytes: u32,
     /// The body, or its beginning.
     pub(super) head: Vec<u8>,

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 use super::*;
+use jiff::SignedDuration;
 use proptest::prelude::*;
 use std::{fs, path::Path};
 use tidegate_schemas::submission::BODY_BYTES_MAX;
@@ -21,6 +22,17 @@ fn reading(number: u64, body: impl Into<bytes::Bytes>) -> NewReading {
 
 fn at(second: i64) -> Timestamp {
     Timestamp::from_second(1_795_406_700 + second).unwrap()
+}
+
+/// A second by both clocks.
+fn moment(second: i64) -> Moment {
+    let custody_ms = u64::try_from(second).unwrap() * 1_000;
+    Moment { custody_ms, wall_ms: at(second).as_millisecond(), wall_trusted: true }
+}
+
+/// One request.
+fn put(store: &mut Store, readings: &[NewReading], moment: Moment) -> Vec<Kept> {
+    store.commit(&[readings], moment).unwrap().remove(0)
 }
 
 fn limits() -> StoreLimits {
@@ -48,7 +60,7 @@ fn bodies_of_every_length_come_back_and_no_value_is_too_long_for_sled() {
         .collect();
     let mut store = open(folder.path());
     for reading in &readings {
-        assert_eq!(store.commit(std::slice::from_ref(reading), at(0)).unwrap(), [Kept::Stored { at: at(0) }]);
+        assert_eq!(put(&mut store, std::slice::from_ref(reading), moment(0)), [Kept::Stored { at: at(0) }]);
     }
     let mut values = 0;
     for item in store.db.iter() {
@@ -65,34 +77,57 @@ fn bodies_of_every_length_come_back_and_no_value_is_too_long_for_sled() {
 }
 
 #[test]
-fn ids_are_forgotten_by_number_and_by_age_but_readings_stay() {
+fn ids_are_forgotten_by_number_alone_and_readings_stay() {
     let folder = tempfile::tempdir().unwrap();
-    let memory = SignedDuration::from_secs(100);
-    let mut store = Store::open(folder.path(), StoreLimits { memory_ids_max: 10, memory, ..limits() }).unwrap();
-    let commit =
-        |store: &mut Store, number: u64, second: i64| store.commit(&[reading(number, "70")], at(second)).unwrap()[0];
+    let mut store = Store::open(folder.path(), StoreLimits { memory_ids_max: 10, ..limits() }).unwrap();
+    let commit = |store: &mut Store, number: u64, second: i64| put(store, &[reading(number, "70")], moment(second))[0];
     for number in 0..20 {
         assert_eq!(commit(&mut store, number, 0), Kept::Stored { at: at(0) });
     }
     assert_eq!(store.meta.ids, 10);
     assert_eq!(commit(&mut store, 19, 1), Kept::Duplicate { at: at(0) });
     assert_eq!(commit(&mut store, 0, 1), Kept::Stored { at: at(1) }, "forgotten for want of room");
-    assert_eq!(commit(&mut store, 20, 102), Kept::Stored { at: at(102) });
-    assert_eq!(commit(&mut store, 19, 102), Kept::Stored { at: at(102) }, "forgotten for its age");
-    assert_eq!(store.reader().readings(), 23);
+    assert_eq!(store.reader().readings(), 21);
     let ids = store.db.scan_prefix(b"i").count();
     assert_eq!((ids, store.db.scan_prefix(Key::ID_ORDER).count(), store.meta.ids), (ids, ids, ids as u64));
 }
 
 #[test]
+fn a_clock_that_is_set_neither_forgets_ids_nor_removes_readings() {
+    let folder = tempfile::tempdir().unwrap();
+    let keep = Keep::For(SignedDuration::from_hours(24));
+    let open = || Store::open(folder.path(), StoreLimits { keep, ..limits() }).unwrap();
+    let mut store = open();
+    // A board without a battery clock begins in 1970; then its clock is set, to today and 30 days ahead and back.
+    let boot = Moment { custody_ms: 1_000, wall_ms: 1_000, wall_trusted: false };
+    put(&mut store, &[reading(1, "70")], boot);
+    for (second, wall_second) in [(2, 0), (3, 30 * 86_400), (4, 0)] {
+        let moment =
+            Moment { custody_ms: second * 1_000, wall_ms: at(wall_second).as_millisecond(), wall_trusted: true };
+        assert_eq!(put(&mut store, &[reading(1, "70")], moment), [Kept::Duplicate { at: at_ms(1_000) }]);
+        assert_eq!(put(&mut store, &[reading(100 + second, "71")], moment).len(), 1);
+        assert_eq!(store.reader().readings(), second);
+    }
+    // The clock goes on from there.
+    let last = store.last_moment();
+    assert_eq!((last.custody_ms, last.wall_ms), (4_000, at(0).as_millisecond()));
+    drop(store);
+    assert_eq!(open().last_moment(), last);
+}
+
+fn at_ms(ms: i64) -> Timestamp {
+    Timestamp::from_millisecond(ms).unwrap()
+}
+
+#[test]
 fn old_readings_go_with_all_that_belongs_to_them() {
     let folder = tempfile::tempdir().unwrap();
-    let keep = Some(SignedDuration::from_secs(100));
+    let keep = Keep::For(SignedDuration::from_secs(100));
     let mut store = Store::open(folder.path(), StoreLimits { keep, ..limits() }).unwrap();
     for number in 0..30 {
-        store.commit(&[reading(number, vec![b'x'; 9_000])], at(0)).unwrap();
+        put(&mut store, &[reading(number, vec![b'x'; 9_000])], moment(0));
     }
-    store.commit(&[reading(99, "new")], at(101)).unwrap();
+    put(&mut store, &[reading(99, "new")], moment(101));
     assert_eq!((store.reader().readings(), store.reader().devices()), (1, 1));
     assert_eq!(store.meta.bytes, 3 + OVERHEAD_BYTES);
     for prefix in ["r", "v", "d"] {
@@ -100,26 +135,80 @@ fn old_readings_go_with_all_that_belongs_to_them() {
     }
     assert_eq!(store.db.scan_prefix("c").count(), 0);
     // An id outlives its reading: sent again, the old reading is still known.
-    assert_eq!(store.commit(&[reading(1, vec![b'x'; 9_000])], at(102)).unwrap(), [Kept::Duplicate { at: at(0) }]);
+    let again = [reading(1, vec![b'x'; 9_000])];
+    assert_eq!(put(&mut store, &again, moment(102)), [Kept::Duplicate { at: at(0) }]);
+}
+
+#[test]
+fn where_the_newest_are_kept_the_oldest_make_room() {
+    let folder = tempfile::tempdir().unwrap();
+    let limits = StoreLimits { keep: Keep::Newest, stored_bytes_max: 100_000, ..limits() };
+    let mut store = Store::open(folder.path(), limits).unwrap();
+    for number in 0..100 {
+        let kept = put(&mut store, &[reading(number, vec![b'x'; 9_000])], moment(0));
+        assert_eq!(kept, [Kept::Stored { at: at(0) }], "{number}");
+        assert!(store.meta.bytes <= limits.stored_bytes_max);
+        assert_eq!(store.reader().fill().room, Room::Enough);
+    }
+    let newest = store.reader().newest(None, None, 1).unwrap();
+    assert_eq!(newest[0].as_ref().unwrap().id, reading(99, "").id);
+    assert!((8..=10).contains(&store.reader().readings()), "{}", store.reader().readings());
+    // One that can never fit removes nothing.
+    let before = store.reader().readings();
+    assert_eq!(put(&mut store, &[reading(100, vec![b'x'; 100_000])], moment(0)), [Kept::Full]);
+    assert_eq!(store.reader().readings(), before);
+}
+
+#[test]
+fn how_full_it_is_is_known_before_anything_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let limits = StoreLimits { stored_bytes_max: 10 * (OVERHEAD_BYTES + 600), ..limits() };
+    let mut store = Store::open(folder.path(), limits).unwrap();
+    let fill = |store: &Store| (store.reader().fill().room, store.reader().fill().percent);
+    assert_eq!(fill(&store), (Room::Enough, 0));
+    for (number, wanted) in (1..=10).zip([Room::Enough; 7].into_iter().chain([Room::Little; 3])) {
+        put(&mut store, &[reading(number, vec![b'x'; 600])], moment(0));
+        assert_eq!(fill(&store), (wanted, u8::try_from(number).unwrap() * 10));
+    }
+    put(&mut store, &[reading(11, "a")], moment(0));
+    assert_eq!(fill(&store).0, Room::None);
+    drop(store);
+    let store = Store::open(folder.path(), limits).unwrap();
+    assert_eq!(fill(&store), (Room::Little, 100), "known from the start on");
+}
+
+#[test]
+fn what_follows_a_reading_without_room_in_a_request_is_refused_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let limits = StoreLimits { stored_bytes_max: 3 * (OVERHEAD_BYTES + 100), ..limits() };
+    let mut store = Store::open(folder.path(), limits).unwrap();
+    put(&mut store, &[reading(0, "known")], moment(0));
+    // All of one device; the second request of the same commit is another gateway's, and has its own order.
+    let first = vec![reading(3, "fits"), reading(6, vec![b'x'; 5_000]), reading(9, "would fit"), reading(0, "known")];
+    let second = vec![reading(12, "fits")];
+    let kept = store.commit(&[first, second], moment(1)).unwrap();
+    let stored = Kept::Stored { at: at(1) };
+    assert_eq!(kept, [vec![stored, Kept::Full, Kept::Full, Kept::Duplicate { at: at(0) }], vec![stored]]);
 }
 
 #[test]
 fn too_many_devices_too_many_bytes_and_a_full_disk_are_said() {
     let folder = tempfile::tempdir().unwrap();
     let mut store = Store::open(folder.path(), StoreLimits { devices_max: 2, ..limits() }).unwrap();
-    let kept = store.commit(&[reading(0, "a"), reading(1, "a"), reading(2, "a"), reading(3, "a")], at(0)).unwrap();
-    assert_eq!(kept.iter().map(|kept| *kept == Kept::Full).collect::<Vec<_>>(), [false, false, true, false]);
+    let kept = put(&mut store, &[reading(0, "a"), reading(1, "a"), reading(3, "a"), reading(2, "a")], moment(0));
+    assert_eq!(kept.iter().map(|kept| *kept == Kept::Full).collect::<Vec<_>>(), [false, false, false, true]);
     drop(store);
     let mut store = Store::open(folder.path(), StoreLimits { free_bytes_min: u64::MAX, ..limits() }).unwrap();
-    let kept = store.commit(&[reading(0, "a"), reading(9, "a")], at(1)).unwrap();
+    let kept = put(&mut store, &[reading(0, "a"), reading(9, "a")], moment(1));
     assert_eq!(kept, [Kept::Duplicate { at: at(0) }, Kept::Full]);
+    assert_eq!(store.reader().fill().room, Room::None);
 }
 
 #[test]
 fn a_flipped_bit_damages_one_reading_and_shows() {
     let folder = tempfile::tempdir().unwrap();
     let mut store = open(folder.path());
-    store.commit(&[reading(1, "70"), reading(2, vec![b'x'; 9_000]), reading(3, "71")], at(0)).unwrap();
+    put(&mut store, &[reading(1, "70"), reading(2, vec![b'x'; 9_000]), reading(3, "71")], moment(0));
     let flip = |key: Vec<u8>| {
         let mut value = store.db.get(&key).unwrap().unwrap().to_vec();
         let middle = value.len() / 2;
@@ -142,7 +231,7 @@ fn another_format_is_left_alone() {
     drop(open(folder.path()));
     let marker = folder.path().join("FORMAT");
     let ours = fs::read_to_string(&marker).unwrap();
-    fs::write(&marker, ours.replace("layout = 1", "layout = 2")).unwrap();
+    fs::write(&marker, ours.replace("layout = 2", "layout = 3")).unwrap();
     assert!(matches!(Store::open(folder.path(), limits()), Err(StoreError::Format { .. })));
     fs::remove_file(&marker).unwrap();
     assert!(matches!(Store::open(folder.path(), limits()), Err(StoreError::Format { .. })));
@@ -171,7 +260,7 @@ proptest! {
             };
             let group: Vec<NewReading> =
                 group.into_iter().map(|(number, size)| reading(number, vec![b'x'; size * 3_000])).collect();
-            let kept = store.commit(&group, at(0)).unwrap();
+            let kept = put(&mut store, &group, moment(0));
             for (new, kept) in group.iter().zip(kept) {
                 let known = model.iter().find(|known| known.id == new.id).map(|known| known.body == new.body);
                 let wanted = match known {

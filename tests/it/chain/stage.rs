@@ -210,7 +210,9 @@ impl Stage {
     fn said_by_receiver(&mut self) -> Value {
         self.wait_for("the receiver's introduction", |stage| {
             let log = fs::read_to_string(stage.file("receiver.log")).unwrap();
-            log.lines().find_map(|line| serde_json::from_str::<Value>(line).ok().filter(Value::is_object))
+            log.lines().find_map(|line| {
+                serde_json::from_str::<Value>(line).ok().filter(|said| said["destination_toml"].is_string())
+            })
         })
     }
 

@@ -171,7 +171,7 @@ pub fn snapshot(routes: Vec<Route>) -> RegistrySnapshot {
         agreement: ServiceAgreement::default(),
         keys: DestinationKeys::default(),
     };
-    let registered = Arc::new(RegisteredDestination { destination, windows_overridden: false });
+    let registered = Arc::new(RegisteredDestination { destination, windows_overridden: false, windows_flaw: None });
     RegistrySnapshot { revision: 1, destinations: BTreeMap::from([(id, registered)]), routes: Arc::new(Routes(routes)) }
 }
 

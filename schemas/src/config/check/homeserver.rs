@@ -3,17 +3,23 @@
 use super::Checker;
 use crate::{
     config::{
-        file::{Homeserver, MatrixConfig},
-        raw::RawMatrix,
+        file::{Homeserver, MATRIX_SESSION_FILE, MatrixConfig, TorConfig, TorTransport},
+        raw::{RawMatrix, RawSecret},
     },
-    onion::OnionEndpoint,
+    onion::{OnionEndpoint, without_onion_addresses},
 };
 use core::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
 
 /// Default of `matrix.room`.
 const ROOM: &str = "tidegate";
 /// Most users who are invited.
 const INVITES_MAX: usize = 64;
+/// Longest password of the gateway's user, in bytes.
+pub const PASSWORD_BYTES_MAX: usize = 4_096;
 /// The port of `http://` without one (RFC 9110, section 4.2.1).
 const HTTP_PORT: u16 = 80;
 
@@ -22,9 +28,18 @@ type Refusal = (String, &'static str);
 
 impl Checker<'_> {
     /// The room; `None` when something that it can't do without is missing or wrong.
-    pub(super) fn matrix(&mut self, raw: RawMatrix) -> Option<MatrixConfig> {
+    pub(super) fn matrix(&mut self, raw: RawMatrix, tor: &TorConfig, state_dir: &Path) -> Option<MatrixConfig> {
         let homeserver = match raw.homeserver.as_deref().map(parse_homeserver) {
-            Some(Ok(homeserver)) => Some(homeserver),
+            Some(Ok(homeserver)) => {
+                if matches!((&homeserver, &tor.transport), (Homeserver::Onion(_), TorTransport::Socks(_))) {
+                    self.refuse(
+                        "matrix.homeserver",
+                        "an onion service as homeserver is reached through the built-in Tor client alone",
+                        "set tor.transport = \"arti\", or use a homeserver on loopback or a private address",
+                    );
+                }
+                Some(homeserver)
+            }
             Some(Err((message, hint))) => {
                 self.refuse("matrix.homeserver", message, hint);
                 None
@@ -43,7 +58,7 @@ impl Checker<'_> {
                 "add user = \"tidegate\"",
             );
         }
-        let password_file = raw.password.map(|secret| self.path(secret.file));
+        let password_file = raw.password.map(|secret| self.room_password(secret, state_dir));
         if password_file.is_none() {
             let hint = "add password = { file = \"matrix.password\" }";
             self.refuse("matrix.password", "[matrix] needs the file with the password of its user", hint);
@@ -59,7 +74,7 @@ impl Checker<'_> {
         for (index, user) in raw.invite.iter().enumerate() {
             let full = user.strip_prefix('@').and_then(|rest| rest.split_once(':'));
             if full.is_none_or(|(name, server)| name.is_empty() || server.is_empty()) {
-                let message = format!("not the full id of a user: {user:?}");
+                let message = format!("not the full id of a user: {:?}", without_onion_addresses(user));
                 self.refuse(format!("matrix.invite[{index}]"), message, "write it as \"@nurse:example.org\"");
             }
         }
@@ -70,6 +85,39 @@ impl Checker<'_> {
             room,
             invite: raw.invite,
         })
+    }
+}
+
+impl Checker<'_> {
+    /// The file with the password of the gateway's user. Once the gateway has logged in, it may be gone.
+    fn room_password(&mut self, secret: RawSecret, state_dir: &Path) -> PathBuf {
+        let file = self.path(secret.file);
+        let read = self.around.read_file;
+        match read(&file) {
+            Ok(text) => match text.trim_end_matches(['\r', '\n']).len() {
+                1..=PASSWORD_BYTES_MAX => {}
+                0 => self.refuse("matrix.password.file", format!("{} is empty", file.display()), ""),
+                bytes => {
+                    let message = format!("{} holds {bytes} bytes, which are no password", file.display());
+                    self.refuse("matrix.password.file", message, "");
+                }
+            },
+            Err(error)
+                if error.kind() == io::ErrorKind::NotFound && read(&state_dir.join(MATRIX_SESSION_FILE)).is_ok() =>
+            {
+                self.warn(
+                    "matrix.password.file",
+                    format!("{} is not there: the gateway can't log in again if it has to", file.display()),
+                    "as long as the homeserver takes the log-in that is kept, it does not have to",
+                );
+            }
+            Err(error) => {
+                let message = format!("{} could not be read: {error}", file.display());
+                let hint = "a relative path begins at the folder of this config file";
+                self.refuse("matrix.password.file", message, hint);
+            }
+        }
+        file
     }
 }
 

@@ -213,10 +213,24 @@ fn tor_and_matrix_stay_near() {
     let room = |homeserver: &str| {
         format!("[matrix]\nhomeserver = \"{homeserver}\"\nuser = \"tidegate\"\npassword = {{ file = \"p\" }}")
     };
-    let matrix = accepted(&room("http://127.0.0.1:8008")).matrix.unwrap();
+    let mut files = Files::with("/etc/tidegate/p", "a password\n");
+    let matrix = files.check(&room("http://127.0.0.1:8008")).unwrap().matrix.unwrap();
     assert_eq!((matrix.password_file.to_str(), matrix.room.as_str()), (Some("/etc/tidegate/p"), "tidegate"));
-    assert!(refusal(&room("https://matrix.org"), "matrix.homeserver").contains("https"));
-    assert!(refusal(&room("http://9.9.9.9"), "matrix.homeserver").contains("public address"));
+    assert!(files.refusal(&room("https://matrix.org"), "matrix.homeserver").contains("https"));
+    assert!(files.refusal(&room("http://9.9.9.9"), "matrix.homeserver").contains("public address"));
+    let onion = room(&format!("http://{ONION}"));
+    assert!(files.check(&onion).is_ok());
+    let socks = format!("tor.transport = \"socks\"\n{onion}");
+    assert!(files.refusal(&socks, "matrix.homeserver").contains("built-in Tor client alone"));
+    // The password is read here, too; once the gateway has logged in, its file may be gone.
+    let near = room("http://127.0.0.1:8008");
+    for (text, reason) in [("\n", "is empty"), (&"x".repeat(5_000), "are no password")] {
+        assert!(Files::with("/etc/tidegate/p", text).refusal(&near, "matrix.password.file").contains(reason));
+    }
+    assert!(refusal(&near, "matrix.password.file").contains("/etc/tidegate/p could not be read"));
+    files.0.remove("/etc/tidegate/p");
+    files.0.insert("/state/matrix.json", "{}".to_owned());
+    assert!(warned(&files.check(&near).unwrap(), "matrix.password.file"));
     let problems = Files::default().check("[matrix]\nroom = \"#a:b\"\ninvite = [\"nurse\"]").unwrap_err();
     let paths: Vec<&str> = problems.iter().map(|p| p.0.as_str()).collect();
     for path in ["matrix.homeserver", "matrix.user", "matrix.password", "matrix.room", "matrix.invite[0]"] {

@@ -11,6 +11,7 @@ const ONION: &str = "2gzyxa5ihm7nsggfxnu52rck2vv4rvmdlkiu3zzui5du4xyclen53wid.on
 fn files(path: &Path) -> io::Result<String> {
     match path.file_name().and_then(|name| name.to_str()) {
         Some("cardiology.auth_private") => Ok("A".repeat(52)),
+        Some("matrix.password" | "p") => Ok("a password\n".to_owned()),
         Some("cardiology.write_key") => Ok("a-key-of-the-receiver\n".to_owned()),
         _ => Err(io::ErrorKind::NotFound.into()),
     }

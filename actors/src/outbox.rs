@@ -57,7 +57,10 @@ use tidegate_schemas::{
     record::DestinationRecord,
     view::{DestinationLoad, LedgerView, Observation, OutboxObservation, QuarantineView, Shown},
 };
-use tokio::sync::{mpsc, oneshot};
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::Instant,
+};
 
 /// Writes that wait for the writer.
 const OPS_MAX: usize = 4_096;
@@ -67,6 +70,8 @@ const GROUP_OPS_MAX: usize = 512;
 const SWEEP_EVERY: Duration = Duration::from_secs(30);
 /// How long the Registry may take to answer.
 const ASK_LIMIT: Duration = Duration::from_secs(5);
+/// After this long a group of writes that is under way is taken for stuck: the disk hangs.
+const STUCK: Duration = Duration::from_secs(30);
 /// Mailbox of the Outbox: intake comes in bursts of the broker's whole in-flight window.
 const MAILBOX: usize = 2_048;
 
@@ -107,6 +112,8 @@ struct Shared {
     loads: HashMap<u32, (DestinationRecord, Option<u64>)>,
     observation: OutboxObservation,
     custody: Option<CustodyClock>,
+    /// Since when the store is being read at the start, or a commit of a group of writes is under way.
+    at_work_since: Option<Instant>,
 }
 
 impl Outbox {
@@ -179,7 +186,9 @@ impl Actor for Outbox {
 
 /// Takes groups of writes until every sender is gone, then ends.
 async fn write_loop(parts: OutboxParts, mut taken: mpsc::Receiver<Op>, shared: Arc<Mutex<Shared>>) {
+    set_at_work(&shared, Some(Instant::now()));
     let Some(mut core) = load(&parts, &shared).await else { return };
+    set_at_work(&shared, None);
     parts.bells.dispatcher.ring();
     parts.bells.reporter.ring();
     while let Some(first) = taken.recv().await {
@@ -191,6 +200,7 @@ async fn write_loop(parts: OutboxParts, mut taken: mpsc::Receiver<Op>, shared: A
             }
         }
         let Some(now) = observe_clock(&parts, &shared) else { return };
+        set_at_work(&shared, Some(Instant::now()));
         // The core travels with its lease: even if this actor falls now, nobody writes until the commit has ended.
         let published = Arc::clone(&shared);
         core = blocking(move || {
@@ -198,6 +208,7 @@ async fn write_loop(parts: OutboxParts, mut taken: mpsc::Receiver<Op>, shared: A
             core
         })
         .await;
+        set_at_work(&shared, None);
         ring(&parts.bells, &mut core.tally);
     }
     // The end of the work: what the stop is counted from.
@@ -208,6 +219,10 @@ async fn write_loop(parts: OutboxParts, mut taken: mpsc::Receiver<Op>, shared: A
         core.commit();
     })
     .await;
+}
+
+fn set_at_work(shared: &Mutex<Shared>, since: Option<Instant>) {
+    shared.lock().unwrap_or_else(PoisonError::into_inner).at_work_since = since;
 }
 
 async fn load(parts: &OutboxParts, shared: &Mutex<Shared>) -> Option<Core> {
@@ -269,6 +284,8 @@ fn publish(shared: &Mutex<Shared>, core: &mut Core) {
             shared.loads.insert(number, (dest.record.clone(), dest.oldest_custody_ms));
         }
     }
+    // A commit has ended: what is still under way is counted from here.
+    shared.at_work_since = shared.at_work_since.map(|_| Instant::now());
     shared.observation = OutboxObservation {
         account: core.meta.account,
         gap: i64::try_from(core.meta.account.gap()).unwrap_or(i64::MAX),
@@ -431,7 +448,13 @@ impl Handler<ListLedger> for Outbox {
 impl Handler<Observe> for Outbox {
     type Result = MessageResult<Observe>;
     fn handle(&mut self, _: Observe, _: &mut Self::Context) -> Self::Result {
-        MessageResult(Observation::Outbox(self.shared().observation.clone()))
+        let shared = self.shared();
+        let mut seen = shared.observation.clone();
+        // The actor answers whatever its disk does; a restart would not help a disk that hangs, but somebody has to be told.
+        if let Some(since) = shared.at_work_since.filter(|since| since.elapsed() > STUCK) {
+            seen.failure = Some(format!("the disk has not answered for {} s", since.elapsed().as_secs()));
+        }
+        MessageResult(Observation::Outbox(seen))
     }
 }
 

@@ -6,7 +6,8 @@
 //! - *Asks* Registry, Outbox and Uplink below; *owns* the couriers.
 //! - *If it dies*: its couriers die with it (their lifeline is cut) and nothing is lost.
 //!
-//! A destination is due when something is queued, its window is open, its back-off is over and the uplink is ready. A wall clock that
+//! A destination is due when something is queued, its window is open, its back-off is over and the uplink is ready. Its first courier
+//! of an opening starts after a wait that is drawn once for the opening (a small part of its length, none where it is always open). A wall clock that
 //! is not trusted opens nothing whose windows depend on the time. One courier for a destination at most; one that keeps panicking
 //! suspends its destination alone, with a try every 15 minutes.
 

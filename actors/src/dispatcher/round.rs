@@ -6,6 +6,7 @@ use crate::{
     supervision::{Death, DeathWatch, Exit, Intensity, RestartBudget, TaskEnd, Verdict, ask},
 };
 use actix::prelude::*;
+use jiff::{SignedDuration, Timestamp};
 use std::{
     cell::RefCell,
     collections::{BTreeMap, HashMap},
@@ -24,6 +25,7 @@ use tidegate_schemas::{
         uplink::Status,
     },
     view::{CourierObservation, DestinationLoad, DispatcherObservation, Observation, UplinkStatus},
+    window::Evaluation,
 };
 use tokio::{sync::watch, time::Instant};
 
@@ -33,6 +35,11 @@ const ASK_LIMIT: Duration = Duration::from_secs(10);
 const REOPEN_MIN: Duration = Duration::from_secs(1);
 /// Time until a destination whose couriers keep falling is tried again.
 const SUSPENDED: Duration = Duration::from_secs(900);
+
+/// The part of an opening over which starts are spread.
+const START_SHARE: f64 = 0.05;
+/// Longest that a start waits for that.
+const START_SPREAD_MAX: SignedDuration = SignedDuration::from_secs(600);
 
 /// A courier that is out.
 struct Out {
@@ -51,6 +58,14 @@ struct Memory {
     budget: RestartBudget,
     not_before: Instant,
     suspended: bool,
+    opening: Option<Opening>,
+}
+
+/// An opening that is under way, and the start that was drawn for it.
+#[derive(Clone, Copy)]
+struct Opening {
+    closes: Timestamp,
+    starts: Timestamp,
 }
 
 struct Rounds {
@@ -124,6 +139,7 @@ impl Rounds {
             if let Some(until) = evaluation.until {
                 next = next.min(Duration::try_from(until.duration_since(now)).unwrap_or(Duration::ZERO));
             }
+            let starts_in = if open { self.starts_in(&load.destination, &evaluation, now) } else { Duration::ZERO };
             if let Some(out) = self.out.get_mut(&load.destination) {
                 if !open {
                     close(out);
@@ -137,7 +153,9 @@ impl Rounds {
                 continue;
             }
             let not_before = memory_of(&mut self.memory, &load.destination).not_before;
-            let wait = Duration::from_millis(load.due_in_ms).max(not_before.saturating_duration_since(Instant::now()));
+            let wait = starts_in
+                .max(Duration::from_millis(load.due_in_ms))
+                .max(not_before.saturating_duration_since(Instant::now()));
             if !wait.is_zero() {
                 next = next.min(wait);
             } else if ready {
@@ -149,6 +167,20 @@ impl Rounds {
             }
         }
         next
+    }
+
+    /// How long until the drawn start of this opening. One draw for each opening, whether anything waits or not, so that the hour at
+    /// which many windows open brings no burst, and the start says nothing of the queue. What is always open starts at once.
+    fn starts_in(&mut self, id: &DestinationId, evaluation: &Evaluation, now: Timestamp) -> Duration {
+        let Some(closes) = evaluation.until else { return Duration::ZERO };
+        let memory = memory_of(&mut self.memory, id);
+        let opening = memory.opening.filter(|opening| opening.closes == closes).unwrap_or_else(|| {
+            let spread = closes.duration_since(now).mul_f64(START_SHARE).min(START_SPREAD_MAX);
+            let wait = spread.mul_f64(self.parts.entropy.unit());
+            Opening { closes, starts: now.saturating_add(wait).unwrap_or(now) }
+        });
+        memory.opening = Some(opening);
+        Duration::try_from(opening.starts.duration_since(now)).unwrap_or(Duration::ZERO)
     }
 
     /// A courier works by the agreement that it was opened with; a changed one gets a new courier.
@@ -214,5 +246,6 @@ fn memory_of<'m>(memory: &'m mut HashMap<DestinationId, Memory>, id: &Destinatio
         budget: RestartBudget::new(Intensity::default()),
         not_before: Instant::now(),
         suspended: false,
+        opening: None,
     })
 }

@@ -112,7 +112,7 @@ struct Shared {
     loads: HashMap<u32, (DestinationRecord, Option<u64>)>,
     observation: OutboxObservation,
     custody: Option<CustodyClock>,
-    /// Since when the store is being read at the start, or a group of writes is under way.
+    /// Since when the store is being read at the start, or a commit of a group of writes is under way.
     at_work_since: Option<Instant>,
 }
 
@@ -284,13 +284,14 @@ fn publish(shared: &Mutex<Shared>, core: &mut Core) {
             shared.loads.insert(number, (dest.record.clone(), dest.oldest_custody_ms));
         }
     }
+    // A commit has ended: what is still under way is counted from here.
+    shared.at_work_since = shared.at_work_since.map(|_| Instant::now());
     shared.observation = OutboxObservation {
         account: core.meta.account,
         gap: i64::try_from(core.meta.account.gap()).unwrap_or(i64::MAX),
         commits: core.tally.commits,
         writes: core.tally.writes,
         reports_pending: core.reports_pending(),
-        reports_lost: core.meta.reports_lost,
         disk_bytes: core.disk_bytes,
         waiting_bytes: core.dests.values().map(|d| d.record.waiting_bytes).sum(),
         slots_unreadable: core.tally.slots_unreadable,

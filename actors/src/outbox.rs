@@ -263,6 +263,7 @@ fn publish(shared: &Mutex<Shared>, core: &mut Core) {
         disk_bytes: core.disk_bytes,
         waiting_bytes: core.dests.values().map(|d| d.record.waiting_bytes).sum(),
         failure: core.failure.as_ref().map(ToString::to_string),
+        set_aside: core.set_aside.clone(),
     };
 }
 

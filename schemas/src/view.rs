@@ -61,6 +61,8 @@ pub struct OutboxObservation {
     pub waiting_bytes: u64,
     /// The last failure of the store, if the last commit failed.
     pub failure: Option<String>,
+    /// Folders of damaged stores that were set aside, by name, as long as they are there.
+    pub set_aside: Vec<String>,
 }
 
 /// The Subscriber, seen from outside.
@@ -118,7 +120,10 @@ pub enum UplinkStatus {
         reason: String,
     },
     /// This version of Tor's code is too old for the network: the gateway must be updated. Intake goes on.
-    Obsolete,
+    Obsolete {
+        /// What makes it so, and what to do.
+        reason: String,
+    },
 }
 
 /// The Uplink, seen from outside.

@@ -50,6 +50,11 @@ fn warnings(status: &StatusView) -> Vec<String> {
                 if let Some(failure) = &outbox.failure {
                     warnings.push(format!("the outbox can't write: {failure}"));
                 }
+                for folder in &outbox.set_aside {
+                    warnings.push(format!(
+                        "a damaged outbox was set aside as {folder}: what waited in it is not delivered; restore it, or remove it"
+                    ));
+                }
             }
             Observation::Subscriber(it) if it.sessions_lost > 0 => {
                 let times = it.sessions_lost;
@@ -57,10 +62,10 @@ fn warnings(status: &StatusView) -> Vec<String> {
                     "the broker lost our session {times} times: what came between may be lost at the broker"
                 ));
             }
-            Observation::Uplink(uplink) if uplink.status == UplinkStatus::Obsolete => {
-                warnings.push(
-                    "this version is too old for the Tor network: update it; messages are taken and wait".to_owned(),
-                );
+            Observation::Uplink(uplink) => {
+                if let UplinkStatus::Obsolete { reason } = &uplink.status {
+                    warnings.push(format!("{reason}; messages are taken and wait"));
+                }
             }
             _ => {}
         }
@@ -111,7 +116,7 @@ fn words(observation: &Observation) -> String {
             UplinkStatus::Bootstrapping { percent, doing } => format!("{}: {percent} %, {doing}", it.transport),
             UplinkStatus::Ready => format!("{}: ready", it.transport),
             UplinkStatus::Failed { reason } => format!("{}: {reason}; tried again", it.transport),
-            UplinkStatus::Obsolete => format!("{}: too old for the Tor network", it.transport),
+            UplinkStatus::Obsolete { .. } => format!("{}: too old for the Tor network", it.transport),
         },
         Observation::Dispatcher(it) => {
             let suspended: Vec<&str> = it.suspended.iter().map(|id| id.as_str()).collect();

@@ -13,7 +13,7 @@ use std::{
 };
 use tidegate::{
     adapters::{
-        arti::{ArtiClient, ArtiSettings},
+        arti::{ArtiSettings, LazyArti},
         matrix::{ACKNOWLEDGEMENT, MatrixRoom, SESSION_FILE},
         sled_store::{SledOptions, SledStore},
         system_clock::SystemClock,
@@ -303,7 +303,7 @@ async fn a_homeserver_behind_an_onion_service_is_reached_through_arti() {
     let (network, service) = starting.await.unwrap();
     let folder = tempfile::tempdir().unwrap();
     let settings = ArtiSettings::below(folder.path(), Vanguards::Lite).on_testnet(network.arti_settings());
-    let arti = ArtiClient::open(settings).await.unwrap();
+    let arti = LazyArti::new(settings, folder.path());
     let onion: OnionEndpoint = service.onion_address().parse().unwrap();
     let name = onion.address.reveal();
     let config = config(folder.path(), Homeserver::Onion(onion));

@@ -231,8 +231,12 @@ impl Checker<'_> {
     }
 
     fn outbox(&mut self, raw: &RawOutbox) -> OutboxConfig {
-        let mut config =
-            OutboxConfig { cache_bytes: 16 << 20, ledger_entries_max: 20_000, quarantine_entries_max: 1_000 };
+        let mut config = OutboxConfig {
+            cache_bytes: 16 << 20,
+            ledger_entries_max: 20_000,
+            quarantine_entries_max: 1_000,
+            on_corrupt: raw.on_corrupt,
+        };
         if let Some(text) = &raw.cache {
             match parse_bytes(text) {
                 Some(bytes) if CACHE_BYTES.contains(&bytes) => config.cache_bytes = bytes,

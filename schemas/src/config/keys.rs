@@ -153,6 +153,12 @@ pub const KEYS: &[ConfigKey] = &[
         "Records of publications that were acknowledged and became no entry.",
     ),
     key(
+        "outbox.on_corrupt",
+        "\"stop\" or \"set_aside\"",
+        "\"stop\"",
+        "What is done at the start when the store is damaged. `stop`: the gateway doesn't start, and an operator decides. `set_aside`: its folder is moved away (never removed), the log and `tidegate status` say so, and an empty one begins.",
+    ),
+    key(
         "log.filter",
         "tracing filter",
         "\"info\"",

@@ -8,9 +8,9 @@
 //! - A persistent session (`clean_start = 0`, explicit expiry), under a client id that is random per installation. A number
 //!   drawn when the broker's session began, kept in the state folder, marks every publication at QoS 1, so that a redelivery
 //!   is recognised by DUP, packet id and content within the broker's session, across restarts of ours.
-//! - The subscription is made when the session is new or the filters changed; MQTT 5 is told not to send retained messages
-//!   again for what was subscribed before. Filters that another one covers are left out: a broker may deliver once for each
-//!   match (rumqttd does, mosquitto 2.0.11 does not).
+//! - The subscription is made at every connection, because a broker may have gone back to an older save of the session. MQTT 5
+//!   is told not to send retained messages again for what was subscribed before; over 3.1.1 they come again. Filters that
+//!   another one covers are left out: a broker may deliver once for each match (rumqttd does, mosquitto 2.0.11 does not).
 //! - Back-off from 0.2 s to 15 s with jitter. A connection that held for 15 s starts it anew.
 //!
 //! # Limits
@@ -19,7 +19,7 @@
 //!   drop what is larger, silently, as the standard has it (mosquitto 2.0.11 does). MQTT 3.1.1 has no such limit, and a packet
 //!   that is refused comes again for ever: so when one comes, the connection is opened again with a limit of that packet's
 //!   size, the packet is read, *cut* to 1 MiB, and goes its way to quarantine. Its sender should be told by the broker: see
-//!   `message_size_limit` of mosquitto.
+//!   `message_size_limit` of mosquitto. One above [`READ_BYTES_MAX`] is never read: it stops what is behind it, and status says so.
 //! - At most [`ACKS_MAX`] acknowledgements wait for the poller, which is more than there are packet ids.
 //! - Publications at QoS 0 that a broken connection had brought are still handed on; at QoS 1 the broker sends them again.
 //!
@@ -67,6 +67,8 @@ pub const SUBSCRIBE_MAX: Duration = Duration::from_secs(15);
 pub const USER_PROPERTIES_MAX: usize = 32;
 
 /// A user name and its password. `Debug` shows the name alone.
+/// Largest packet that is ever read, over MQTT 3.1.1, in bytes: it is in memory twice for a moment.
+pub const READ_BYTES_MAX: usize = 16 * 1024 * 1024;
 #[derive(Clone, PartialEq, Eq)]
 pub struct Login {
     /// The user name.

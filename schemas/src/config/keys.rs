@@ -201,7 +201,7 @@ pub const KEYS: &[ConfigKey] = &[
         "route[].retained",
         "true or false",
         "false",
-        "Whether messages from the broker's retained store are taken on (re)subscription.",
+        "Whether messages from the broker's retained store are taken: with MQTT 5 when the subscription is new, with 3.1.1 at every connection, each time as a new message.",
     ),
     key("destination.*.onion", "ADDRESS.onion[:PORT]", "", "The onion service, version 3. The port is 80 unless said."),
     key(

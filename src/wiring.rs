@@ -214,8 +214,7 @@ type Intake = (Option<EmbeddedBroker>, Option<Arc<dyn Source>>);
 fn open_source(config: &Config, client_id: Option<String>, entropy: &Arc<dyn Entropy>) -> anyhow::Result<Intake> {
     let (Some(mqtt), Some(client_id)) = (&config.mqtt, client_id) else { return Ok((None, None)) };
     let broker = if mqtt.embedded { Some(start_broker(mqtt, config, &client_id, entropy)?) } else { None };
-    let login = broker.as_ref().map(EmbeddedBroker::login);
-    let source = MqttSource::new(mqtt.clone(), client_id, &config.state_dir, login, Arc::clone(entropy))?;
+    let source = MqttSource::new(mqtt.clone(), client_id, &config.state_dir, broker.as_ref(), Arc::clone(entropy))?;
     Ok((broker, Some(Arc::new(source))))
 }
 

@@ -96,6 +96,19 @@ pub struct SubscriberObservation {
     pub in_hand: u64,
     /// Why the last connection ended.
     pub last_error: Option<String>,
+    /// The embedded broker, if it is ours.
+    pub embedded: Option<EmbeddedBrokerView>,
+}
+
+/// The embedded broker's process.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EmbeddedBrokerView {
+    /// Its process id, while it runs.
+    pub pid: Option<u32>,
+    /// Times that it was started again. What it held at each was lost.
+    pub restarts: u64,
+    /// Why it ended or could not be started, the last time.
+    pub last_error: Option<String>,
 }
 
 /// What Tor does.

@@ -37,6 +37,7 @@ use std::{
     time::Duration,
 };
 use tidegate_actors::ports::entropy::Entropy;
+use tidegate_schemas::view::EmbeddedBrokerView;
 use tokio::{
     io::AsyncWriteExt as _,
     net::TcpStream,
@@ -112,15 +113,20 @@ impl BrokerSpec {
     }
 }
 
-/// How the child is.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct BrokerStatus {
-    /// Its process id, while it runs.
-    pub pid: Option<u32>,
-    /// Times that it was started again.
-    pub restarts: u64,
-    /// Why it ended or could not be started, the last time.
-    pub last_error: Option<String>,
+/// How the child is, now: a handle that outlives it.
+#[derive(Debug, Clone, Default)]
+pub struct BrokerStatus(Arc<Mutex<EmbeddedBrokerView>>);
+
+impl BrokerStatus {
+    /// How it is.
+    #[must_use]
+    pub fn look(&self) -> EmbeddedBrokerView {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn note(&self, change: impl FnOnce(&mut EmbeddedBrokerView)) {
+        change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner));
+    }
 }
 
 /// The child process and who looks after it. Dropping it kills the child; [`EmbeddedBroker::stop`] is the orderly way.
@@ -128,7 +134,7 @@ pub struct BrokerStatus {
 pub struct EmbeddedBroker {
     listen: SocketAddr,
     login: Login,
-    status: Arc<Mutex<BrokerStatus>>,
+    status: BrokerStatus,
     stop: watch::Sender<bool>,
     keeper: JoinHandle<()>,
 }
@@ -143,10 +149,10 @@ impl EmbeddedBroker {
             return Err(EmbeddedBrokerError::NoCredentials(spec.listen));
         }
         let login = Login { name: "tidegate".to_owned(), password: data_encoding::HEXLOWER.encode(&entropy.bytes16()) };
-        let status = Arc::new(Mutex::new(BrokerStatus::default()));
+        let status = BrokerStatus::default();
         let (stop, asked) = watch::channel(false);
         let listen = spec.listen;
-        let keeper = Keeper { spec, login: login.clone(), status: Arc::clone(&status), asked, entropy };
+        let keeper = Keeper { spec, login: login.clone(), status: status.clone(), asked, entropy };
         let keeper = tokio::spawn(keeper.run());
         Ok(Self { listen, login, status, stop, keeper })
     }
@@ -160,7 +166,7 @@ impl EmbeddedBroker {
     /// How the child is.
     #[must_use]
     pub fn status(&self) -> BrokerStatus {
-        self.status.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.status.clone()
     }
 
     /// Waits until the port answers; false if it doesn't within `limit`.
@@ -194,7 +200,7 @@ impl Drop for EmbeddedBroker {
 struct Keeper {
     spec: BrokerSpec,
     login: Login,
-    status: Arc<Mutex<BrokerStatus>>,
+    status: BrokerStatus,
     asked: watch::Receiver<bool>,
     entropy: Arc<dyn Entropy>,
 }
@@ -213,7 +219,7 @@ impl Keeper {
             };
             let wait = backoff.after(started.elapsed(), &*self.entropy);
             tracing::warn!(why, ?wait, "the embedded broker ended; starting it again");
-            self.note(|status| {
+            self.status.note(|status| {
                 status.pid = None;
                 status.last_error = Some(why);
                 status.restarts += 1;
@@ -239,7 +245,7 @@ impl Keeper {
         let hello = format!("{}\n{}:{hash}\n", self.spec.gateway_client_id, self.login.name);
         let mut input = child.stdin.take().ok_or_else(|| io::Error::other("it has no standard input"))?;
         input.write_all(hello.as_bytes()).await?;
-        self.note(|status| status.pid = child.id());
+        self.status.note(|status| status.pid = child.id());
         Ok((child, input))
     }
 
@@ -259,7 +265,7 @@ impl Keeper {
                     if timeout(STOP_MAX, child.wait()).await.is_err() && let Err(error) = child.kill().await {
                         tracing::warn!(%error, "the embedded broker could not be killed");
                     }
-                    self.note(|status| status.pid = None);
+                    self.status.note(|status| status.pid = None);
                     return None;
                 }
                 _ = probes.tick() => {
@@ -272,10 +278,6 @@ impl Keeper {
                 }
             }
         }
-    }
-
-    fn note(&self, change: impl FnOnce(&mut BrokerStatus)) {
-        change(&mut self.status.lock().unwrap_or_else(PoisonError::into_inner));
     }
 }
 

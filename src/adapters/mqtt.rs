@@ -29,6 +29,7 @@
 //! connections in a row that the broker closes within ten seconds are taken for that, too. A packet that rumqttc can't parse at all (a topic that is not UTF-8 over 3.1.1, say, which the
 //! standard forbids and mosquitto drops) ends the connection, by name, as often as the broker sends it.
 
+use super::embedded_broker::{BrokerStatus, EmbeddedBroker};
 use std::{
     fmt,
     path::{Path, PathBuf},
@@ -42,7 +43,10 @@ use tidegate_actors::ports::{
     entropy::Entropy,
     source::{AckToken, Source, SourceEvent},
 };
-use tidegate_schemas::config::file::{MqttConfig, MqttProtocol};
+use tidegate_schemas::{
+    config::file::{MqttConfig, MqttProtocol},
+    view::EmbeddedBrokerView,
+};
 use tokio::sync::mpsc;
 
 pub(super) mod backoff;
@@ -63,12 +67,12 @@ pub const KEEP_ALIVE: Duration = Duration::from_secs(30);
 pub const CONNECT_MAX: Duration = Duration::from_secs(5);
 /// Longest that the broker may take to answer a subscription.
 pub const SUBSCRIBE_MAX: Duration = Duration::from_secs(15);
+/// Largest packet that is ever read, over MQTT 3.1.1, in bytes: it is in memory twice for a moment.
+pub const READ_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// User properties of one publication that are kept (a count): routes look at two.
 pub const USER_PROPERTIES_MAX: usize = 32;
 
 /// A user name and its password. `Debug` shows the name alone.
-/// Largest packet that is ever read, over MQTT 3.1.1, in bytes: it is in memory twice for a moment.
-pub const READ_BYTES_MAX: usize = 16 * 1024 * 1024;
 #[derive(Clone, PartialEq, Eq)]
 pub struct Login {
     /// The user name.
@@ -107,6 +111,7 @@ impl fmt::Debug for MqttSource {
 struct Shared {
     config: MqttConfig,
     own_login: Option<Login>,
+    embedded: Option<BrokerStatus>,
     client_id: String,
     state_dir: PathBuf,
     entropy: Arc<dyn Entropy>,
@@ -123,8 +128,8 @@ struct Live {
 impl MqttSource {
     /// The broker of this config.
     ///
-    /// `client_id` comes from [`client_id`]; `state_dir` is where the session's number is kept; `own_login` replaces user name
-    /// and password of the config (the embedded broker makes one).
+    /// `client_id` comes from [`client_id`]; `state_dir` is where the session's number is kept; `embedded` is the broker of our
+    /// own, if there is one: its login replaces user name and password of the config.
     ///
     /// # Errors
     /// [`MqttConfigError`] when this build can't do what the config asks.
@@ -132,7 +137,7 @@ impl MqttSource {
         config: MqttConfig,
         client_id: String,
         state_dir: &Path,
-        own_login: Option<Login>,
+        embedded: Option<&EmbeddedBroker>,
         entropy: Arc<dyn Entropy>,
     ) -> Result<Self, MqttConfigError> {
         if config.tls_ca_file.is_some() && cfg!(not(feature = "mqtt-tls")) {
@@ -140,7 +145,8 @@ impl MqttSource {
         }
         let shared = Shared {
             config,
-            own_login,
+            own_login: embedded.map(EmbeddedBroker::login),
+            embedded: embedded.map(EmbeddedBroker::status),
             client_id,
             state_dir: state_dir.to_owned(),
             entropy,
@@ -196,6 +202,10 @@ impl Source for MqttSource {
         } else {
             format!("broker at {place}, {version}")
         }
+    }
+
+    fn embedded(&self) -> Option<EmbeddedBrokerView> {
+        self.shared.embedded.as_ref().map(BrokerStatus::look)
     }
 
     fn run(

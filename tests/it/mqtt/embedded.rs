@@ -84,7 +84,7 @@ async fn both_versions_on_one_port_and_back_after_a_kill() {
         let id = tidegate::adapters::mqtt::client_id(folder.path(), &*entropy()).unwrap();
         let broker = EmbeddedBroker::start(spec(address, None, &id), entropy()).unwrap();
         assert!(broker.ready(LIMIT).await);
-        let mut gateway = Gateway::start_as(config(address, protocol), folder.path(), &["+/+"], Some(broker.login()));
+        let mut gateway = Gateway::start_on(config(address, protocol), folder.path(), &["+/+"], Some(&broker));
         gateway.connected().await;
         assert_eq!(publish(address, "v5", &["-q", "1", "-V", "mqttv5"]).await, Some(0));
         assert_eq!(publish(address, "v311", &["-q", "1", "-V", "mqttv311"]).await, Some(0));
@@ -94,7 +94,7 @@ async fn both_versions_on_one_port_and_back_after_a_kill() {
             assert!(gateway.source.ack(token.unwrap()));
         }
 
-        let pid = broker.status().pid.unwrap();
+        let pid = broker.status().look().pid.unwrap();
         rustix::process::kill_process(
             rustix::process::Pid::from_raw(i32::try_from(pid).unwrap()).unwrap(),
             rustix::process::Signal::KILL,
@@ -104,7 +104,7 @@ async fn both_versions_on_one_port_and_back_after_a_kill() {
         assert!(!session_present && session_expected, "its sessions end with it");
         assert_eq!(publish(address, "back", &["-q", "1"]).await, Some(0));
         assert_eq!(gateway.take_until(b"back").await, []);
-        let status = broker.status();
+        let status = gateway.source.embedded().unwrap();
         assert!(status.restarts == 1 && status.pid != Some(pid) && status.last_error.is_some(), "{status:?}");
 
         broker.stop().await;
@@ -143,8 +143,7 @@ async fn credentials_are_asked_for_where_there_are_some() {
     let id = tidegate::adapters::mqtt::client_id(folder.path(), &*entropy()).unwrap();
     let broker = EmbeddedBroker::start(spec(address, Some(file), &id), entropy()).unwrap();
     assert!(broker.ready(LIMIT).await);
-    let mut gateway =
-        Gateway::start_as(config(address, MqttProtocol::V5), folder.path(), &["+/+"], Some(broker.login()));
+    let mut gateway = Gateway::start_on(config(address, MqttProtocol::V5), folder.path(), &["+/+"], Some(&broker));
     gateway.connected().await;
     for version in ["mqttv5", "mqttv311"] {
         let wrong: &[&[&str]] = &[

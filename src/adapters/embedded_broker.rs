@@ -13,7 +13,7 @@
 //! - `front_door`, in the child: the one port that is seen. rumqttd can't speak both versions on one port, so the door looks at
 //!   the version in the first packet and passes the bytes on. It also keeps everybody waiting until the gateway has subscribed:
 //!   rumqttd acknowledges what nobody subscribed to, and forgets it.
-//! - `credentials`, in the child: who may connect, where a credentials file is given (it must be, where the listener isn't on loopback).
+//! - `credentials`, in the child: who may connect, where devices have credentials.
 //!
 //! The child ends when its standard input does, so it can't outlive the gateway, however that ends.
 //!
@@ -23,7 +23,8 @@
 //! most 100 publications under way to a client; 32 MiB of the newest publications for each topic filter, older ones are
 //! overwritten. Its sessions and retained messages end with it. After a reconnect it delivers again without DUP and under new
 //! packet ids, so such a redelivery can't be told from a new publication. It hands on QoS 0 as QoS 1. It has no access rules:
-//! whoever has a credential can publish and subscribe to every topic. A keep-alive of 0 is refused.
+//! whoever may connect can publish and subscribe to every topic, under any device's name. Therefore it serves this machine alone, where
+//! local programs are trusted, with credentials or without. A keep-alive of 0 is refused.
 
 use super::mqtt::{Login, backoff::Backoff};
 use sha2::{Digest as _, Sha256};
@@ -68,12 +69,11 @@ const PROBES_FAILED_MAX: u32 = 3;
 /// Why the embedded broker is not started.
 #[derive(Debug, thiserror::Error)]
 pub enum EmbeddedBrokerError {
-    /// Anybody on the network could publish.
+    /// Any device of the network could publish as another.
     #[error(
-        "the embedded broker does not listen on {0} without device credentials; add one with `tidegate device add NAME`, or \
-         listen on 127.0.0.1"
+        "the embedded broker has no access rules and does not listen on {0}: listen on 127.0.0.1, or use mosquitto"
     )]
-    NoCredentials(SocketAddr),
+    NotLoopback(SocketAddr),
     /// Our own program can't be found.
     #[error("could not find the program to start the embedded broker with: {0}")]
     Program(io::Error),
@@ -88,7 +88,7 @@ pub struct BrokerSpec {
     pub args: Vec<OsString>,
     /// Where devices reach it.
     pub listen: SocketAddr,
-    /// The devices that may connect (`devices.toml`); needed where `listen` is not on loopback.
+    /// The devices that may connect (`devices.toml`).
     pub credentials_file: Option<PathBuf>,
     /// The client id of the gateway, for whose subscription everybody else waits.
     pub gateway_client_id: String,
@@ -143,10 +143,10 @@ impl EmbeddedBroker {
     /// Starts the child and looks after it from now on. Needs a tokio runtime.
     ///
     /// # Errors
-    /// [`EmbeddedBrokerError::NoCredentials`] on an address other than loopback without credentials.
+    /// [`EmbeddedBrokerError::NotLoopback`] on an address other than loopback.
     pub fn start(spec: BrokerSpec, entropy: Arc<dyn Entropy>) -> Result<Self, EmbeddedBrokerError> {
-        if !spec.listen.ip().is_loopback() && spec.credentials_file.is_none() {
-            return Err(EmbeddedBrokerError::NoCredentials(spec.listen));
+        if !spec.listen.ip().is_loopback() {
+            return Err(EmbeddedBrokerError::NotLoopback(spec.listen));
         }
         let login = Login { name: "tidegate".to_owned(), password: data_encoding::HEXLOWER.encode(&entropy.bytes16()) };
         let status = BrokerStatus::default();

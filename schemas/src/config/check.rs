@@ -74,7 +74,7 @@ impl RawConfig {
         let devices = checker.devices(&state_dir);
         let has_credentials = !devices.is_empty();
         let declared: Vec<String> = self.destination.keys().cloned().collect();
-        let mqtt = checker.broker(self.mqtt, has_credentials);
+        let mqtt = checker.broker(self.mqtt);
         let http = checker.http(&self.http, has_credentials);
         let admin = checker.admin(self.admin);
         checker.listeners_differ(mqtt.as_ref(), http.as_ref(), &admin);

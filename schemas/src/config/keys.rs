@@ -50,7 +50,7 @@ pub const KEYS: &[ConfigKey] = &[
         "mqtt.host",
         "address or name",
         "\"localhost\"",
-        "Where the broker is (with `embedded`: where it listens): an IP address, `localhost`, or a name in `/etc/hosts`. No name server is ever asked.",
+        "Where the broker is (with `embedded`: where it listens, on loopback alone): an IP address, `localhost`, or a name in `/etc/hosts`. No name server is ever asked.",
     ),
     key("mqtt.port", "1 to 65535", "1883", "Its TCP port; 8883 is usual with TLS."),
     key(

@@ -16,7 +16,7 @@ use std::{
 use support::{Samples, figure, say};
 use tidegate::{
     adapters::{
-        arti::{ArtiClient, ArtiSettings, ArtiTransport},
+        arti::{ArtiSettings, ArtiTransport, LazyArti},
         registry_file::RegistryFile,
         sled_store::{SledOptions, SledStore},
         system_clock::SystemClock,
@@ -163,7 +163,7 @@ fn main() {
     let testnet = ArtiTestSettings::load(network.folder()).expect("its settings");
     actix::System::new().block_on(async {
         let settings = ArtiSettings::below(folder.path(), Vanguards::Lite).on_testnet(testnet);
-        let client = ArtiClient::open(settings).await.expect("a Tor client");
+        let client = LazyArti::new(settings, folder.path());
         client.bootstrap().await.expect("Tor");
         let transport: Arc<dyn Transport> = Arc::new(ArtiTransport::new(client));
         let store = SledStore::open(&folder.path().join("outbox"), SledOptions::default()).expect("a store");

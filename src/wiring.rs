@@ -2,15 +2,19 @@
 //!
 //! Two phases. First everything that is opened once in a process (store, Tor client, broker, room) and the bells; then the list of
 //! actors, and the endpoints beside it. What is opened here outlives every restart of an actor.
+//!
+//! What is read from the disk is read off the System thread, whose heartbeat would end the process otherwise: an outbox that was not
+//! closed in order is read through, which takes a while on a slow disk. Nothing of Tor is opened here: see
+//! [`LazyArti`](crate::adapters::arti::LazyArti).
 
 use crate::{
     adapters::{
-        arti::{ArtiClient, ArtiSettings, ArtiTransport},
+        arti::{ArtiSettings, ArtiTransport, LazyArti},
         embedded_broker::{BrokerSpec, EmbeddedBroker},
         matrix::MatrixRoom,
         mqtt::{self, MqttSource},
         registry_file::RegistryFile,
-        sled_store::{SledOptions, SledStore},
+        sled_store::{SledOptions, SledStore, set_aside},
         socks::SocksTransport,
         system_clock::SystemClock,
         system_entropy::SystemEntropy,
@@ -19,7 +23,7 @@ use crate::{
     device_endpoint,
 };
 use anyhow::Context as _;
-use std::{path::Path, sync::Arc};
+use std::{path::Path, sync::Arc, time::Duration};
 use tidegate_actors::{
     handles::Handles,
     list::{self, Parts},
@@ -31,13 +35,23 @@ use tidegate_actors::{
     registry::RegistryParts,
     supervision::{Bells, Gateway, GatewayRun},
 };
-use tidegate_schemas::config::{
-    devices::DEVICES_FILE,
-    file::{Config, MatrixConfig, MqttConfig, TorTransport},
+use tidegate_schemas::{
+    config::{
+        devices::DEVICES_FILE,
+        file::{Config, MatrixConfig, MqttConfig, OnCorrupt, TorTransport},
+    },
+    messages::outbox::StoreError,
 };
+use tokio::time::{Instant, timeout};
 
 /// Folder of the outbox, in the state folder.
 const OUTBOX_FOLDER: &str = "outbox";
+/// How often it is told that the state folder is still being opened.
+const TELL_EVERY: Duration = Duration::from_secs(10);
+/// Longest that requests under way at the device endpoint may take to end.
+const ENDPOINT_MAX: Duration = Duration::from_secs(3);
+/// Longest that the store may take to be closed.
+const STORE_MAX: Duration = Duration::from_secs(10);
 
 /// A gateway that runs.
 pub struct Started {
@@ -46,33 +60,51 @@ pub struct Started {
     broker: Option<EmbeddedBroker>,
     device_endpoint: Option<Serving>,
     admin: Option<Serving>,
+    tor: Option<Arc<LazyArti>>,
     store: Arc<SledStore>,
 }
 
 impl Started {
     /// Closes what brings new messages from outside the list: the device endpoint and the embedded broker.
     pub async fn close_intake(&mut self) {
-        if let Some(endpoint) = self.device_endpoint.take() {
-            endpoint.stop(true).await;
+        if let Some(endpoint) = self.device_endpoint.take()
+            && timeout(ENDPOINT_MAX, endpoint.stop(true)).await.is_err()
+        {
+            tracing::warn!("a request at the device endpoint did not end in time: it gets no answer");
         }
         if let Some(broker) = self.broker.take() {
             broker.stop().await;
         }
     }
 
-    /// Closes the admin endpoint and the store, last. A store that was closed is opened without reading it through.
-    pub async fn close(&mut self) {
+    /// Closes the admin endpoint, the Tor client and the store, last. A store that was closed is opened without reading it
+    /// through. False when the store is still at it after a while: then it holds up the end of the process, too.
+    pub async fn close(&mut self) -> bool {
         if let Some(admin) = self.admin.take() {
             admin.stop(false).await;
         }
+        if let Some(tor) = self.tor.take() {
+            tor.close().await;
+        }
         let store = Arc::clone(&self.store);
-        match tokio::task::spawn_blocking(move || store.close()).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => {
+        match timeout(STORE_MAX, tokio::task::spawn_blocking(move || store.close())).await {
+            Ok(Ok(Ok(()))) => {}
+            Ok(Ok(Err(error))) => {
                 tracing::warn!(%error, "the outbox was not closed in order; the next start reads it through")
             }
-            Err(_) => tracing::warn!("closing the outbox failed unexpectedly; the next start reads it through"),
+            Ok(Err(_)) => tracing::warn!("closing the outbox failed unexpectedly; the next start reads it through"),
+            Err(_) => {
+                tracing::warn!("the outbox could not be closed in time; the next start reads it through");
+                return false;
+            }
         }
+        true
+    }
+
+    /// Whether the store can be used.
+    #[cfg(test)]
+    pub(crate) fn store_is_open(&self) -> bool {
+        self.store.get(b"m").is_ok()
     }
 }
 
@@ -83,17 +115,18 @@ impl Started {
 pub async fn start(config: Config) -> anyhow::Result<Started> {
     let entropy: Arc<dyn Entropy> = Arc::new(SystemEntropy);
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    make_state_dir(&config.state_dir)?;
+    let files = {
+        let (config, entropy, clock) = (config.clone(), Arc::clone(&entropy), Arc::clone(&clock));
+        off_thread(move || open_files(&config, &*entropy, &*clock)).await?
+    };
+    let Files { client_id, store, registry_file, token } = files;
     let bells = Bells::default();
-    let (broker, source) = open_source(&config, &entropy)?;
-    let tor = open_tor(&config).await?;
+    let (broker, source) = open_source(&config, client_id, &entropy)?;
+    let tor = open_tor(&config)?;
     let room = match &config.matrix {
         Some(matrix) => Some(open_room(matrix, &config.state_dir, &tor)?),
         None => None,
     };
-    let store = open_store(&config)?;
-    let registry_file = RegistryFile::in_folder(&config.state_dir);
-    registry_file.load().context("reading what was set at run time")?;
     let parts = Parts {
         registry: RegistryParts {
             destinations: config.destinations.clone(),
@@ -124,11 +157,49 @@ pub async fn start(config: Config) -> anyhow::Result<Started> {
     let admin = admin::start(admin::Settings {
         listen: config.admin.listen,
         hosts: config.admin.hosts.clone(),
-        token: AdminToken::open_or_create(&config.state_dir, &*entropy)?,
+        token,
         reach,
         clock,
     })?;
-    Ok(Started { gateway, broker, device_endpoint, admin: Some(admin), store })
+    Ok(Started { gateway, broker, device_endpoint, admin: Some(admin), tor: tor.arti, store })
+}
+
+/// What is read from the state folder before anything runs.
+struct Files {
+    /// Our id at the broker, if there is one.
+    client_id: Option<String>,
+    store: Arc<SledStore>,
+    registry_file: RegistryFile,
+    token: AdminToken,
+}
+
+/// Blocks.
+fn open_files(config: &Config, entropy: &dyn Entropy, clock: &dyn Clock) -> anyhow::Result<Files> {
+    make_state_dir(&config.state_dir)?;
+    let client_id = match &config.mqtt {
+        Some(_) => Some(mqtt::client_id(&config.state_dir, entropy)?),
+        None => None,
+    };
+    let token = AdminToken::open_or_create(&config.state_dir, entropy)?;
+    let registry_file = RegistryFile::in_folder(&config.state_dir);
+    registry_file.load().context("reading what was set at run time")?;
+    let store = open_store(config, clock)?;
+    Ok(Files { client_id, store, registry_file, token })
+}
+
+/// Runs blocking work on a thread of its own, and says now and then that it goes on.
+async fn off_thread<T: Send + 'static>(work: impl FnOnce() -> anyhow::Result<T> + Send + 'static) -> anyhow::Result<T> {
+    let began = Instant::now();
+    let mut done = tokio::task::spawn_blocking(work);
+    loop {
+        match timeout(TELL_EVERY, &mut done).await {
+            Ok(ended) => return ended.context("opening the state folder failed unexpectedly")?,
+            Err(_) => {
+                let seconds = began.elapsed().as_secs();
+                tracing::info!(seconds, "the outbox is still being opened: after an unclean end it is read through");
+            }
+        }
+    }
 }
 
 fn make_state_dir(dir: &Path) -> anyhow::Result<()> {
@@ -140,12 +211,10 @@ fn make_state_dir(dir: &Path) -> anyhow::Result<()> {
 
 type Intake = (Option<EmbeddedBroker>, Option<Arc<dyn Source>>);
 
-fn open_source(config: &Config, entropy: &Arc<dyn Entropy>) -> anyhow::Result<Intake> {
-    let Some(mqtt) = &config.mqtt else { return Ok((None, None)) };
-    let client_id = mqtt::client_id(&config.state_dir, &**entropy)?;
+fn open_source(config: &Config, client_id: Option<String>, entropy: &Arc<dyn Entropy>) -> anyhow::Result<Intake> {
+    let (Some(mqtt), Some(client_id)) = (&config.mqtt, client_id) else { return Ok((None, None)) };
     let broker = if mqtt.embedded { Some(start_broker(mqtt, config, &client_id, entropy)?) } else { None };
-    let login = broker.as_ref().map(EmbeddedBroker::login);
-    let source = MqttSource::new(mqtt.clone(), client_id, &config.state_dir, login, Arc::clone(entropy))?;
+    let source = MqttSource::new(mqtt.clone(), client_id, &config.state_dir, broker.as_ref(), Arc::clone(entropy))?;
     Ok((broker, Some(Arc::new(source))))
 }
 
@@ -164,14 +233,14 @@ fn start_broker(
 /// The way to Tor: as a transport for deliveries, and as a client for a homeserver behind an onion service.
 struct Tor {
     transport: Arc<dyn Transport>,
-    arti: Option<Arc<ArtiClient>>,
+    arti: Option<Arc<LazyArti>>,
 }
 
-async fn open_tor(config: &Config) -> anyhow::Result<Tor> {
+fn open_tor(config: &Config) -> anyhow::Result<Tor> {
     match config.tor.transport {
         TorTransport::Socks(proxy) => Ok(Tor { transport: Arc::new(SocksTransport::new(proxy)?), arti: None }),
         TorTransport::Arti => {
-            let client = ArtiClient::open(arti_settings(config)?).await.context("opening the Tor client")?;
+            let client = LazyArti::new(arti_settings(config)?, &config.state_dir);
             Ok(Tor { transport: Arc::new(ArtiTransport::new(Arc::clone(&client))), arti: Some(client) })
         }
     }
@@ -192,10 +261,25 @@ fn open_room(matrix: &MatrixConfig, state_dir: &Path, tor: &Tor) -> anyhow::Resu
     Ok(Arc::new(MatrixRoom::open(matrix, state_dir, tor.arti.clone())?))
 }
 
-fn open_store(config: &Config) -> anyhow::Result<Arc<SledStore>> {
+fn open_store(config: &Config, clock: &dyn Clock) -> anyhow::Result<Arc<SledStore>> {
     let folder = config.state_dir.join(OUTBOX_FOLDER);
     let options = SledOptions { cache_bytes: config.outbox.cache_bytes };
-    SledStore::open(&folder, options).with_context(|| format!("opening the outbox in {}", folder.display()))
+    let opening = || format!("opening the outbox in {}", folder.display());
+    match SledStore::open(&folder, options) {
+        Err(damage @ StoreError::Corrupt(_)) if config.outbox.on_corrupt == OnCorrupt::SetAside => {
+            let stamp = clock.now().strftime("%Y%m%dT%H%M%SZ").to_string();
+            let kept = set_aside(&folder, &stamp).with_context(opening)?;
+            tracing::error!(%damage, kept = %kept.display(), "the outbox was set aside, as outbox.on_corrupt says: what waited in \
+                it is not delivered until it is restored; a new one begins");
+            SledStore::open(&folder, options).with_context(opening)
+        }
+        Err(damage @ StoreError::Corrupt(_)) => Err(anyhow::anyhow!(
+            "{damage}; nothing was removed: restore that folder from a backup, or set outbox.on_corrupt = \"set_aside\", by which \
+             it is moved away and the gateway begins with an empty outbox"
+        ))
+        .with_context(opening),
+        opened => opened.with_context(opening),
+    }
 }
 
 /// In a build with the feature `testnet`, a test can stop this clock, and with it the handler that asks: see `lab::standstill`.

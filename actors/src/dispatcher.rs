@@ -5,6 +5,8 @@
 //!   restart and a clock step are one code path.
 //! - *Asks* Registry, Outbox and Uplink below; *owns* the couriers.
 //! - *If it dies*: its couriers die with it (their lifeline is cut) and nothing is lost.
+//! - *In a drain* it closes its couriers: they start nothing new, and what is under way gets `FINISH_MAX`. When the floor fell there is
+//!   nobody to settle with, so it stops at once.
 //!
 //! A destination is due when something is queued, its window is open, its back-off is over and the uplink is ready. Its first courier
 //! of an opening starts after a wait that is drawn once for the opening (a small part of its length, none where it is always open). A wall clock that
@@ -28,9 +30,12 @@ use tidegate_schemas::{
     },
     view::{DispatcherObservation, Observation},
 };
+use tokio::{sync::oneshot, time::timeout};
 
 /// Longest time between two looks: no timer trusts the wall clock for longer.
 const TICK_MAX: Duration = Duration::from_secs(60);
+/// Longest that what is under way may take in a drain; less than the kernel gives a line.
+const FINISH_MAX: Duration = Duration::from_secs(3);
 
 /// What a Dispatcher is made of.
 #[derive(Clone)]
@@ -51,11 +56,16 @@ pub struct DispatcherParts {
     pub bell: Bell,
 }
 
+/// The asked-for end of the rounds: they answer when no courier is out any more.
+type FinishRequest = oneshot::Sender<()>;
+
 /// The actor.
 pub struct Dispatcher {
     parts: DispatcherParts,
     seen: Rc<RefCell<DispatcherObservation>>,
     rounds: Option<OwnedTask>,
+    /// Asks the rounds to finish.
+    finish: Option<oneshot::Sender<FinishRequest>>,
     watch: DeathWatch,
 }
 
@@ -63,7 +73,15 @@ impl Dispatcher {
     /// A Dispatcher.
     #[must_use]
     pub fn new(parts: DispatcherParts, watch: DeathWatch) -> Self {
-        Self { parts, seen: Rc::default(), rounds: None, watch }
+        Self { parts, seen: Rc::default(), rounds: None, finish: None, watch }
+    }
+}
+
+impl Dispatcher {
+    /// Whether all those below are there: it is the end of the whole gateway then, not a fall.
+    fn floor_stands(&self) -> bool {
+        let DispatcherParts { registry, outbox, uplink, .. } = &self.parts;
+        registry.connected() && outbox.connected() && uplink.as_ref().is_none_or(Recipient::connected)
     }
 }
 
@@ -71,7 +89,9 @@ impl Actor for Dispatcher {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
-        let rounds = round::run(self.parts.clone(), Rc::clone(&self.seen));
+        let (finish, asked) = oneshot::channel();
+        self.finish = Some(finish);
+        let rounds = round::run(self.parts.clone(), Rc::clone(&self.seen), asked);
         self.rounds = Some(OwnedTask::spawn(ctx, &self.watch, "rounds", rounds));
     }
 }
@@ -84,11 +104,17 @@ impl Handler<Observe> for Dispatcher {
 }
 
 impl Handler<Shutdown> for Dispatcher {
-    type Result = ();
-    fn handle(&mut self, _: Shutdown, ctx: &mut Self::Context) {
-        // What is under way is dropped with the couriers; it is delivered again under the same id.
-        self.rounds = None;
-        ctx.stop();
+    type Result = ResponseActFuture<Self, ()>;
+    fn handle(&mut self, _: Shutdown, _: &mut Self::Context) -> Self::Result {
+        let (done, finished) = oneshot::channel();
+        let asked = self.floor_stands() && self.finish.take().is_some_and(|finish| finish.send(done).is_ok());
+        let wait = async move {
+            if asked {
+                let _ = timeout(FINISH_MAX, finished).await;
+            }
+        };
+        // What is still under way then is dropped with the couriers; it is delivered again under the same id.
+        Box::pin(wait.into_actor(self).map(|(), _, ctx| ctx.stop()))
     }
 }
 

@@ -292,10 +292,12 @@ fn publish(shared: &Mutex<Shared>, core: &mut Core) {
         commits: core.tally.commits,
         writes: core.tally.writes,
         reports_pending: core.reports_pending(),
+        reports_lost: core.meta.reports_lost,
         disk_bytes: core.disk_bytes,
         waiting_bytes: core.dests.values().map(|d| d.record.waiting_bytes).sum(),
         slots_unreadable: core.tally.slots_unreadable,
         failure: core.failure.as_ref().map(ToString::to_string),
+        set_aside: core.set_aside.clone(),
     };
 }
 

@@ -131,7 +131,8 @@ impl Handler<Observe> for Subscriber {
     type Result = MessageResult<Observe>;
 
     fn handle(&mut self, _: Observe, _: &mut Self::Context) -> Self::Result {
-        MessageResult(Observation::Subscriber(self.state.borrow().clone()))
+        let embedded = self.floor.source.embedded();
+        MessageResult(Observation::Subscriber(SubscriberObservation { embedded, ..self.state.borrow().clone() }))
     }
 }
 

@@ -6,8 +6,9 @@
 //!   the Dispatcher opens no courier, and intake goes on: nothing in Tor may ever interrupt it.
 //!
 //! Life: bootstrap, with a growing back-off while it fails (`RETRY_FIRST` to `RETRY_MAX`); then look every `LOOK_EVERY` whether
-//! it still stands, and bootstrap again when it doesn't. A client that is too old for the network is tried
-//! again like one that fails, and shown as obsolete: only an update helps, and everything else goes on.
+//! it still stands, and bootstrap again when it doesn't: at once when the transport says that it failed (a system tor that hung up or
+//! is being restarted), and after `DOWN_MAX` when it says that it is connecting again by itself. A client that is too old for the
+//! network is tried again like one that fails, and shown as obsolete: only an update helps, and everything else goes on.
 
 use crate::{
     ports::{entropy::Entropy, transport::Transport},
@@ -29,7 +30,7 @@ const RETRY_FIRST: Duration = Duration::from_secs(2);
 /// Longest pause after a failed bootstrap.
 const RETRY_MAX: Duration = Duration::from_secs(300);
 /// How often a client that is ready is looked at.
-const LOOK_EVERY: Duration = Duration::from_secs(5);
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// How often one that is not is looked at.
 const LOOK_WHILE_DOWN: Duration = Duration::from_millis(100);
@@ -85,7 +86,7 @@ async fn live(parts: UplinkParts, seen: Rc<RefCell<UplinkObservation>>) {
             }
             Err(reason) => {
                 let transport = parts.transport.name();
-                if parts.transport.status() == UplinkStatus::Obsolete {
+                if matches!(parts.transport.status(), UplinkStatus::Obsolete { .. }) {
                     tracing::error!(transport, %reason, "onion services can't be reached; messages are taken and wait");
                 } else {
                     tracing::warn!(transport, %reason, "tor did not connect; it is tried again");
@@ -98,14 +99,15 @@ async fn live(parts: UplinkParts, seen: Rc<RefCell<UplinkObservation>>) {
     }
 }
 
-/// Rings at each change of readiness; returns when the client has not been ready for [`DOWN_MAX`].
+/// Rings at each change of readiness; returns when the client failed, or has not been ready for [`DOWN_MAX`].
 ///
 /// A client may say that it is bootstrapped a moment before it counts itself ready, so readiness is looked at, not inferred.
 async fn stand(parts: &UplinkParts) {
     let transport = parts.transport.name();
     let (mut ready, mut changed) = (false, Instant::now());
     while ready || changed.elapsed() < DOWN_MAX {
-        let now = parts.transport.status() == UplinkStatus::Ready;
+        let status = parts.transport.status();
+        let now = status == UplinkStatus::Ready;
         if now != ready {
             (ready, changed) = (now, Instant::now());
             if ready {
@@ -114,6 +116,10 @@ async fn stand(parts: &UplinkParts) {
                 tracing::warn!(transport, "onion services can't be reached any more");
             }
             parts.dispatcher.ring();
+        }
+        if matches!(status, UplinkStatus::Failed { .. } | UplinkStatus::Obsolete { .. }) {
+            // Nothing but a bootstrap brings it back.
+            return;
         }
         tokio::time::sleep(if ready { LOOK_EVERY } else { LOOK_WHILE_DOWN }).await;
     }
@@ -157,9 +163,13 @@ mod tests {
     use super::*;
     use crate::{
         ports::clock::Clock,
+        ports::transport::{Isolation, Lane, Target},
         supervision::{Running, Wake},
         testing::{fake_transport::FakeTransport, seeded_entropy::SeededEntropy, sim_clock::SimClock},
     };
+    use futures_util::future::BoxFuture;
+    use std::sync::Mutex;
+    use tidegate_schemas::outcome::DeliveryError;
 
     #[actix::test]
     async fn the_dispatcher_hears_of_readiness_when_it_comes_not_when_the_bootstrap_returns() {
@@ -179,5 +189,59 @@ mod tests {
         assert_ne!(uplink.send(Status).await.unwrap(), UplinkStatus::Ready);
         transport.set_status(UplinkStatus::Ready);
         assert_eq!(bell.wait_at_most(Duration::from_millis(200)).await, Wake::Rung, "it is back");
+    }
+
+    /// As the SOCKS adapter is: a broken handshake makes it failed, and only a bootstrap that works makes it ready again.
+    struct Socks(Mutex<(UplinkStatus, u32)>);
+
+    impl Socks {
+        /// tor is gone for the next so many bootstraps.
+        fn breaks(&self, bootstraps: u32) {
+            *self.0.lock().unwrap() = (UplinkStatus::Failed { reason: "it hung up".into() }, bootstraps);
+        }
+    }
+
+    impl Transport for Socks {
+        fn name(&self) -> &'static str {
+            "system tor"
+        }
+        fn status(&self) -> UplinkStatus {
+            self.0.lock().unwrap().0.clone()
+        }
+        fn bootstrap(&self) -> BoxFuture<'static, Result<(), String>> {
+            let mut world = self.0.lock().unwrap();
+            let works = world.1 == 0;
+            if works {
+                world.0 = UplinkStatus::Ready;
+            }
+            world.1 = world.1.saturating_sub(1);
+            Box::pin(std::future::ready(works.then_some(()).ok_or_else(|| "no tor there".to_owned())))
+        }
+        fn open(&self, _: Target, _: Isolation) -> BoxFuture<'static, Result<Box<dyn Lane>, DeliveryError>> {
+            Box::pin(std::future::ready(Err(DeliveryError::UplinkNotReady)))
+        }
+    }
+
+    #[actix::test]
+    async fn a_tor_that_hung_up_or_is_restarted_is_looked_for_at_once_and_then_with_pauses() {
+        tokio::time::pause();
+        let transport = Arc::new(Socks(Mutex::new((UplinkStatus::Starting, 0))));
+        let bell = Bell::default();
+        let parts = UplinkParts {
+            transport: Arc::clone(&transport) as Arc<dyn Transport>,
+            entropy: Arc::new(SeededEntropy::new(1)),
+            dispatcher: bell.clone(),
+        };
+        let (_uplink, _running) = Running::start(Uplink::new(parts, DeathWatch::unwatched("uplink")));
+        assert_eq!(bell.wait_at_most(Duration::from_secs(1)).await, Wake::Rung);
+        for (bootstraps_in_vain, back_within) in [(0, LOOK_EVERY), (1, LOOK_EVERY + 2 * RETRY_FIRST)] {
+            transport.breaks(bootstraps_in_vain);
+            let gone = Instant::now();
+            while transport.status() != UplinkStatus::Ready {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+                assert!(gone.elapsed() < back_within + Duration::from_millis(100), "still {:?}", transport.status());
+            }
+            assert_eq!(bell.wait_at_most(LOOK_EVERY).await, Wake::Rung, "the dispatcher hears of it");
+        }
     }
 }

@@ -67,6 +67,8 @@ pub struct OutboxObservation {
     pub slots_unreadable: u64,
     /// The last failure of the store, if the last commit failed.
     pub failure: Option<String>,
+    /// Folders of damaged stores that were set aside, by name, as long as they are there.
+    pub set_aside: Vec<String>,
 }
 
 /// The Subscriber, seen from outside.
@@ -100,6 +102,19 @@ pub struct SubscriberObservation {
     pub in_hand: u64,
     /// Why the last connection ended.
     pub last_error: Option<String>,
+    /// The embedded broker, if it is ours.
+    pub embedded: Option<EmbeddedBrokerView>,
+}
+
+/// The embedded broker's process.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EmbeddedBrokerView {
+    /// Its process id, while it runs.
+    pub pid: Option<u32>,
+    /// Times that it was started again. What it held at each was lost.
+    pub restarts: u64,
+    /// Why it ended or could not be started, the last time.
+    pub last_error: Option<String>,
 }
 
 /// What Tor does.
@@ -124,7 +139,10 @@ pub enum UplinkStatus {
         reason: String,
     },
     /// This version of Tor's code is too old for the network: the gateway must be updated. Intake goes on.
-    Obsolete,
+    Obsolete {
+        /// What makes it so, and what to do.
+        reason: String,
+    },
 }
 
 /// The Uplink, seen from outside.

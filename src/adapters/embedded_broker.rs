@@ -13,7 +13,7 @@
 //! - `front_door`, in the child: the one port that is seen. rumqttd can't speak both versions on one port, so the door looks at
 //!   the version in the first packet and passes the bytes on. It also keeps everybody waiting until the gateway has subscribed:
 //!   rumqttd acknowledges what nobody subscribed to, and forgets it.
-//! - `credentials`, in the child: who may connect, where a credentials file is given (it must be, where the listener isn't on loopback).
+//! - `credentials`, in the child: who may connect, where devices have credentials.
 //!
 //! The child ends when its standard input does, so it can't outlive the gateway, however that ends.
 //!
@@ -23,7 +23,8 @@
 //! most 100 publications under way to a client; 32 MiB of the newest publications for each topic filter, older ones are
 //! overwritten. Its sessions and retained messages end with it. After a reconnect it delivers again without DUP and under new
 //! packet ids, so such a redelivery can't be told from a new publication. It hands on QoS 0 as QoS 1. It has no access rules:
-//! whoever has a credential can publish and subscribe to every topic. A keep-alive of 0 is refused.
+//! whoever may connect can publish and subscribe to every topic, under any device's name. Therefore it serves this machine alone, where
+//! local programs are trusted, with credentials or without. A keep-alive of 0 is refused.
 
 use super::mqtt::{Login, backoff::Backoff};
 use sha2::{Digest as _, Sha256};
@@ -37,6 +38,7 @@ use std::{
     time::Duration,
 };
 use tidegate_actors::ports::entropy::Entropy;
+use tidegate_schemas::view::EmbeddedBrokerView;
 use tokio::{
     io::AsyncWriteExt as _,
     net::TcpStream,
@@ -67,12 +69,11 @@ const PROBES_FAILED_MAX: u32 = 3;
 /// Why the embedded broker is not started.
 #[derive(Debug, thiserror::Error)]
 pub enum EmbeddedBrokerError {
-    /// Anybody on the network could publish.
+    /// Any device of the network could publish as another.
     #[error(
-        "the embedded broker does not listen on {0} without device credentials; add one with `tidegate device add NAME`, or \
-         listen on 127.0.0.1"
+        "the embedded broker has no access rules and does not listen on {0}: listen on 127.0.0.1, or use mosquitto"
     )]
-    NoCredentials(SocketAddr),
+    NotLoopback(SocketAddr),
     /// Our own program can't be found.
     #[error("could not find the program to start the embedded broker with: {0}")]
     Program(io::Error),
@@ -87,7 +88,7 @@ pub struct BrokerSpec {
     pub args: Vec<OsString>,
     /// Where devices reach it.
     pub listen: SocketAddr,
-    /// The devices that may connect (`devices.toml`); needed where `listen` is not on loopback.
+    /// The devices that may connect (`devices.toml`).
     pub credentials_file: Option<PathBuf>,
     /// The client id of the gateway, for whose subscription everybody else waits.
     pub gateway_client_id: String,
@@ -112,15 +113,20 @@ impl BrokerSpec {
     }
 }
 
-/// How the child is.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct BrokerStatus {
-    /// Its process id, while it runs.
-    pub pid: Option<u32>,
-    /// Times that it was started again.
-    pub restarts: u64,
-    /// Why it ended or could not be started, the last time.
-    pub last_error: Option<String>,
+/// How the child is, now: a handle that outlives it.
+#[derive(Debug, Clone, Default)]
+pub struct BrokerStatus(Arc<Mutex<EmbeddedBrokerView>>);
+
+impl BrokerStatus {
+    /// How it is.
+    #[must_use]
+    pub fn look(&self) -> EmbeddedBrokerView {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn note(&self, change: impl FnOnce(&mut EmbeddedBrokerView)) {
+        change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner));
+    }
 }
 
 /// The child process and who looks after it. Dropping it kills the child; [`EmbeddedBroker::stop`] is the orderly way.
@@ -128,7 +134,7 @@ pub struct BrokerStatus {
 pub struct EmbeddedBroker {
     listen: SocketAddr,
     login: Login,
-    status: Arc<Mutex<BrokerStatus>>,
+    status: BrokerStatus,
     stop: watch::Sender<bool>,
     keeper: JoinHandle<()>,
 }
@@ -137,16 +143,16 @@ impl EmbeddedBroker {
     /// Starts the child and looks after it from now on. Needs a tokio runtime.
     ///
     /// # Errors
-    /// [`EmbeddedBrokerError::NoCredentials`] on an address other than loopback without credentials.
+    /// [`EmbeddedBrokerError::NotLoopback`] on an address other than loopback.
     pub fn start(spec: BrokerSpec, entropy: Arc<dyn Entropy>) -> Result<Self, EmbeddedBrokerError> {
-        if !spec.listen.ip().is_loopback() && spec.credentials_file.is_none() {
-            return Err(EmbeddedBrokerError::NoCredentials(spec.listen));
+        if !spec.listen.ip().is_loopback() {
+            return Err(EmbeddedBrokerError::NotLoopback(spec.listen));
         }
         let login = Login { name: "tidegate".to_owned(), password: data_encoding::HEXLOWER.encode(&entropy.bytes16()) };
-        let status = Arc::new(Mutex::new(BrokerStatus::default()));
+        let status = BrokerStatus::default();
         let (stop, asked) = watch::channel(false);
         let listen = spec.listen;
-        let keeper = Keeper { spec, login: login.clone(), status: Arc::clone(&status), asked, entropy };
+        let keeper = Keeper { spec, login: login.clone(), status: status.clone(), asked, entropy };
         let keeper = tokio::spawn(keeper.run());
         Ok(Self { listen, login, status, stop, keeper })
     }
@@ -160,7 +166,7 @@ impl EmbeddedBroker {
     /// How the child is.
     #[must_use]
     pub fn status(&self) -> BrokerStatus {
-        self.status.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.status.clone()
     }
 
     /// Waits until the port answers; false if it doesn't within `limit`.
@@ -194,7 +200,7 @@ impl Drop for EmbeddedBroker {
 struct Keeper {
     spec: BrokerSpec,
     login: Login,
-    status: Arc<Mutex<BrokerStatus>>,
+    status: BrokerStatus,
     asked: watch::Receiver<bool>,
     entropy: Arc<dyn Entropy>,
 }
@@ -213,7 +219,7 @@ impl Keeper {
             };
             let wait = backoff.after(started.elapsed(), &*self.entropy);
             tracing::warn!(why, ?wait, "the embedded broker ended; starting it again");
-            self.note(|status| {
+            self.status.note(|status| {
                 status.pid = None;
                 status.last_error = Some(why);
                 status.restarts += 1;
@@ -239,7 +245,7 @@ impl Keeper {
         let hello = format!("{}\n{}:{hash}\n", self.spec.gateway_client_id, self.login.name);
         let mut input = child.stdin.take().ok_or_else(|| io::Error::other("it has no standard input"))?;
         input.write_all(hello.as_bytes()).await?;
-        self.note(|status| status.pid = child.id());
+        self.status.note(|status| status.pid = child.id());
         Ok((child, input))
     }
 
@@ -259,7 +265,7 @@ impl Keeper {
                     if timeout(STOP_MAX, child.wait()).await.is_err() && let Err(error) = child.kill().await {
                         tracing::warn!(%error, "the embedded broker could not be killed");
                     }
-                    self.note(|status| status.pid = None);
+                    self.status.note(|status| status.pid = None);
                     return None;
                 }
                 _ = probes.tick() => {
@@ -272,10 +278,6 @@ impl Keeper {
                 }
             }
         }
-    }
-
-    fn note(&self, change: impl FnOnce(&mut BrokerStatus)) {
-        change(&mut self.status.lock().unwrap_or_else(PoisonError::into_inner));
     }
 }
 

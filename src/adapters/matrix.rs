@@ -24,7 +24,7 @@ use self::{
     session::{Session, SessionFile},
     verdict::{Failure, judge},
 };
-use crate::adapters::arti::ArtiClient;
+use crate::adapters::arti::LazyArti;
 use futures_util::future::BoxFuture;
 use ruma::{
     OwnedTransactionId, OwnedUserId, RoomId, UserId,
@@ -106,7 +106,7 @@ impl MatrixRoom {
     ///
     /// # Errors
     /// When the config asks for what is not done.
-    pub fn open(config: &MatrixConfig, state_dir: &Path, arti: Option<Arc<ArtiClient>>) -> Result<Self, MatrixError> {
+    pub fn open(config: &MatrixConfig, state_dir: &Path, arti: Option<Arc<LazyArti>>) -> Result<Self, MatrixError> {
         let invite = config.invite.iter().map(|user| {
             OwnedUserId::try_from(user.as_str()).map_err(|_invalid| MatrixError::Invite(without_onion_addresses(user)))
         });

@@ -8,9 +8,9 @@
 //! - A persistent session (`clean_start = 0`, explicit expiry), under a client id that is random per installation. A number
 //!   drawn when the broker's session began, kept in the state folder, marks every publication at QoS 1, so that a redelivery
 //!   is recognised by DUP, packet id and content within the broker's session, across restarts of ours.
-//! - The subscription is made when the session is new or the filters changed; MQTT 5 is told not to send retained messages
-//!   again for what was subscribed before. Filters that another one covers are left out: a broker may deliver once for each
-//!   match (rumqttd does, mosquitto 2.0.11 does not).
+//! - The subscription is made at every connection, because a broker may have gone back to an older save of the session. MQTT 5
+//!   is told not to send retained messages again for what was subscribed before; over 3.1.1 they come again. Filters that
+//!   another one covers are left out: a broker may deliver once for each match (rumqttd does, mosquitto 2.0.11 does not).
 //! - Back-off from 0.2 s to 15 s with jitter. A connection that held for 15 s starts it anew.
 //!
 //! # Limits
@@ -19,7 +19,7 @@
 //!   drop what is larger, silently, as the standard has it (mosquitto 2.0.11 does). MQTT 3.1.1 has no such limit, and a packet
 //!   that is refused comes again for ever: so when one comes, the connection is opened again with a limit of that packet's
 //!   size, the packet is read, *cut* to 1 MiB, and goes its way to quarantine. Its sender should be told by the broker: see
-//!   `message_size_limit` of mosquitto.
+//!   `message_size_limit` of mosquitto. One above [`READ_BYTES_MAX`] is never read: it stops what is behind it, and status says so.
 //! - At most [`ACKS_MAX`] acknowledgements wait for the poller, which is more than there are packet ids.
 //! - Publications at QoS 0 that a broken connection had brought are still handed on; at QoS 1 the broker sends them again.
 //!
@@ -29,6 +29,7 @@
 //! connections in a row that the broker closes within ten seconds are taken for that, too. A packet that rumqttc can't parse at all (a topic that is not UTF-8 over 3.1.1, say, which the
 //! standard forbids and mosquitto drops) ends the connection, by name, as often as the broker sends it.
 
+use super::embedded_broker::{BrokerStatus, EmbeddedBroker};
 use std::{
     fmt,
     path::{Path, PathBuf},
@@ -42,7 +43,10 @@ use tidegate_actors::ports::{
     entropy::Entropy,
     source::{AckToken, Source, SourceEvent},
 };
-use tidegate_schemas::config::file::{MqttConfig, MqttProtocol};
+use tidegate_schemas::{
+    config::file::{MqttConfig, MqttProtocol},
+    view::EmbeddedBrokerView,
+};
 use tokio::sync::mpsc;
 
 pub(super) mod backoff;
@@ -63,6 +67,8 @@ pub const KEEP_ALIVE: Duration = Duration::from_secs(30);
 pub const CONNECT_MAX: Duration = Duration::from_secs(5);
 /// Longest that the broker may take to answer a subscription.
 pub const SUBSCRIBE_MAX: Duration = Duration::from_secs(15);
+/// Largest packet that is ever read, over MQTT 3.1.1, in bytes: it is in memory twice for a moment.
+pub const READ_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// User properties of one publication that are kept (a count): routes look at two.
 pub const USER_PROPERTIES_MAX: usize = 32;
 
@@ -105,6 +111,7 @@ impl fmt::Debug for MqttSource {
 struct Shared {
     config: MqttConfig,
     own_login: Option<Login>,
+    embedded: Option<BrokerStatus>,
     client_id: String,
     state_dir: PathBuf,
     entropy: Arc<dyn Entropy>,
@@ -121,8 +128,8 @@ struct Live {
 impl MqttSource {
     /// The broker of this config.
     ///
-    /// `client_id` comes from [`client_id`]; `state_dir` is where the session's number is kept; `own_login` replaces user name
-    /// and password of the config (the embedded broker makes one).
+    /// `client_id` comes from [`client_id`]; `state_dir` is where the session's number is kept; `embedded` is the broker of our
+    /// own, if there is one: its login replaces user name and password of the config.
     ///
     /// # Errors
     /// [`MqttConfigError`] when this build can't do what the config asks.
@@ -130,7 +137,7 @@ impl MqttSource {
         config: MqttConfig,
         client_id: String,
         state_dir: &Path,
-        own_login: Option<Login>,
+        embedded: Option<&EmbeddedBroker>,
         entropy: Arc<dyn Entropy>,
     ) -> Result<Self, MqttConfigError> {
         if config.tls_ca_file.is_some() && cfg!(not(feature = "mqtt-tls")) {
@@ -138,7 +145,8 @@ impl MqttSource {
         }
         let shared = Shared {
             config,
-            own_login,
+            own_login: embedded.map(EmbeddedBroker::login),
+            embedded: embedded.map(EmbeddedBroker::status),
             client_id,
             state_dir: state_dir.to_owned(),
             entropy,
@@ -194,6 +202,10 @@ impl Source for MqttSource {
         } else {
             format!("broker at {place}, {version}")
         }
+    }
+
+    fn embedded(&self) -> Option<EmbeddedBrokerView> {
+        self.shared.embedded.as_ref().map(BrokerStatus::look)
     }
 
     fn run(

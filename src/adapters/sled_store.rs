@@ -230,6 +230,10 @@ impl OutboxStore for SledStore {
     fn disk_bytes(&self) -> u64 {
         self.folder.disk_bytes()
     }
+
+    fn set_aside(&self) -> Vec<String> {
+        folder::set_aside_beside(&self.folder.dir)
+    }
 }
 
 impl fmt::Debug for SledStore {

@@ -158,11 +158,11 @@ fn of_uplink(registry: &mut Registry, status: &UplinkStatus) {
     let (ready, percent) = match status {
         UplinkStatus::Ready => (1, 100),
         UplinkStatus::Bootstrapping { percent, .. } => (0, i64::from(*percent)),
-        UplinkStatus::Starting | UplinkStatus::Failed { .. } | UplinkStatus::Obsolete => (0, 0),
+        UplinkStatus::Starting | UplinkStatus::Failed { .. } | UplinkStatus::Obsolete { .. } => (0, 0),
     };
     measure(registry, "uplink_ready", "1 if onion services can be reached", ready);
     measure(registry, "uplink_bootstrap_percent", "How far the connection to Tor is", percent);
-    let obsolete = i64::from(*status == UplinkStatus::Obsolete);
+    let obsolete = i64::from(matches!(status, UplinkStatus::Obsolete { .. }));
     measure(registry, "uplink_obsolete", "1 if the gateway is too old for the Tor network", obsolete);
 }
 

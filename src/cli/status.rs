@@ -8,7 +8,11 @@ use super::{
 };
 use crate::admin::status::{LineView, StatusView};
 use std::process::ExitCode;
-use tidegate_schemas::view::{Observation, UplinkStatus};
+use tidegate_schemas::view::{EmbeddedBrokerView, Observation, UplinkStatus};
+
+/// What no count here can show.
+const WHAT_THE_BROKER_DROPS: &str = "What the broker itself drops is not counted here: packets above 1 MiB (MQTT 5), what is \
+     beyond its own limits of size and queue, QoS 0 while the gateway is away, and what it had not saved when it was killed.";
 
 /// Shows the status. The exit code is 0 when every part runs, else 75.
 pub(super) async fn run(global: &Global) -> Result<ExitCode, Failure> {
@@ -32,7 +36,11 @@ fn show(status: &StatusView) -> Result<(), Failure> {
     for view in &status.lines {
         table.add_row([&view.line.name, &view.line.state, &view.line.restarts.to_string(), &describe(view)]);
     }
-    output::print(&table)
+    output::print(&table)?;
+    if status.observations().any(|seen| matches!(seen, Observation::Subscriber(_))) {
+        output::line(WHAT_THE_BROKER_DROPS)?;
+    }
+    Ok(())
 }
 
 /// What needs a person.
@@ -56,6 +64,11 @@ fn warnings(status: &StatusView) -> Vec<String> {
                         "the room never hears of {lost} messages that ended: too many ended while the homeserver was away"
                     ));
                 }
+                for folder in &outbox.set_aside {
+                    warnings.push(format!(
+                        "a damaged outbox was set aside as {folder}: what waited in it is not delivered; restore it, or remove it"
+                    ));
+                }
             }
             Observation::Subscriber(it) => {
                 if it.sessions_lost > 0 {
@@ -70,11 +83,15 @@ fn warnings(status: &StatusView) -> Vec<String> {
                         "another client took over our client id at the broker {times} times: two gateways on one state folder's copy?"
                     ));
                 }
+                if let Some(EmbeddedBrokerView { restarts: 1.., last_error, .. }) = &it.embedded {
+                    let why = last_error.as_deref().unwrap_or("it ended");
+                    warnings.push(format!("the embedded broker had to be started again: {why}; what it held is lost"));
+                }
             }
-            Observation::Uplink(uplink) if uplink.status == UplinkStatus::Obsolete => {
-                warnings.push(
-                    "this version is too old for the Tor network: update it; messages are taken and wait".to_owned(),
-                );
+            Observation::Uplink(uplink) => {
+                if let UplinkStatus::Obsolete { reason } = &uplink.status {
+                    warnings.push(format!("{reason}; messages are taken and wait"));
+                }
             }
             _ => {}
         }
@@ -118,14 +135,19 @@ fn words(observation: &Observation) -> String {
             let state = if it.connected { "connected" } else { "not connected" };
             let error = it.last_error.as_deref().filter(|_| !it.connected);
             let error = error.map(|error| format!(": {error}")).unwrap_or_default();
-            format!("{state} to {}{error}; {} received, {} in hand", it.broker, it.received, it.in_hand)
+            let embedded = it.embedded.as_ref().map(|broker| {
+                let pid = broker.pid.map_or_else(|| "not running".to_owned(), |pid| format!("process {pid}"));
+                format!(" ({pid}, started again {} times)", broker.restarts)
+            });
+            let embedded = embedded.unwrap_or_default();
+            format!("{state} to {}{embedded}{error}; {} received, {} in hand", it.broker, it.received, it.in_hand)
         }
         Observation::Uplink(it) => match &it.status {
             UplinkStatus::Starting => format!("{}: starting", it.transport),
             UplinkStatus::Bootstrapping { percent, doing } => format!("{}: {percent} %, {doing}", it.transport),
             UplinkStatus::Ready => format!("{}: ready", it.transport),
             UplinkStatus::Failed { reason } => format!("{}: {reason}; tried again", it.transport),
-            UplinkStatus::Obsolete => format!("{}: too old for the Tor network; update tidegate", it.transport),
+            UplinkStatus::Obsolete { .. } => format!("{}: too old for the Tor network", it.transport),
         },
         Observation::Dispatcher(it) => {
             let suspended: Vec<&str> = it.suspended.iter().map(|id| id.as_str()).collect();
@@ -148,7 +170,7 @@ fn words(observation: &Observation) -> String {
 mod tests {
     use super::*;
     use crate::admin::access::Line;
-    use tidegate_schemas::view::{OutboxObservation, SubscriberObservation};
+    use tidegate_schemas::view::{OutboxObservation, SubscriberObservation, UplinkObservation};
 
     #[test]
     fn a_gap_and_a_wrong_clock_are_told_first() {
@@ -170,6 +192,32 @@ mod tests {
         assert!(told.contains("clock") && told.contains("gap of 2") && told.contains("full"), "{told}");
         assert!(told.contains("never hears of 41") && told.contains("session 3 times"), "{told}");
         assert!(told.contains("took over our client id at the broker 7 times"), "{told}");
+    }
+
+    #[test]
+    fn what_the_embedded_broker_lost_and_a_tor_that_is_too_old_are_told() {
+        let embedded =
+            EmbeddedBrokerView { pid: Some(41), restarts: 2, last_error: Some("it ended (signal 9)".into()) };
+        let subscriber = SubscriberObservation { embedded: Some(embedded), ..SubscriberObservation::default() };
+        let reason = "update tidegate".to_owned();
+        let uplink = UplinkObservation { status: UplinkStatus::Obsolete { reason }, ..UplinkObservation::default() };
+        let outbox = OutboxObservation { set_aside: vec!["outbox.bad-1".into()], ..OutboxObservation::default() };
+        let seen = [Observation::Subscriber(subscriber), Observation::Uplink(uplink), Observation::Outbox(outbox)];
+        assert!(words(&seen[0]).contains("(process 41, started again 2 times)"), "{}", words(&seen[0]));
+        let lines = seen.map(|seen| LineView { line: Line::default(), observation: Some(seen) }).to_vec();
+        let status = StatusView {
+            version: "1".into(),
+            uptime_s: 1,
+            now: jiff::Timestamp::UNIX_EPOCH,
+            clock_trusted: true,
+            phase: "running".into(),
+            ready: true,
+            lines,
+        };
+        let told = warnings(&status).join("\n");
+        for part in ["signal 9", "update tidegate; messages are taken and wait", "outbox.bad-1"] {
+            assert!(told.contains(part), "{told}");
+        }
     }
 
     #[test]

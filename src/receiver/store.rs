@@ -36,7 +36,12 @@ use std::{
     sync::{Arc, RwLock},
 };
 use tidegate_actors::outbox::custody_clock::Moment;
-use tidegate_schemas::{id::MessageId, submission::Payload, wire::receipt};
+use tidegate_schemas::{
+    custody::{ClockRecord, CustodyTime},
+    id::MessageId,
+    submission::Payload,
+    wire::receipt,
+};
 
 /// Longest value in bytes (sled writes pages of larger ones to files that it never syncs).
 const VALUE_BYTES_MAX: usize = 4 * 1024;
@@ -169,8 +174,8 @@ struct Draft {
     ids: HashMap<Vec<u8>, IdRecord>,
     devices: BTreeSet<u32>,
     now: Timestamp,
-    /// The store's own clock, in milliseconds, by which readings age.
-    clock_ms: u64,
+    /// The store's own clock, by which readings age.
+    time: CustodyTime,
     /// Whether the disk has room for anything new.
     disk_has_room: bool,
 }
@@ -181,10 +186,10 @@ impl Store {
         Reader::new((*self.db).clone(), self.shared.clone())
     }
 
-    /// The moment of the last commit, for the store's clock to go on from.
-    pub(crate) fn last_moment(&self) -> Moment {
+    /// The moment of the last commit and what its clock remembered, for the store's clock to go on from.
+    pub(crate) fn last_moment(&self) -> (Moment, ClockRecord) {
         let Meta { clock_ms, wall_ms, wall_trusted, .. } = self.meta;
-        Moment { custody_ms: clock_ms, wall_ms, wall_trusted }
+        (Moment { custody_ms: clock_ms, wall_ms, wall_trusted }, self.meta.clock.clone())
     }
 
     /// Stores what is new of the readings of these requests, in one durable write, and says what became of each. Old readings and
@@ -193,13 +198,14 @@ impl Store {
         &mut self,
         requests: &[R],
         moment: Moment,
+        clock: ClockRecord,
     ) -> Result<Vec<Vec<Kept>>, StoreError> {
         let mut draft = Draft {
             batch: sled::Batch::default(),
             ids: HashMap::new(),
             devices: BTreeSet::new(),
             now: Timestamp::from_millisecond(moment.wall_ms).unwrap_or_default(),
-            clock_ms: moment.custody_ms,
+            time: CustodyTime { now_ms: moment.custody_ms, clock },
             disk_has_room: open::free_bytes(&self.folder)? > self.limits.free_bytes_min,
         };
         let before = self.meta.clone();
@@ -214,6 +220,7 @@ impl Store {
         if self.meta != before {
             (self.meta.clock_ms, self.meta.wall_ms) = (moment.custody_ms, moment.wall_ms);
             self.meta.wall_trusted = moment.wall_trusted;
+            self.meta.clock = draft.time.clock.clone();
             self.write(draft)?;
         }
         self.tell_fill(disk_has_room, refused);
@@ -300,7 +307,7 @@ impl Store {
             label: reading.label.clone(),
             content_type: reading.content_type.clone(),
             received_ms: draft.now.as_millisecond(),
-            clock_ms: draft.clock_ms,
+            clock_ms: draft.time.now_ms,
             body_bytes: u32::try_from(body.len()).unwrap_or(u32::MAX),
             head: body[..head].to_vec(),
         };

@@ -86,10 +86,12 @@ fn run(
     news: &watch::Sender<u64>,
 ) -> Result<(), StoreError> {
     // Seen with every commit, which is often enough for a step of the wall clock to show.
-    let mut age = CustodyClock::resume(store.last_moment(), clock.now(), clock.trusted());
+    let (last, record) = store.last_moment();
+    let mut age = CustodyClock::resume(last, record, clock.now(), clock.trusted());
     while let Some(first) = incoming.blocking_recv() {
         let group = gather(first, &mut incoming);
-        let kept = store.commit(&group, age.observe(clock.now(), clock.trusted()))?;
+        let moment = age.observe(clock.now(), clock.trusted());
+        let kept = store.commit(&group, moment, age.record().clone())?;
         if kept.iter().flatten().any(|kept| matches!(kept, Kept::Stored { .. })) {
             news.send_modify(|count| *count += 1);
         }

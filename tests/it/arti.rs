@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tidegate::adapters::arti::{
-    ArtiClient, ArtiError, ArtiSettings, ArtiTransport, ClientKey, HostedService, HostingOptions,
+    ArtiClient, ArtiError, ArtiSettings, ArtiTransport, ClientKey, HostedService, HostingOptions, LazyArti,
 };
 use tidegate::adapters::http_lane::BoxedStream;
 use tidegate::adapters::socks::SocksTransport;
@@ -69,6 +69,14 @@ async fn arti(folder: &Path) -> Arc<ArtiClient> {
     let client = ArtiClient::open(settings).await.unwrap();
     client.bootstrap().await.unwrap();
     client
+}
+
+/// As the gateway has it.
+async fn lazy_arti(folder: &Path) -> Arc<LazyArti> {
+    let settings = ArtiSettings::below(folder, Vanguards::Lite).on_testnet(network().await.arti_settings());
+    let lazy = LazyArti::new(settings, folder);
+    lazy.bootstrap().await.unwrap();
+    lazy
 }
 
 fn isolation(number: u8) -> Isolation {
@@ -139,10 +147,11 @@ fn rendezvous_circuits(service: &HiddenService) -> BTreeSet<String> {
 async fn both_adapters_reach_services_of_both_kinds_and_name_what_fails() {
     let folders = tempfile::tempdir().unwrap();
     let began = Instant::now();
-    let client = arti(&folders.path().join("gateway")).await;
+    let lazy = lazy_arti(&folders.path().join("gateway")).await;
     println!("arti bootstrapped in {:?}", began.elapsed());
-    assert_eq!(client.status(), UplinkStatus::Ready);
-    let transport = ArtiTransport::new(Arc::clone(&client));
+    assert_eq!(lazy.status(), UplinkStatus::Ready);
+    let client = lazy.client().unwrap();
+    let transport = ArtiTransport::new(lazy);
 
     // The service that arti hosts, in another client, as the receiver does.
     let host = arti(&folders.path().join("receiver")).await;
@@ -244,8 +253,8 @@ async fn isolations_do_not_share_circuits() {
 #[tokio::test]
 async fn client_authorization_tells_no_key_wrong_key_and_right_key_apart() {
     let folders = tempfile::tempdir().unwrap();
-    let client = arti(&folders.path().join("gateway")).await;
-    let transport = ArtiTransport::new(Arc::clone(&client));
+    let lazy = lazy_arti(&folders.path().join("gateway")).await;
+    let transport = ArtiTransport::new(lazy);
     let right = ClientKey::from_secret([11; 32]);
     let wrong = ClientKey::from_secret([12; 32]);
 

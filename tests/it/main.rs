@@ -19,6 +19,8 @@ mod matrix;
 #[cfg(feature = "testnet")]
 mod mqtt;
 mod receiver;
+#[cfg(feature = "testnet")]
+mod startup;
 mod store;
 #[cfg(feature = "testnet")]
 mod tor_net;

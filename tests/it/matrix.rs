@@ -13,7 +13,7 @@ use std::{
 };
 use tidegate::{
     adapters::{
-        arti::{ArtiClient, ArtiSettings},
+        arti::{ArtiSettings, LazyArti},
         matrix::{ACKNOWLEDGEMENT, MatrixRoom, SESSION_FILE},
         sled_store::{SledOptions, SledStore},
         system_clock::SystemClock,
@@ -313,7 +313,7 @@ async fn a_homeserver_behind_an_onion_service_is_reached_through_arti() {
     let nurse = synapse.register("nurse", "n").unwrap();
     let folder = tempfile::tempdir().unwrap();
     let settings = ArtiSettings::below(folder.path(), Vanguards::Lite).on_testnet(network.arti_settings());
-    let arti = ArtiClient::open(settings).await.unwrap();
+    let arti = LazyArti::new(settings, folder.path());
     let config = config_at(folder.path(), Homeserver::Onion(onion), &name);
     let room = MatrixRoom::open(&config, folder.path(), Some(Arc::clone(&arti))).unwrap();
     let early = room.post(batch("t-1", 1..2)).await.unwrap_err();

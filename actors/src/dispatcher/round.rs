@@ -1,6 +1,6 @@
 //! One round of the Dispatcher: look at what is due, open and close couriers, and know when to look again.
 
-use super::{DispatcherParts, TICK_MAX};
+use super::{DispatcherParts, FinishRequest, TICK_MAX};
 use crate::{
     courier::{Courier, CourierParts, IsolationMemory},
     supervision::{Death, DeathWatch, Exit, Intensity, RestartBudget, Running, TaskEnd, Verdict, ask},
@@ -27,7 +27,10 @@ use tidegate_schemas::{
     view::{CourierObservation, DestinationLoad, DispatcherObservation, Observation, UplinkStatus},
     window::Evaluation,
 };
-use tokio::{sync::watch, time::Instant};
+use tokio::{
+    sync::{oneshot, watch},
+    time::Instant,
+};
 
 /// How long a line below may take to answer.
 const ASK_LIMIT: Duration = Duration::from_secs(10);
@@ -35,6 +38,8 @@ const ASK_LIMIT: Duration = Duration::from_secs(10);
 const REOPEN_MIN: Duration = Duration::from_secs(1);
 /// Time until a destination whose couriers keep falling is tried again.
 const SUSPENDED: Duration = Duration::from_secs(900);
+/// How often a courier whose mailbox was full is told to close again.
+const FINISH_LOOK: Duration = Duration::from_millis(100);
 
 /// The part of an opening over which starts are spread.
 const START_SHARE: f64 = 0.05;
@@ -76,13 +81,28 @@ struct Rounds {
     generation: u64,
 }
 
-/// Rounds, for ever.
-pub(super) async fn run(parts: DispatcherParts, seen: Rc<RefCell<DispatcherObservation>>) {
+/// Rounds, until it is asked to finish; then it waits to be dropped.
+pub(super) async fn run(
+    parts: DispatcherParts,
+    seen: Rc<RefCell<DispatcherObservation>>,
+    mut asked: oneshot::Receiver<FinishRequest>,
+) {
     let bell = parts.bell.clone();
     let mut rounds = Rounds { parts, seen, out: BTreeMap::new(), memory: HashMap::new(), generation: 0 };
     loop {
-        let wait = rounds.look().await.unwrap_or(Duration::from_secs(1));
-        bell.wait_at_most(wait.clamp(Duration::from_millis(1), TICK_MAX)).await;
+        let round = async {
+            let wait = rounds.look().await.unwrap_or(Duration::from_secs(1));
+            bell.wait_at_most(wait.clamp(Duration::from_millis(1), TICK_MAX)).await;
+        };
+        tokio::select! {
+            () = round => {}
+            Ok(done) = &mut asked => {
+                rounds.finish().await;
+                // The actor may be gone already.
+                let _ = done.send(());
+                return std::future::pending().await;
+            }
+        }
     }
 }
 
@@ -96,6 +116,16 @@ impl Rounds {
         let next = self.reconcile(&snapshot, &loads, ready);
         self.show().await;
         Some(next)
+    }
+
+    /// Opens nothing more, and waits until the couriers have ended: each when what it has under way is settled.
+    async fn finish(&mut self) {
+        self.bury();
+        while !self.out.is_empty() {
+            self.out.values_mut().for_each(close);
+            self.parts.bell.wait_at_most(FINISH_LOOK).await;
+            self.bury();
+        }
     }
 
     async fn uplink_ready(&self) -> bool {

@@ -1,6 +1,8 @@
 //! Dispatcher, couriers and outbox together, under paused time: weeks pass in a blink.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
+mod drain;
+
 use super::*;
 use crate::{
     outbox::{Lease, Limits, OutboxParts},

@@ -83,6 +83,8 @@ pub(super) struct Core {
     publish: Option<Publish>,
     /// As the last sweep saw it.
     pub disk_bytes: u64,
+    /// Damaged stores beside ours.
+    pub set_aside: Vec<String>,
 }
 
 /// What a group of writes has changed, for the bells and the counters.
@@ -114,7 +116,7 @@ impl Core {
         clock: ClockRecord,
     ) -> Result<Self, StoreError> {
         parts.store.reopen()?;
-        let disk_bytes = parts.store.disk_bytes();
+        let (disk_bytes, set_aside) = (parts.store.disk_bytes(), parts.store.set_aside());
         let mut core = Self {
             _lease: lease,
             store: parts.store,
@@ -135,6 +137,7 @@ impl Core {
             changed: HashSet::new(),
             publish: None,
             disk_bytes,
+            set_aside,
         };
         core.read_memory()?;
         Ok(core)

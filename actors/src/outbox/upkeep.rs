@@ -104,6 +104,7 @@ impl Core {
         }
         self.sweep_slots()?;
         self.disk_bytes = self.store.disk_bytes();
+        self.set_aside = self.store.set_aside();
         // The custody clock is written now and then, and not with every look: idle disks stay idle.
         if self.moment.custody_ms.saturating_sub(self.meta.custody_ms) >= CUSTODY_WRITTEN_EVERY_MS {
             self.touch();

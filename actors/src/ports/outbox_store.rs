@@ -66,4 +66,9 @@ pub trait OutboxStore: Send + Sync + 'static {
 
     /// Size on disk, in bytes.
     fn disk_bytes(&self) -> u64;
+
+    /// Names of damaged stores that were set aside for this one and are still there.
+    fn set_aside(&self) -> Vec<String> {
+        Vec::new()
+    }
 }

@@ -1,7 +1,7 @@
 //! Where publications come from: an MQTT broker.
 
 use futures_util::future::BoxFuture;
-use tidegate_schemas::submission::Publication;
+use tidegate_schemas::{submission::Publication, view::EmbeddedBrokerView};
 use tokio::sync::mpsc;
 
 /// What an acknowledgement needs: the packet, and the connection that delivered it. On another connection the same packet id is
@@ -46,6 +46,11 @@ pub enum SourceEvent {
 pub trait Source: Send + Sync + 'static {
     /// Which broker, in words; says so when it is not durable.
     fn describe(&self) -> String;
+
+    /// How the broker's process is, where it is our own.
+    fn embedded(&self) -> Option<EmbeddedBrokerView> {
+        None
+    }
 
     /// Connects, subscribes to these filters at QoS 1, reconnects with back-off, and sends what happens, for ever. Ends when
     /// `events` is closed. The future is the one poller; it may be dropped at any time.

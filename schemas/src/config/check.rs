@@ -75,7 +75,7 @@ impl RawConfig {
         let devices = checker.devices(&state_dir);
         let has_credentials = !devices.is_empty();
         let declared: Vec<String> = self.destination.keys().cloned().collect();
-        let mqtt = checker.broker(self.mqtt, has_credentials);
+        let mqtt = checker.broker(self.mqtt);
         let http = checker.http(&self.http, has_credentials);
         let admin = checker.admin(self.admin);
         checker.listeners_differ(mqtt.as_ref(), http.as_ref(), &admin);
@@ -232,8 +232,12 @@ impl Checker<'_> {
     }
 
     fn outbox(&mut self, raw: &RawOutbox) -> OutboxConfig {
-        let mut config =
-            OutboxConfig { cache_bytes: 16 << 20, ledger_entries_max: 20_000, quarantine_entries_max: 1_000 };
+        let mut config = OutboxConfig {
+            cache_bytes: 16 << 20,
+            ledger_entries_max: 20_000,
+            quarantine_entries_max: 1_000,
+            on_corrupt: raw.on_corrupt,
+        };
         if let Some(text) = &raw.cache {
             match parse_bytes(text) {
                 Some(bytes) if CACHE_BYTES.contains(&bytes) => config.cache_bytes = bytes,

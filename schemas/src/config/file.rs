@@ -3,6 +3,7 @@
 use super::{Problem, devices::Devices};
 use crate::{agreement::Destination, onion::OnionEndpoint, route::Routes};
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use serde::Deserialize;
 use std::path::PathBuf;
 
 /// A checked config: what `run` works with.
@@ -169,6 +170,19 @@ pub struct OutboxConfig {
     pub ledger_entries_max: u64,
     /// Quarantine records kept.
     pub quarantine_entries_max: u64,
+    /// What is done about a damaged store at the start.
+    pub on_corrupt: OnCorrupt,
+}
+
+/// What is done about a damaged store at the start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnCorrupt {
+    /// The gateway doesn't start: an operator decides.
+    #[default]
+    Stop,
+    /// It is moved away, never removed, and the gateway begins with an empty one.
+    SetAside,
 }
 
 /// `[log]`

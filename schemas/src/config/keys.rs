@@ -50,7 +50,7 @@ pub const KEYS: &[ConfigKey] = &[
         "mqtt.host",
         "address or name",
         "\"localhost\"",
-        "Where the broker is (with `embedded`: where it listens): an IP address, `localhost`, or a name in `/etc/hosts`. No name server is ever asked.",
+        "Where the broker is (with `embedded`: where it listens, on loopback alone): an IP address, `localhost`, or a name in `/etc/hosts`. No name server is ever asked.",
     ),
     key("mqtt.port", "1 to 65535", "1883", "Its TCP port; 8883 is usual with TLS."),
     key(
@@ -158,6 +158,12 @@ pub const KEYS: &[ConfigKey] = &[
         "Records of publications that were acknowledged and became no entry.",
     ),
     key(
+        "outbox.on_corrupt",
+        "\"stop\" or \"set_aside\"",
+        "\"stop\"",
+        "What is done at the start when the store is damaged. `stop`: the gateway doesn't start, and an operator decides. `set_aside`: its folder is moved away (never removed), the log and `tidegate status` say so, and an empty one begins.",
+    ),
+    key(
         "log.filter",
         "tracing filter",
         "\"info\"",
@@ -200,7 +206,7 @@ pub const KEYS: &[ConfigKey] = &[
         "route[].retained",
         "true or false",
         "false",
-        "Whether messages from the broker's retained store are taken on (re)subscription.",
+        "Whether messages from the broker's retained store are taken: with MQTT 5 when the subscription is new, with 3.1.1 at every connection, each time as a new message.",
     ),
     key("destination.*.onion", "ADDRESS.onion[:PORT]", "", "The onion service, version 3. The port is 80 unless said."),
     key(

@@ -3,6 +3,7 @@
 //! Unknown keys are errors. What must be there (`matrix.homeserver`, a destination's `onion`) is optional here, so that its
 //! absence is reported together with everything else and with its path.
 
+use super::file::OnCorrupt;
 use crate::{
     agreement::{RawAgreement, RawDeadlines, RawLifetime, RawLimits, RawRetry, RawTorBudget, Success},
     route::PayloadHandling,
@@ -165,6 +166,8 @@ pub struct RawOutbox {
     pub ledger_entries: Option<u64>,
     /// Quarantine records kept.
     pub quarantine_entries: Option<u64>,
+    /// What is done about a damaged store at the start.
+    pub on_corrupt: OnCorrupt,
 }
 
 /// `[log]`

@@ -183,7 +183,7 @@ impl ArtiClient {
         match phase {
             Phase::Opened => UplinkStatus::Starting,
             Phase::Failed(reason) => UplinkStatus::Failed { reason },
-            Phase::Obsolete => UplinkStatus::Obsolete,
+            Phase::Obsolete => UplinkStatus::Obsolete { reason: ArtiError::Obsolete.to_string() },
             Phase::Bootstrapped if self.client.bootstrap_status().ready_for_traffic() => UplinkStatus::Ready,
             // It was bootstrapped, and lost its connection or let its directory expire.
             Phase::Bootstrapped | Phase::Bootstrapping => {

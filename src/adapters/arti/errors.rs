@@ -4,7 +4,7 @@
 //! says of a stream on a circuit that has just died, and a rendezvous that timed out is the remote network's time-out.
 //! A kind that a later arti adds counts as a failed rendezvous: the destination is tried again, on a fresh circuit.
 
-use std::io;
+use std::{io, path::PathBuf};
 
 use arti_client::{Error, HasKind as _};
 use tidegate_schemas::outcome::DeliveryError;
@@ -36,6 +36,19 @@ pub enum ArtiError {
     /// The Tor network wants a newer arti.
     #[error("this version's Tor code is too old for the Tor network: update tidegate")]
     Obsolete,
+    /// The processes before this one ended soon after Tor was started, as arti ends one that is too old.
+    #[error(
+        "the last {starts} starts of Tor each ended with the whole process, as happens when this version is too old for the Tor \
+         network: update tidegate. Tor is tried again after {} minutes; to try at once, remove {} and start again",
+        super::breadcrumb::HOLD.as_secs() / 60,
+        .file.display()
+    )]
+    Suspected {
+        /// How many.
+        starts: u32,
+        /// The file that counts them.
+        file: PathBuf,
+    },
     /// No connection to the Tor network.
     #[error("cannot connect to the Tor network: {reason}")]
     Bootstrap {

@@ -7,20 +7,20 @@ use tidegate_actors::ports::transport::{Isolation, Lane, Target, Transport};
 use tidegate_schemas::outcome::DeliveryError;
 use tidegate_schemas::view::UplinkStatus;
 
-use super::client::ArtiClient;
 use super::keys::ClientKey;
+use super::lazy::LazyArti;
 use crate::adapters::http_lane::HttpLane;
 
 /// Deliveries through the Tor client of this process.
 #[derive(Debug, Clone)]
 pub struct ArtiTransport {
-    client: Arc<ArtiClient>,
+    client: Arc<LazyArti>,
 }
 
 impl ArtiTransport {
     /// Delivers through this client.
     #[must_use]
-    pub fn new(client: Arc<ArtiClient>) -> Self {
+    pub fn new(client: Arc<LazyArti>) -> Self {
         Self { client }
     }
 }
@@ -40,8 +40,9 @@ impl Transport for ArtiTransport {
     }
 
     fn open(&self, target: Target, isolation: Isolation) -> BoxFuture<'static, Result<Box<dyn Lane>, DeliveryError>> {
-        let client = Arc::clone(&self.client);
+        let client = self.client.client();
         Box::pin(async move {
+            let client = client.ok_or(DeliveryError::UplinkNotReady)?;
             let Target { destination, endpoint, client_auth } = target;
             let key = client_auth.map(ClientKey::from_secret);
             let stream = client.connect(endpoint.clone(), isolation, key).await.inspect_err(|error| {

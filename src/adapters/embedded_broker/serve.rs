@@ -29,9 +29,9 @@ const SEGMENTS: usize = 32;
 /// Why the child ended by itself.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
-    /// Anybody on the network could publish.
-    #[error("the embedded broker does not listen on {0} without device credentials; see `tidegate device add`")]
-    NoCredentials(SocketAddr),
+    /// Any device of the network could publish as another.
+    #[error("the embedded broker has no access rules and does not listen on {0}")]
+    NotLoopback(SocketAddr),
     /// A port could not be had.
     #[error("the embedded broker could not listen on {listen}: {source}")]
     Listen {
@@ -65,8 +65,8 @@ enum End {
 /// # Errors
 /// [`ServeError`] when it can't start, and when a part of it breaks: the caller ends the process, the gateway starts another.
 pub fn serve(listen: SocketAddr, credentials_file: Option<PathBuf>) -> Result<(), ServeError> {
-    if !listen.ip().is_loopback() && credentials_file.is_none() {
-        return Err(ServeError::NoCredentials(listen));
+    if !listen.ip().is_loopback() {
+        return Err(ServeError::NotLoopback(listen));
     }
     let (ends, end) = sync_channel(4);
     let mut hello = Vec::new();

@@ -5,7 +5,7 @@
 //! because a new attempt on the old one would join the circuit that is stuck.
 
 use super::MatrixError;
-use crate::adapters::{arti::ArtiClient, http_lane::BoxedStream, system_entropy::SystemEntropy};
+use crate::adapters::{arti::LazyArti, http_lane::BoxedStream, system_entropy::SystemEntropy};
 use http::HeaderValue;
 use std::{
     fmt,
@@ -43,7 +43,7 @@ pub(super) enum Dial {
     /// Through Tor.
     Onion {
         /// The process's client.
-        arti: Arc<ArtiClient>,
+        arti: Arc<LazyArti>,
         /// The service.
         endpoint: OnionEndpoint,
         /// Kept until an attempt fails.
@@ -65,7 +65,7 @@ impl Dial {
     ///
     /// # Errors
     /// When it is at a public address, or an onion service and there is no arti.
-    pub fn new(homeserver: &Homeserver, arti: Option<Arc<ArtiClient>>) -> Result<Self, MatrixError> {
+    pub fn new(homeserver: &Homeserver, arti: Option<Arc<LazyArti>>) -> Result<Self, MatrixError> {
         match homeserver {
             Homeserver::Address(address) if is_near(address.ip()) => Ok(Self::Address(*address)),
             Homeserver::Address(address) => Err(MatrixError::Far(address.ip())),

@@ -1,12 +1,12 @@
 //! The poller: one connection after the other, for ever.
 
 use super::{
-    SUBSCRIBE_MAX, Shared,
+    READ_BYTES_MAX, SUBSCRIBE_MAX, Shared,
     backoff::Backoff,
     filters::without_covered,
     identity::SessionRecord,
     v5, v311,
-    wire::{Cause, Delivery, Incoming, Lost, Opening, PROTOCOL_PACKET_BYTES_MAX, Wire},
+    wire::{Cause, Delivery, Incoming, Lost, Opening, Wire},
 };
 use std::{io, net::IpAddr, path::Path, sync::Arc, time::Duration};
 use tidegate_actors::ports::source::{AckToken, SourceEvent};
@@ -50,7 +50,7 @@ pub(super) async fn run(shared: Arc<Shared>, filters: Vec<String>, events: mpsc:
         };
         let (wait, limit) = match lost.cause {
             // At once: it comes again, and is read this time. A larger one later raises the limit again.
-            Cause::TooLarge { packet_bytes } => (Duration::ZERO, packet_bytes.min(PROTOCOL_PACKET_BYTES_MAX)),
+            Cause::TooLarge { packet_bytes } if packet_bytes <= READ_BYTES_MAX => (Duration::ZERO, packet_bytes),
             _ => (backoff.after(lived.unwrap_or_default(), &*shared.entropy), PACKET_BYTES_MAX),
         };
         packet_bytes_max = limit.max(PACKET_BYTES_MAX);
@@ -128,16 +128,12 @@ impl<'a> Connection<'a> {
     async fn work(&self, wire: &mut Wire, number: u64, session_present: bool) -> Result<Lost, Unheard> {
         let (record, session_expected) = self.session(session_present).await;
         let mut greeted = Greeted { number, record, session_present, session_expected, announced: false };
-        let mut answer_until = None;
-        if greeted.record.filters == self.filters {
-            self.announce(&mut greeted).await?;
-        } else {
-            let stale = greeted.record.filters.iter().filter(|filter| !self.filters.contains(filter));
-            if !stale.into_iter().all(|filter| wire.unsubscribe(filter)) || !wire.subscribe(self.filters) {
-                return Ok(Lost::other("the topic filters of the routes can't be subscribed to; run `tidegate check`"));
-            }
-            answer_until = Some(Instant::now() + SUBSCRIBE_MAX);
+        let stale = greeted.record.filters.iter().filter(|filter| !self.filters.contains(filter));
+        // At every connection: the broker may have gone back to an older save of the session, with other filters.
+        if !stale.into_iter().all(|filter| wire.unsubscribe(filter)) || !wire.subscribe(self.filters) {
+            return Ok(Lost::other("the topic filters of the routes can't be subscribed to; run `tidegate check`"));
         }
+        let mut answer_until = Some(Instant::now() + SUBSCRIBE_MAX);
         loop {
             let incoming = match answer_until {
                 None => wire.next().await,
@@ -150,6 +146,8 @@ impl<'a> Connection<'a> {
                 Ok(Incoming::Publication { publication, delivery }) => {
                     self.announce(&mut greeted).await?;
                     self.hand_on(&greeted, publication, delivery).await?;
+                    // The answer may be behind many of these, and handing one on may take its time.
+                    answer_until = answer_until.map(|_| Instant::now() + SUBSCRIBE_MAX);
                 }
                 Ok(Incoming::Subscribed { refused, without_acks }) => {
                     if let Some(lost) = self.refusal(&refused) {
@@ -159,8 +157,10 @@ impl<'a> Connection<'a> {
                         tracing::warn!("the broker grants QoS 0 only: what it sends is in custody from our flush on");
                     }
                     answer_until = None;
-                    greeted.record.filters = self.filters.to_vec();
-                    save(self.shared, &greeted.record).await;
+                    if greeted.record.filters != self.filters {
+                        greeted.record.filters = self.filters.to_vec();
+                        save(self.shared, &greeted.record).await;
+                    }
                     self.announce(&mut greeted).await?;
                 }
                 Ok(Incoming::Greeted { .. } | Incoming::Other) => {}

@@ -2,13 +2,13 @@
 
 use super::{
     ACKS_MAX, CONNECT_MAX, KEEP_ALIVE,
-    wire::{Delivery, Incoming, Lost, Opening, PROTOCOL_PACKET_BYTES_MAX, body, transport},
+    wire::{Delivery, Incoming, Lost, Opening, body, transport},
 };
 use rumqttc::{
     AsyncClient, ConnectReturnCode, ConnectionError, Error as ParseError, Event, EventLoop, MqttOptions,
     NetworkOptions, Packet, Publish, QoS, StateError, SubscribeFilter, SubscribeReasonCode,
 };
-use tidegate_schemas::submission::{Origin, Publication};
+use tidegate_schemas::submission::{Origin, PACKET_BYTES_MAX, Publication};
 
 /// One connection.
 pub(super) struct Wire {
@@ -31,7 +31,7 @@ impl Wire {
             .set_keep_alive(KEEP_ALIVE)
             .set_manual_acks(true)
             .set_clean_session(false)
-            .set_max_packet_size(opening.packet_bytes_max, PROTOCOL_PACKET_BYTES_MAX)
+            .set_max_packet_size(opening.packet_bytes_max, PACKET_BYTES_MAX)
             .set_transport(transport(opening.ca));
         if let Some(login) = opening.login {
             options.set_credentials(login.name, login.password);

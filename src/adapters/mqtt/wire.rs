@@ -2,12 +2,9 @@
 //!
 //! A wire is used for one connection and then dropped with all that rumqttc remembers of it.
 
-use super::{Login, v5, v311};
+use super::{Login, READ_BYTES_MAX, v5, v311};
 use std::time::Duration;
 use tidegate_schemas::submission::{PACKET_BYTES_MAX, Payload, Publication};
-
-/// Largest packet that MQTT knows, in bytes.
-pub(super) const PROTOCOL_PACKET_BYTES_MAX: usize = 268_435_455;
 
 /// What a connection needs to be opened.
 pub(super) struct Opening {
@@ -82,13 +79,19 @@ impl Lost {
         Self { reason: "the broker closed the connection".to_owned(), cause: Cause::Closed }
     }
     pub fn too_large(packet_bytes: usize) -> Self {
-        Self {
-            reason: format!(
+        let reason = if packet_bytes <= READ_BYTES_MAX {
+            format!(
                 "a packet of {packet_bytes} bytes came, the limit is {PACKET_BYTES_MAX}; it is read once with a larger limit, \
                  cut and quarantined (a limit of the broker's own keeps such packets out: mosquitto's message_size_limit)"
-            ),
-            cause: Cause::TooLarge { packet_bytes },
-        }
+            )
+        } else {
+            format!(
+                "a packet of {packet_bytes} bytes waits at the broker, more than the {READ_BYTES_MAX} that are ever read: nothing \
+                 behind it arrives until it is removed there; use mqtt.protocol = \"5\", by which brokers drop such packets, and \
+                 mosquitto's message_size_limit, which keeps them out"
+            )
+        };
+        Self { reason, cause: Cause::TooLarge { packet_bytes } }
     }
     pub fn io(error: &std::io::Error) -> Self {
         let cause = match error.kind() {

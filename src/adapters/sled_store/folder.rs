@@ -28,8 +28,12 @@ const FREE_BYTES_FOR_BALLAST: u64 = 4 * BALLAST_BYTES;
 /// How often, and how long apart, the lock is tried.
 const LOCK_TRIES: u32 = 20;
 const LOCK_PAUSE: Duration = Duration::from_millis(50);
+/// Most stores set aside that are named.
+const SET_ASIDE_SHOWN_MAX: usize = 16;
 const MIB: u64 = 1_024 * 1_024;
 
+/// What stands between the name of a store's folder and the stamp, once it is set aside.
+const SET_ASIDE: &str = ".bad-";
 const LOCK_FILE: &str = "LOCK";
 const BALLAST_FILE: &str = "ballast";
 /// What may lie in a folder in which a store is made.
@@ -210,7 +214,7 @@ pub fn set_aside(dir: &Path, stamp: &str) -> Result<PathBuf, StoreError> {
     }
     let locked = Folder::lock(dir)?;
     let mut name = dir.file_name().ok_or_else(|| io(io::ErrorKind::InvalidInput.into()))?.to_owned();
-    name.push(format!(".bad-{stamp}"));
+    name.push(format!("{SET_ASIDE}{stamp}"));
     let target = dir.with_file_name(name);
     if target.exists() {
         return Err(io(io::ErrorKind::AlreadyExists.into()));
@@ -221,4 +225,17 @@ pub fn set_aside(dir: &Path, stamp: &str) -> Result<PathBuf, StoreError> {
         File::open(parent).and_then(|parent| parent.sync_all()).map_err(io)?;
     }
     Ok(target)
+}
+
+/// Names of the stores that were set aside for this one and are still there, at most [`SET_ASIDE_SHOWN_MAX`].
+pub(super) fn set_aside_beside(dir: &Path) -> Vec<String> {
+    let (Some(parent), Some(name)) = (dir.parent(), dir.file_name().and_then(|name| name.to_str())) else {
+        return Vec::new();
+    };
+    let begins = format!("{name}{SET_ASIDE}");
+    let entries = fs::read_dir(parent).into_iter().flatten().flatten();
+    let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
+    let mut found: Vec<String> = names.filter(|name| name.starts_with(&begins)).take(SET_ASIDE_SHOWN_MAX).collect();
+    found.sort();
+    found
 }

@@ -11,7 +11,7 @@ use super::{
 };
 use jiff::SignedDuration;
 use std::str::FromStr;
-use tidegate_schemas::config::parse_duration;
+use tidegate_schemas::{config::parse_duration, custody::CustodyTime};
 
 /// Old ids and old readings that one commit removes, each: cleaning up never holds a commit up for long.
 const CLEANUP_MAX: usize = 512;
@@ -84,7 +84,7 @@ impl Store {
                 self.meta.readings = self.meta.readings.saturating_sub(1);
                 continue;
             };
-            if !self.must_go(&record, incoming, draft.clock_ms) {
+            if !self.must_go(&record, incoming, &draft.time) {
                 break;
             }
             self.remove(sequence, &record, draft);
@@ -92,12 +92,10 @@ impl Store {
         Ok(())
     }
 
-    fn must_go(&self, record: &ReadingRecord, incoming: u64, clock_ms: u64) -> bool {
+    fn must_go(&self, record: &ReadingRecord, incoming: u64, time: &CustodyTime) -> bool {
         match self.limits.keep {
             Keep::Forever => false,
-            Keep::For(length) => {
-                u128::from(clock_ms.saturating_sub(record.clock_ms)) > length.as_millis().unsigned_abs()
-            }
+            Keep::For(length) => u128::from(time.age_ms(record.clock_ms)) > length.as_millis().unsigned_abs(),
             Keep::Newest => {
                 let max = self.limits.stored_bytes_max;
                 let free = (max / FREE_PART).min(FREE_BYTES_MAX).max(incoming);

@@ -4,7 +4,7 @@
 use super::{CHUNK_BYTES, HEAD_BYTES_MAX};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
-use tidegate_schemas::id::MessageId;
+use tidegate_schemas::{custody::ClockRecord, id::MessageId};
 
 /// The layout of the records.
 const VERSION: u8 = 1;
@@ -22,6 +22,8 @@ pub(super) struct Meta {
     pub(super) clock_ms: u64,
     pub(super) wall_ms: i64,
     pub(super) wall_trusted: bool,
+    /// What the store's clock remembers.
+    pub(super) clock: ClockRecord,
 }
 
 /// A device and its newest reading.

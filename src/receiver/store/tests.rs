@@ -32,7 +32,7 @@ fn moment(second: i64) -> Moment {
 
 /// One request.
 fn put(store: &mut Store, readings: &[NewReading], moment: Moment) -> Vec<Kept> {
-    store.commit(&[readings], moment).unwrap().remove(0)
+    store.commit(&[readings], moment, ClockRecord::default()).unwrap().remove(0)
 }
 
 fn limits() -> StoreLimits {
@@ -110,7 +110,7 @@ fn a_clock_that_is_set_neither_forgets_ids_nor_removes_readings() {
     }
     // The clock goes on from there.
     let last = store.last_moment();
-    assert_eq!((last.custody_ms, last.wall_ms), (4_000, at(0).as_millisecond()));
+    assert_eq!((last.0.custody_ms, last.0.wall_ms), (4_000, at(0).as_millisecond()));
     drop(store);
     assert_eq!(open().last_moment(), last);
 }
@@ -186,7 +186,7 @@ fn what_follows_a_reading_without_room_in_a_request_is_refused_too() {
     // All of one device; the second request of the same commit is another gateway's, and has its own order.
     let first = vec![reading(3, "fits"), reading(6, vec![b'x'; 5_000]), reading(9, "would fit"), reading(0, "known")];
     let second = vec![reading(12, "fits")];
-    let kept = store.commit(&[first, second], moment(1)).unwrap();
+    let kept = store.commit(&[first, second], moment(1), ClockRecord::default()).unwrap();
     let stored = Kept::Stored { at: at(1) };
     assert_eq!(kept, [vec![stored, Kept::Full, Kept::Full, Kept::Duplicate { at: at(0) }], vec![stored]]);
 }

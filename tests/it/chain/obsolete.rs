@@ -33,7 +33,7 @@ fn an_obsolete_tor_client_keeps_nothing_out_and_is_shown_until_the_update() {
     stage.publish_one("meanwhile");
     stage.wait_for("custody", |stage| (stage.account("queued") == 1).then_some(()));
     stage.wait_for("what to do", |stage| {
-        let said = "too old for the Tor network: update it; messages are taken and wait";
+        let said = "too old for the Tor network: update tidegate; messages are taken and wait";
         stage.tidegate(&["status"]).contains(said).then_some(())
     });
     assert_eq!(stage.observation("uplink").unwrap()["status"]["state"], "obsolete");

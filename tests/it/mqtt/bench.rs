@@ -9,7 +9,10 @@ use std::{
     time::{Duration, Instant},
 };
 use tidegate::{
-    adapters::mqtt::{Login, MqttSource, client_id},
+    adapters::{
+        embedded_broker::EmbeddedBroker,
+        mqtt::{MqttSource, client_id},
+    },
     lab::{
         mosquitto::{Mosquitto, MosquittoOptions},
         process::find_program,
@@ -63,15 +66,15 @@ pub struct Gateway {
 impl Gateway {
     /// A new process of the gateway, as far as the adapter is concerned.
     pub fn start(config: MqttConfig, state_dir: &Path, filters: &[&str]) -> Self {
-        Self::start_as(config, state_dir, filters, None)
+        Self::start_on(config, state_dir, filters, None)
     }
 
-    pub fn start_as(config: MqttConfig, state_dir: &Path, filters: &[&str], login: Option<Login>) -> Self {
+    pub fn start_on(config: MqttConfig, state_dir: &Path, filters: &[&str], embedded: Option<&EmbeddedBroker>) -> Self {
         // Numbers must differ from start to start, as they do in production.
         let seed = std::collections::hash_map::RandomState::new();
         let entropy = Arc::new(SeededEntropy::new(std::hash::BuildHasher::hash_one(&seed, 0)));
         let id = client_id(state_dir, &*entropy).unwrap();
-        let source = Arc::new(MqttSource::new(config, id, state_dir, login, entropy).unwrap());
+        let source = Arc::new(MqttSource::new(config, id, state_dir, embedded, entropy).unwrap());
         let (sender, events) = mpsc::channel(32);
         let filters = filters.iter().map(|&filter| filter.to_owned()).collect();
         let poller = tokio::spawn(source.run(filters, sender));

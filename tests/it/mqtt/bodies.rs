@@ -132,6 +132,21 @@ async fn a_broker_that_sends_a_topic_that_is_not_utf_8_is_read_in_mqtt_5_and_nam
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_packet_that_is_too_large_to_be_read_at_all_is_named_and_not_read_into_memory() {
+    let folder = tempfile::tempdir().unwrap();
+    // The head of a PUBLISH of 20 MiB.
+    let head = b"\x32\x80\x80\x80\x0a\x00\x08ward/odd";
+    let (broker, _thread) = scripted_broker(vec![GREETED_V311.into(), SUBSCRIBED_V311.into(), head.into()]);
+    let mut gateway = Gateway::start(config(broker, MqttProtocol::V311), folder.path(), &["ward/+"]);
+    for _ in 0..2 {
+        let (reason, taken_over) = gateway.disconnected().await;
+        assert!(reason.contains("20971520 bytes") && reason.contains("nothing behind it arrives"), "{reason}");
+        assert!(!taken_over);
+    }
+    gateway.kill().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_properties_of_mqtt_5_are_kept() {
     let broker = mosquitto(&[]);
     let (address, folder) = (broker.address(), tempfile::tempdir().unwrap());

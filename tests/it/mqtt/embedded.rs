@@ -30,7 +30,7 @@ const CREDENTIALS: &str = "TIDEGATE_TEST_EMBEDDED_CREDENTIALS";
 /// Two tests in one: by itself, that the child refuses to listen to everybody; and, where the environment says so, the child of
 /// the other tests, which are this very program.
 #[test]
-fn the_child_listens_beyond_loopback_only_with_credentials() {
+fn the_child_listens_on_loopback_alone() {
     match std::env::var(LISTEN) {
         Ok(listen) => {
             let credentials = std::env::var_os(CREDENTIALS).map(PathBuf::from);
@@ -38,7 +38,9 @@ fn the_child_listens_beyond_loopback_only_with_credentials() {
         }
         Err(_) => {
             let everybody = "0.0.0.0:1883".parse().unwrap();
-            assert!(matches!(serve(everybody, None), Err(ServeError::NoCredentials(_))));
+            for credentials in [None, Some(PathBuf::from("devices.toml"))] {
+                assert!(matches!(serve(everybody, credentials), Err(ServeError::NotLoopback(_))));
+            }
         }
     }
 }
@@ -50,11 +52,7 @@ fn spec(listen: SocketAddr, credentials_file: Option<PathBuf>, gateway_client_id
         args.push(format!("{CREDENTIALS}={}", file.display()).into());
     }
     args.push(std::env::current_exe().unwrap().into());
-    args.extend([
-        "--exact".into(),
-        "mqtt::embedded::the_child_listens_beyond_loopback_only_with_credentials".into(),
-        "--nocapture".into(),
-    ]);
+    args.extend(["--exact".into(), "mqtt::embedded::the_child_listens_on_loopback_alone".into(), "--nocapture".into()]);
     BrokerSpec {
         program: "/usr/bin/env".into(),
         args,
@@ -84,7 +82,7 @@ async fn both_versions_on_one_port_and_back_after_a_kill() {
         let id = tidegate::adapters::mqtt::client_id(folder.path(), &*entropy()).unwrap();
         let broker = EmbeddedBroker::start(spec(address, None, &id), entropy()).unwrap();
         assert!(broker.ready(LIMIT).await);
-        let mut gateway = Gateway::start_as(config(address, protocol), folder.path(), &["+/+"], Some(broker.login()));
+        let mut gateway = Gateway::start_on(config(address, protocol), folder.path(), &["+/+"], Some(&broker));
         gateway.connected().await;
         assert_eq!(publish(address, "v5", &["-q", "1", "-V", "mqttv5"]).await, Some(0));
         assert_eq!(publish(address, "v311", &["-q", "1", "-V", "mqttv311"]).await, Some(0));
@@ -94,7 +92,7 @@ async fn both_versions_on_one_port_and_back_after_a_kill() {
             assert!(gateway.source.ack(token.unwrap()));
         }
 
-        let pid = broker.status().pid.unwrap();
+        let pid = broker.status().look().pid.unwrap();
         rustix::process::kill_process(
             rustix::process::Pid::from_raw(i32::try_from(pid).unwrap()).unwrap(),
             rustix::process::Signal::KILL,
@@ -104,7 +102,7 @@ async fn both_versions_on_one_port_and_back_after_a_kill() {
         assert!(!session_present && session_expected, "its sessions end with it");
         assert_eq!(publish(address, "back", &["-q", "1"]).await, Some(0));
         assert_eq!(gateway.take_until(b"back").await, []);
-        let status = broker.status();
+        let status = gateway.source.embedded().unwrap();
         assert!(status.restarts == 1 && status.pid != Some(pid) && status.last_error.is_some(), "{status:?}");
 
         broker.stop().await;
@@ -141,10 +139,9 @@ async fn credentials_are_asked_for_where_there_are_some() {
     let file = folder.path().join("devices.toml");
     std::fs::write(&file, devices.to_text()).unwrap();
     let id = tidegate::adapters::mqtt::client_id(folder.path(), &*entropy()).unwrap();
-    let broker = EmbeddedBroker::start(spec(address, Some(file), &id), entropy()).unwrap();
+    let broker = EmbeddedBroker::start(spec(address, Some(file.clone()), &id), entropy()).unwrap();
     assert!(broker.ready(LIMIT).await);
-    let mut gateway =
-        Gateway::start_as(config(address, MqttProtocol::V5), folder.path(), &["+/+"], Some(broker.login()));
+    let mut gateway = Gateway::start_on(config(address, MqttProtocol::V5), folder.path(), &["+/+"], Some(&broker));
     gateway.connected().await;
     for version in ["mqttv5", "mqttv311"] {
         let wrong: &[&[&str]] = &[
@@ -162,8 +159,8 @@ async fn credentials_are_asked_for_where_there_are_some() {
     }
     broker.stop().await;
     gateway.kill().await;
-    let everybody = spec("0.0.0.0:1883".parse().unwrap(), None, &id);
-    assert!(matches!(EmbeddedBroker::start(everybody, entropy()), Err(EmbeddedBrokerError::NoCredentials(_))));
+    let everybody = spec("0.0.0.0:1883".parse().unwrap(), Some(file), &id);
+    assert!(matches!(EmbeddedBroker::start(everybody, entropy()), Err(EmbeddedBrokerError::NotLoopback(_))));
 }
 
 #[test]

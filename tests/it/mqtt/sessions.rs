@@ -200,6 +200,34 @@ async fn other_filters_are_subscribed_in_the_same_session_and_old_ones_given_up(
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_broker_that_went_back_to_an_older_save_of_the_session_is_subscribed_to_again() {
+    for (protocol, _) in VERSIONS {
+        let broker = mosquitto(&[]);
+        let (address, folder) = (broker.address(), tempfile::tempdir().unwrap());
+        assert_eq!(publish_with(address, "ward/state", b"retained", &["-q", "1", "-r"]), Some(0));
+        let mut gateway = Gateway::start(config(address, protocol), folder.path(), &["ward/+"]);
+        gateway.connected().await;
+        gateway.take_until(b"retained").await;
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        gateway.kill().await;
+        // What we know of the session is newer than what the broker has.
+        let record = folder.path().join("mqtt-session");
+        let known = std::fs::read_to_string(&record).unwrap();
+        let newer = known.replace("[\"ward/+\"]", "[\"new/+\",\"ward/+\"]");
+        assert_ne!(newer, known);
+        std::fs::write(&record, newer).unwrap();
+
+        let mut gateway = Gateway::start(config(address, protocol), folder.path(), &["ward/+", "new/+"]);
+        assert_eq!(gateway.connected().await, (1, true, true));
+        publish(address, "new/bpm", b"70");
+        let before = gateway.take_until(b"70").await;
+        let again = before.iter().filter(|publication| publication.retained).count();
+        assert_eq!((before.len(), again), (again, usize::from(protocol == MqttProtocol::V311)), "{protocol:?}");
+        gateway.kill().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn covered_filters_bring_one_copy() {
     let broker = mosquitto(&[]);
     let (address, folder) = (broker.address(), tempfile::tempdir().unwrap());

@@ -22,7 +22,7 @@ const RECEIVE_MAXIMUM: u16 = 100;
 
 impl Checker<'_> {
     /// The broker; `None` when it is switched off.
-    pub(super) fn broker(&mut self, raw: RawMqtt, has_credentials: bool) -> Option<MqttConfig> {
+    pub(super) fn broker(&mut self, raw: RawMqtt) -> Option<MqttConfig> {
         if raw.enabled == Some(false) {
             return None;
         }
@@ -54,7 +54,7 @@ impl Checker<'_> {
         if config.receive_maximum == 0 {
             self.refuse("mqtt.receive_maximum", "MQTT 5 forbids a receive maximum of 0", "100 is a good number");
         }
-        self.broker_security(&config, has_credentials);
+        self.broker_security(&config);
         Some(config)
     }
 
@@ -95,7 +95,7 @@ impl Checker<'_> {
         }
     }
 
-    fn broker_security(&mut self, config: &MqttConfig, has_credentials: bool) {
+    fn broker_security(&mut self, config: &MqttConfig) {
         let (tls, beyond) = (config.tls_ca_file.is_some(), !config.address.is_loopback());
         if tls && !self.around.mqtt_tls {
             self.refuse(
@@ -108,14 +108,21 @@ impl Checker<'_> {
             if tls {
                 self.refuse("mqtt.tls_ca_file", "the embedded broker has no TLS", "use mosquitto, or leave TLS out");
             }
-            self.needs_credentials("mqtt.host", "the embedded broker", config.address, has_credentials);
+            if beyond {
+                self.refuse(
+                    "mqtt.host",
+                    "the embedded broker serves this machine alone: it has no access rules, so that any device could publish as \
+                     another and read what all others publish",
+                    "listen on 127.0.0.1; for devices on a network use mosquitto, with users and access rules (docs/guide-mosquitto.md)",
+                );
+            }
             self.warn(
                 "mqtt.embedded",
                 "the embedded broker is not durable: it acknowledges before the outbox has the message",
                 "good for a first run; use mosquitto for readings that matter",
             );
         }
-        if beyond && !tls {
+        if beyond && !tls && !config.embedded {
             let message = "the way to the broker is not encrypted: readings and password cross the network in clear";
             self.warn("mqtt.host", message, "put the broker on this machine, or set tls_ca_file");
         }

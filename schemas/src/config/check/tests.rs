@@ -163,11 +163,9 @@ fn routes_yield_what_exists() {
 
 #[test]
 fn listeners_beyond_loopback_need_device_credentials() {
-    for (text, path) in [
-        ("http.listen = \"0.0.0.0:8000\"", "http.listen"),
-        ("http.listen = \"192.168.1.2:8000\"", "http.listen"),
-        ("mqtt = { embedded = true, host = \"0.0.0.0\" }", "mqtt.host"),
-    ] {
+    for (text, path) in
+        [("http.listen = \"0.0.0.0:8000\"", "http.listen"), ("http.listen = \"192.168.1.2:8000\"", "http.listen")]
+    {
         assert!(refusal(text, path).contains("no device has credentials"));
         let mut devices = Devices::default();
         assert!(Files::with("/state/devices.toml", &devices.to_text()).refusal(text, path).contains("no device"));
@@ -179,6 +177,17 @@ fn listeners_beyond_loopback_need_device_credentials() {
         let config = Files::with("/state/devices.toml", &devices.to_text()).check(text).unwrap();
         assert_eq!(config.devices, devices);
     }
+    // It has no access rules, so that a credential there would bind nobody.
+    let embedded = "mqtt = { embedded = true, host = \"0.0.0.0\" }";
+    assert!(refusal(embedded, "mqtt.host").contains("no access rules"));
+    let mut devices = Devices::default();
+    devices.put(crate::config::devices::DeviceCredential {
+        device: "esp32".parse().unwrap(),
+        secret_sha256: [7; 32],
+        destinations: vec![],
+    });
+    let files = Files::with("/state/devices.toml", &devices.to_text());
+    assert!(files.refusal(embedded, "mqtt.host").contains("no access rules"));
     let damaged = Files::with("/state/devices.toml", "version = 1\n[[device]]\n").refusal("", "state_dir");
     assert!(damaged.contains("/state/devices.toml are damaged"), "{damaged}");
     assert!(refusal("http.listen = \"localhost\"", "http.listen").contains("not an address"));

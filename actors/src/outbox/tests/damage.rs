@@ -65,7 +65,7 @@ async fn a_disk_that_does_not_answer_is_no_healthy_one() {
     let outbox = rig.start();
     enqueue(&outbox, submission("p", "1")).await.unwrap();
     let (entered, has_entered) = tokio::sync::oneshot::channel();
-    let (release, released) = std::sync::mpsc::channel::<()>();
+    let (release, released) = std::sync::mpsc::sync_channel::<()>(1);
     let gate = std::sync::Mutex::new((Some(entered), released));
     rig.store.on_commit(Arc::new(move |_| {
         let mut gate = gate.lock().unwrap();

@@ -98,20 +98,19 @@ fn a_receiver_that_refuses_everything_parks_nothing_and_gets_all_when_it_is_well
         // Not once: for as long as it is so.
         let put_back = stage.wait_for("several back-offs", |stage| {
             let load = stage.load(alias)?;
-            (load["failures"].as_u64()? >= 3 && load["parked"] == 0).then_some(load)
+            let refused = load["everything_refused"] == true && load["last_error"] == json!({ "status": 422 });
+            (load["failures"].as_u64()? >= 3 && refused && load["parked"] == 0).then_some(load)
         });
-        assert_eq!((&put_back["everything_refused"], &put_back["queued"]), (&json!(true), &json!(50)), "{put_back}");
-        assert_eq!(put_back["last_error"], json!({ "status": 422 }), "{put_back}");
+        assert_eq!(put_back["queued"], 50, "{put_back}");
     }
     assert!(stage.gateway_log().lines().any(|line| line.contains(PUT_BACK) && line.contains("422")));
     assert_eq!(web.taken(), Vec::<String>::new());
     well.store(true, Ordering::SeqCst);
     stage.wait_for_delivered(100);
-    for (alias, _) in aliases {
-        for device in ["a", "b"] {
-            let begin = format!("{alias} {device} ");
-            let taken: Vec<_> = web.taken().into_iter().filter(|text| text.starts_with(&begin)).collect();
-            assert_eq!(taken, (0..25).map(|n| format!("{begin}{n}")).collect::<Vec<_>>());
-        }
-    }
+    // As a set: what a try parked just before the receiver was well let the next one pass (OR-1).
+    let wanted = |(alias, _): (&'static str, _)| {
+        ["a", "b"].into_iter().flat_map(move |device| (0..25).map(move |n| format!("{alias} {device} {n}")))
+    };
+    let (taken, wanted) = (web.taken(), aliases.into_iter().flat_map(wanted).collect::<BTreeSet<_>>());
+    assert_eq!((taken.len(), taken.into_iter().collect::<BTreeSet<_>>()), (100, wanted));
 }

@@ -55,7 +55,7 @@ impl Gateway {
         self.process = Some(spec.spawn().expect("the gateway"));
         super::wait_for("the gateway's readiness", || {
             HttpRequest::new("GET", self.admin, "/readyz").send_ok().ok()?;
-            (self.observation("uplink")?["uplink"] == "ready").then_some(())
+            (self.observation("uplink")?["status"]["state"] == "ready").then_some(())
         });
     }
 

@@ -180,6 +180,11 @@ impl Stage {
         self.folder.path().join(name)
     }
 
+    /// Where the relays of the network take connections.
+    pub fn relay_ports(&self) -> Vec<u16> {
+        self.network.authorities().iter().flat_map(|relay| [relay.or_port, relay.dir_port]).collect()
+    }
+
     /// The onion address without `.onion`.
     pub fn onion(&self) -> &str {
         &self.onion

@@ -110,12 +110,14 @@ impl Gateway {
     /// Closes the destination's window until next year.
     pub fn close_window(&self) {
         let windows = json!({ "allow": [{ "cron": "0 0 1 1 *", "for": "1m" }] });
-        self.ask("PUT", &format!("/api/v1/destinations/{DESTINATION}/windows"), Some(&windows)).expect("closed");
+        self.ask("PUT", &format!("/api/v1/destinations/{DESTINATION}/windows"), Some(&windows))
+            .expect("the window is closed");
     }
 
     /// Opens it for always.
     pub fn open_window(&self) {
-        self.ask("PUT", &format!("/api/v1/destinations/{DESTINATION}/windows"), Some(&json!({}))).expect("opened");
+        self.ask("PUT", &format!("/api/v1/destinations/{DESTINATION}/windows"), Some(&json!({})))
+            .expect("the window is open");
     }
 
     /// Hands in one message of the device `patient`; returns when it is in custody.

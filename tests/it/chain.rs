@@ -48,8 +48,8 @@ fn a_reading_goes_all_the_way_once_and_nothing_of_it_is_told() {
 }
 
 #[test]
-fn a_gateway_killed_among_500_messages_delivers_each_once_and_in_order() {
-    let mut stage = Stage::start(Options::default());
+fn a_gateway_killed_among_500_messages_delivers_and_acknowledges_each_once_and_in_order() {
+    let mut stage = Stage::start(Options { room: true, ..Options::default() });
     let devices = ["patient", "pacemaker"];
     // Two by two they are identical; only their number and order tell them apart.
     let payloads: Vec<String> = (0..250).map(|number| format!("pulse {}", number / 2)).collect();
@@ -74,6 +74,7 @@ fn a_gateway_killed_among_500_messages_delivers_each_once_and_in_order() {
     let signed = |end: &&Value| end["state"] == "delivered" && end["receipt"] == true;
     assert_eq!((ended.len(), ended.iter().filter(signed).count()), (500, 500));
     assert_eq!(ended.iter().map(|end| end["id"].to_string()).collect::<BTreeSet<_>>().len(), 500);
+    acknowledged(&stage, 500);
 }
 
 #[test]

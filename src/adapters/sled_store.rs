@@ -60,7 +60,7 @@ pub struct SledOptions {
 
 impl Default for SledOptions {
     fn default() -> Self {
-        Self { cache_bytes: 16 * 1_024 * 1_024 }
+        Self { cache_bytes: *CACHE_BYTES.start() }
     }
 }
 

@@ -31,7 +31,7 @@ use std::{
 /// The version of the config format.
 const VERSION: u32 = 1;
 /// Bounds of the store's page cache, in bytes.
-const CACHE_BYTES: std::ops::RangeInclusive<u64> = (1 << 20)..=(1 << 30);
+const CACHE_BYTES: std::ops::RangeInclusive<u64> = (8 << 20)..=(64 << 20);
 /// Bounds of the ledger and of the quarantine, in records.
 const KEPT_ENTRIES: std::ops::RangeInclusive<u64> = 1..=10_000_000;
 /// Default of `http.requests_per_minute`.
@@ -233,7 +233,7 @@ impl Checker<'_> {
 
     fn outbox(&mut self, raw: &RawOutbox) -> OutboxConfig {
         let mut config = OutboxConfig {
-            cache_bytes: 16 << 20,
+            cache_bytes: *CACHE_BYTES.start(),
             ledger_entries_max: 20_000,
             quarantine_entries_max: 1_000,
             on_corrupt: raw.on_corrupt,
@@ -241,11 +241,11 @@ impl Checker<'_> {
         if let Some(text) = &raw.cache {
             match parse_bytes(text) {
                 Some(bytes) if CACHE_BYTES.contains(&bytes) => config.cache_bytes = bytes,
-                Some(_) => self.refuse("outbox.cache", "the cache is from 1MiB to 1GiB", "16MiB is enough"),
+                Some(_) => self.refuse("outbox.cache", "the cache is from 8MiB to 64MiB", "8MiB is enough"),
                 None => self.refuse(
                     "outbox.cache",
                     format!("not a size: {text:?}"),
-                    "write it with a unit, such as \"16MiB\"",
+                    "write it with a unit, such as \"8MiB\"",
                 ),
             }
         }

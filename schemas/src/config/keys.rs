@@ -144,7 +144,7 @@ pub const KEYS: &[ConfigKey] = &[
         "[]",
         "More values of the `Host` header that it answers, beside its address and `localhost`.",
     ),
-    key("outbox.cache", "size, 1MiB to 1GiB", "\"16MiB\"", "Page cache of the store."),
+    key("outbox.cache", "size, 8MiB to 64MiB", "\"8MiB\"", "Page cache of the store."),
     key(
         "outbox.ledger_entries",
         "from 1",

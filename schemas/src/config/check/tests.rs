@@ -63,7 +63,7 @@ fn an_empty_file_is_the_defaults_and_says_that_nothing_goes_anywhere() {
     assert_eq!(config.http.as_ref().unwrap().listen.to_string(), "127.0.0.1:8000");
     assert_eq!(config.admin.listen.to_string(), "127.0.0.1:8088");
     assert_eq!((config.tor.transport.clone(), config.tor.vanguards), (TorTransport::Arti, Vanguards::Lite));
-    assert_eq!(config.outbox.cache_bytes, 16 * 1024 * 1024);
+    assert_eq!(config.outbox.cache_bytes, 8 * 1024 * 1024);
     assert_eq!((config.outbox.ledger_entries_max, config.outbox.quarantine_entries_max), (20_000, 1_000));
     assert_eq!(config.state_dir, Path::new("/state"));
     assert!(warned(&config, "destination") && warned(&config, "route"));

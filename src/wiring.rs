@@ -5,7 +5,7 @@
 //!
 //! What is read from the disk is read off the System thread, whose heartbeat would end the process otherwise: an outbox that was not
 //! closed in order is read through, which takes a while on a slow disk. Nothing of Tor is opened here: see
-//! [`LazyArti`](crate::adapters::arti::LazyArti).
+//! [`LazyArti`].
 
 use crate::{
     adapters::{

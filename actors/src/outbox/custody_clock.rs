@@ -9,7 +9,7 @@
 //! 1. What the clock was set back by before (while we ran, or over an earlier stop) may have been corrected during this stop: it is
 //!    not counted.
 //! 2. The rest moves the custody clock on, and is *provisional*: it makes no message older (see [`CustodyTime::age_ms`]).
-//! 3. When wall clock and monotonic clock have agreed for [`AGREED_MS`], it counts. If the wall clock is set back before that, what
+//! 3. When wall clock and monotonic clock have agreed for an hour (`AGREED_MS`), it counts. If the wall clock is set back before that, what
 //!    it is set back by never counts for a message that was there before the stop.
 //!
 //! All of that is stored with the first commit after it was seen, and a sweep sees to it that there is one: a jump is on disk within

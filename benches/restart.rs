@@ -33,7 +33,7 @@ use tidegate_actors::{
         transport::Transport,
     },
     registry::RegistryParts,
-    supervision::{Bells, Drain, Gateway, GatewayRun},
+    supervision::{Bells, Drain, Gateway, GatewayRun, install_panic_hook},
 };
 use tidegate_schemas::{
     agreement,
@@ -157,6 +157,8 @@ fn generation(gateway: &GatewayRun<Handles>) -> u64 {
 }
 
 fn main() {
+    // As the gateway does: without it, a backtrace of the first panic would be timed.
+    install_panic_hook();
     let folder = tempfile::tempdir().expect("a folder");
     let network = TorNetwork::start(TorNetworkOptions::default()).expect("a network");
     let testnet = ArtiTestSettings::load(network.folder()).expect("its settings");

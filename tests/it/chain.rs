@@ -39,6 +39,9 @@ fn a_reading_goes_all_the_way_once_and_nothing_of_it_is_told() {
     stage.wait_for_delivered(1);
     acknowledged(&stage, 1);
     assert_eq!(stage.readings(), [reading(secret)]);
+    let page = stage.html();
+    assert!(page.contains(secret), "{page}");
+    assert!(!stage.receiver_log().contains("117 mmHg"), "{}", stage.receiver_log());
     let (room, log) = (stage.room_text(), stage.gateway_log());
     assert!(room.contains("ward") && log.contains("private Tor network"), "{room}\n{log}");
     for (place, text) in [("room", room), ("log", log)] {

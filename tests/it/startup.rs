@@ -179,16 +179,21 @@ async fn a_slow_disk_at_the_start_does_not_hold_up_the_main_thread() {
     beat.abort();
 }
 
+/// A device that never sends the rest: its request is under way while intake closes.
+async fn half_a_request(http: SocketAddr) -> TcpStream {
+    let mut device = TcpStream::connect(http).unwrap();
+    let head = "PUT /v1/messages/ward?device=slow HTTP/1.1\r\nHost: gateway\r\nContent-Length: 100\r\n\r\nbegin";
+    device.write_all(head.as_bytes()).unwrap();
+    sleep(Duration::from_millis(100)).await;
+    device
+}
+
 #[actix::test]
 async fn a_second_signal_ends_the_process_at_once_whatever_it_waits_for() {
     let mut gateway = Gateway::prepare("");
     gateway.start();
     gateway.hand_in().await;
-    // A device that never sends the rest: its request is under way while intake closes.
-    let mut device = TcpStream::connect(gateway.http).unwrap();
-    let head = "PUT /v1/messages/ward?device=slow HTTP/1.1\r\nHost: gateway\r\nContent-Length: 100\r\n\r\nbegin";
-    device.write_all(head.as_bytes()).unwrap();
-    sleep(Duration::from_millis(100)).await;
+    let _device = half_a_request(gateway.http).await;
     gateway.signal();
     gateway.until("the drain", || gateway.log().contains("draining").then_some(())).await;
     gateway.signal();
@@ -204,10 +209,7 @@ async fn requests_that_never_end_hold_up_a_drain_for_a_bounded_time() {
     let mut gateway = Gateway::prepare("");
     gateway.start();
     gateway.hand_in().await;
-    let mut device = TcpStream::connect(gateway.http).unwrap();
-    let head = "PUT /v1/messages/ward?device=slow HTTP/1.1\r\nHost: gateway\r\nContent-Length: 100\r\n\r\nbegin";
-    device.write_all(head.as_bytes()).unwrap();
-    sleep(Duration::from_millis(100)).await;
+    let _device = half_a_request(gateway.http).await;
     gateway.signal();
     let asked = Instant::now();
     gateway.until("an orderly end", || gateway.log().contains("the gateway has ended").then_some(())).await;

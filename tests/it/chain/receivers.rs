@@ -14,6 +14,7 @@ fn a_receiver_behind_a_system_tor_gets_the_reading_and_signs_for_it() {
     stage.publish_one("Beats: 70.00 bpm");
     stage.wait_for_delivered(1);
     assert_eq!(stage.readings(), [("patient".to_owned(), "Beats: 70.00 bpm".to_owned())]);
+    assert!(stage.html().contains("70.00 bpm"));
     let ledger = stage.ask("GET", "/api/v1/ledger", None).unwrap();
     assert_eq!((&ledger["items"][0]["state"], &ledger["items"][0]["receipt"]), (&json!("delivered"), &json!(true)));
 }

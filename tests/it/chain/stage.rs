@@ -373,15 +373,25 @@ impl Stage {
     }
 
     fn page(&self, after: u64) -> Option<Value> {
+        serde_json::from_str(&self.fetch(&format!("v1/readings?limit=500&after={after}"))?).ok()
+    }
+
+    /// What a person's browser gets at the onion address, without JavaScript.
+    pub fn html(&self) -> String {
+        self.wait_for("the receiver's page", |stage| stage.fetch(""))
+    }
+
+    /// Over Tor, by a C tor client, with the password.
+    fn fetch(&self, path: &str) -> Option<String> {
         let password = self.introduction["new_password"].as_str().unwrap();
         let socks = self.reader.as_ref().unwrap().socks_address();
         let fetched = Command::new("curl")
             .args(["-sS", "--fail", "--max-time", "15", "--socks5-hostname", &socks.to_string()])
             .args(["-u", &format!("reader:{password}")])
-            .arg(format!("http://{}.onion/v1/readings?limit=500&after={after}", self.onion()))
+            .arg(format!("http://{}.onion/{path}", self.onion()))
             .output()
             .unwrap();
-        serde_json::from_slice(&fetched.stdout).ok()
+        fetched.status.success().then(|| String::from_utf8(fetched.stdout).unwrap())
     }
 
     /// What the room was told: one report for each end state.
@@ -400,6 +410,10 @@ impl Stage {
     pub fn room_text(&self) -> String {
         let client = self.room.as_ref().unwrap();
         client.rooms().unwrap().iter().map(|room| format!("{:?}", client.timeline(room).unwrap())).collect()
+    }
+
+    pub fn receiver_log(&self) -> String {
+        fs::read_to_string(self.file("receiver.log")).unwrap()
     }
 
     pub fn gateway_log(&self) -> String {

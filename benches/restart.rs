@@ -98,8 +98,10 @@ fn message() -> Enqueue {
         origin: Origin::Http,
         redelivery: None,
         expiry_s: None,
+        priority: tidegate_schemas::submission::Priority::Normal,
+        reply_to: None,
     };
-    Enqueue { submission, limits: agreement::Limits::default() }
+    Enqueue { submission, limits: agreement::Limits::default(), break_glass_per_hour: None }
 }
 
 fn parts(state: &Path, store: &Arc<Fragile>, transport: &Arc<dyn Transport>) -> Parts {

@@ -22,6 +22,7 @@ mod damage;
 mod op;
 mod read;
 mod redelivery;
+mod signal;
 mod stage;
 mod upkeep;
 
@@ -43,19 +44,20 @@ use std::{
     time::Duration,
 };
 use tidegate_schemas::{
+    agreement::Destination,
     custody::{ClockRecord, CustodyTime},
     id::{DestinationId, EntryRef},
     messages::{
         gateway::{Observe, Shutdown},
         outbox::{
             Enqueue, EnqueueError, EntryPage, Fail, Ignore, List, ListLedger, ListQuarantine, Loads, Operate,
-            OperateError, PAGE_ENTRIES_MAX, PendingReports, Pick, Quarantine, Reported, Settle, Show, Spend,
-            StillQueued, StoreError, Sweep,
+            OperateError, PAGE_ENTRIES_MAX, PendingReports, Pick, Quarantine, Reported, SetPaused, Settle, Show,
+            Signal, SignalError, SignalTaken, Spend, StillQueued, StoreError, Sweep, SweepTerms,
         },
         registry::Current,
     },
     record::DestinationRecord,
-    view::{DestinationLoad, LedgerView, Observation, OutboxObservation, QuarantineView, Shown},
+    view::{DestinationLoad, LedgerView, Observation, OutboxObservation, QuarantineView, Shown, SignalView},
 };
 use tokio::{
     sync::{mpsc, oneshot},
@@ -307,14 +309,10 @@ async fn sweep_loop(registry: Recipient<Current>, ops: mpsc::WeakSender<Op>) {
         tokio::time::sleep(SWEEP_EVERY).await;
         let asked = tokio::time::timeout(ASK_LIMIT, registry.send(Current)).await;
         let Ok(Ok(snapshot)) = asked else { continue };
-        let max_ages = snapshot
-            .destinations
-            .iter()
-            .map(|(id, registered)| (id.clone(), registered.destination.agreement.max_age))
-            .collect();
+        let terms = snapshot.destinations.values().map(|registered| terms_of(&registered.destination)).collect();
         let Some(sender) = ops.upgrade() else { return };
         let (to, answer) = oneshot::channel();
-        if sender.send(Op::Sweep(Sweep { max_ages }, to)).await.is_err() {
+        if sender.send(Op::Sweep(Sweep { terms }, to)).await.is_err() {
             return;
         }
         drop(sender);
@@ -325,6 +323,16 @@ async fn sweep_loop(registry: Recipient<Current>, ops: mpsc::WeakSender<Op>) {
             Ok(Err(error)) => tracing::warn!(%error, "the outbox could not be swept"),
             Ok(Ok(_)) | Err(_) => {}
         }
+    }
+}
+
+fn terms_of(destination: &Destination) -> SweepTerms {
+    SweepTerms {
+        destination: destination.id.clone(),
+        lifetime: destination.agreement.lifetime,
+        notify_after: destination.agreement.notify_after.clone(),
+        opened_ms: 0,
+        closings: 0,
     }
 }
 
@@ -348,6 +356,8 @@ write_handler!(Spend, Result<tidegate_schemas::messages::outbox::Budget, StoreEr
 write_handler!(Operate, Result<tidegate_schemas::entry::EntryState, OperateError>);
 write_handler!(PendingReports, Result<Option<tidegate_schemas::messages::outbox::ReportBatch>, StoreError>);
 write_handler!(Reported, Result<(), StoreError>);
+write_handler!(Signal, Result<SignalTaken, SignalError>);
+write_handler!(SetPaused, Result<(), StoreError>);
 write_handler!(Sweep, Result<tidegate_schemas::messages::outbox::Swept, StoreError>);
 
 impl Handler<Loads> for Outbox {
@@ -363,7 +373,9 @@ impl Handler<Loads> for Outbox {
 
 fn load_of(record: &DestinationRecord, oldest_custody_ms: Option<u64>, time: &CustodyTime) -> DestinationLoad {
     let custody_ms = time.now_ms;
-    let recent = record.circuits_custody_ms.iter().filter(|at| at.saturating_add(3_600_000) > custody_ms).count();
+    let hour_ago_s = custody_ms.saturating_sub(3_600_000) / 1_000;
+    let recent = record.circuits_custody_s.iter().filter(|at_s| u64::from(**at_s) > hour_ago_s).count();
+    let ago = |at: Option<u64>| at.map(|at| custody_ms.saturating_sub(at));
     DestinationLoad {
         destination: record.name.clone(),
         queued: record.queued,
@@ -373,6 +385,20 @@ fn load_of(record: &DestinationRecord, oldest_custody_ms: Option<u64>, time: &Cu
         delivered: record.delivered,
         waiting_bytes: record.waiting_bytes,
         due_in_ms: record.due_custody_ms.saturating_sub(custody_ms),
+        snoozed_ms: record.snoozed_custody_ms.saturating_sub(custody_ms),
+        last_failure_ago_ms: ago(record.last_failure_custody_ms),
+        last_success_ago_ms: ago(record.last_success_custody_ms),
+        paused: record.paused,
+        signal: record.signal.filter(|signal| signal.until_custody_ms > custody_ms).map(|signal| SignalView {
+            ready: signal.ready,
+            since_ms: custody_ms.saturating_sub(signal.since_custody_ms),
+            left_ms: signal.until_custody_ms - custody_ms,
+            from: signal.from,
+        }),
+        urgent: record.urgent,
+        break_glass: record.break_glass,
+        refused_waiting: record.refused_waiting,
+        throughput: record.throughput,
         failures: record.failures,
         last_error: record.last_error,
         everything_refused: record.everything_refused,

@@ -193,8 +193,8 @@ fn find_flaws(parts: &RegistryParts, state: &RegistryState) -> BTreeMap<Destinat
     let found = overridden.filter_map(|(destination, raw)| {
         // What can't be read is told, and not in force.
         let windows = WindowSet::from_raw(raw.clone(), "windows").ok()?;
-        let (max_age, now) = (destination.agreement.max_age, parts.clock.now());
-        let problems = check_openings(&windows, max_age, now, "windows", "lifetime.max_age").err()?;
+        let (lifetime, now) = (&destination.agreement.lifetime, parts.clock.now());
+        let problems = check_openings(&windows, lifetime, now, "windows", "lifetime.max_age").err()?;
         tracing::error!(
             destination = %destination.id, %problems,
             "windows that were set at run time don't fit the config's lifetime: set others, or lengthen it"
@@ -222,7 +222,7 @@ fn change(
     let windows = match raw {
         Some(raw) => {
             let windows = WindowSet::from_raw(raw.clone(), "windows").map_err(SetWindowsError::Windows)?;
-            check_openings(&windows, declared.agreement.max_age, parts.clock.now(), "windows", "windows")
+            check_openings(&windows, &declared.agreement.lifetime, parts.clock.now(), "windows", "windows")
                 .map_err(SetWindowsError::Windows)?;
             next.windows.insert(declared.id.clone(), raw);
             Some(windows)

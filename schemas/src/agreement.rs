@@ -1,11 +1,24 @@
 //! The service agreement: what gateway and destination settled beforehand about when, how often and how long.
 
-use crate::{
-    id::DestinationId,
-    onion::OnionEndpoint,
-    window::{RawWindows, WindowSet},
-    wire::WireFormat,
+mod check;
+mod life;
+mod limits;
+mod order;
+mod raw;
+mod retry;
+mod schedule;
+
+pub use life::{Ages, Lifetime, LifetimeEnd};
+pub use limits::{DeviceLimits, Limits, OnFull};
+pub use order::{BreakGlass, HeadOfLine, Order};
+pub use raw::{
+    RawAgreement, RawBreakGlass, RawBreaker, RawDeadlines, RawDeviceLimits, RawHeadOfLine, RawLifetime, RawLimits,
+    RawRetry, RawSignal, RawStatuses, RawTorBudget, RawValid,
 };
+pub use retry::{Breaker, RETRY_STEPS_MAX, RetryPolicy, StatusLists};
+pub use schedule::{SignalPolicy, Validity};
+
+use crate::{id::DestinationId, onion::OnionEndpoint, window::WindowSet, wire::WireFormat};
 use jiff::SignedDuration;
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -58,12 +71,30 @@ impl fmt::Debug for DestinationKeys {
 pub struct ServiceAgreement {
     /// When it may be tried.
     pub windows: WindowSet,
+    /// From when to when the agreement itself holds.
+    pub valid: Validity,
+    /// What a signal may do.
+    pub signal: SignalPolicy,
     /// What is sent.
     pub format: WireFormat,
     /// When to try again.
     pub retry: RetryPolicy,
-    /// How long a message lives, from custody.
-    pub max_age: SignedDuration,
+    /// What status means what, beside the rules that always hold.
+    pub statuses: StatusLists,
+    /// When it is tried but once an opening.
+    pub breaker: Breaker,
+    /// How long a message lives.
+    pub lifetime: Lifetime,
+    /// Ages of the oldest message at which people are told, rising.
+    pub notify_after: Vec<SignedDuration>,
+    /// How long the receiver says that it remembers message ids, if it says so.
+    pub receiver_memory: Option<SignedDuration>,
+    /// What has to come in order.
+    pub order: Order,
+    /// What becomes of a message that the service refuses.
+    pub head_of_line: HeadOfLine,
+    /// Whether an alarm may go out through a closed window, and how often.
+    pub break_glass: Option<BreakGlass>,
     /// Most lanes at once.
     pub lanes: u8,
     /// What may wait.
@@ -81,8 +112,17 @@ impl Default for ServiceAgreement {
         Self {
             windows: WindowSet::default(),
             format: WireFormat::default(),
+            valid: Validity::default(),
+            signal: SignalPolicy::default(),
             retry: RetryPolicy::default(),
-            max_age: SignedDuration::from_hours(14 * 24),
+            statuses: StatusLists::default(),
+            breaker: Breaker::default(),
+            lifetime: Lifetime::default(),
+            notify_after: Vec::new(),
+            receiver_memory: None,
+            order: Order::default(),
+            head_of_line: HeadOfLine::default(),
+            break_glass: None,
             lanes: 2,
             limits: Limits::default(),
             success: Success::Any2xx,
@@ -103,20 +143,6 @@ pub enum Success {
     Receipt,
 }
 
-/// How much may wait for one destination. Reaching a limit refuses what comes, and loses nothing that was acknowledged.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Limits {
-    /// Messages that wait (queued, held, parked and dead ones).
-    pub messages: u64,
-    /// Their bodies, in bytes.
-    pub bytes: u64,
-}
-impl Default for Limits {
-    fn default() -> Self {
-        Self { messages: 50_000, bytes: 64 * 1024 * 1024 }
-    }
-}
-
 /// Deadlines of one attempt, each of which ends it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Deadlines {
@@ -130,129 +156,6 @@ impl Default for Deadlines {
         Self { connect: SignedDuration::from_secs(120), exchange: SignedDuration::from_secs(60) }
     }
 }
-
-/// When a destination that failed is tried again: the steps in turn, the last one for ever; jitter only lengthens.
-#[derive(Debug, Clone, PartialEq)]
-pub struct RetryPolicy {
-    /// The waits after the first, second ... failure in a row.
-    pub steps: Vec<SignedDuration>,
-    /// Largest share of a step that is added at random, 0 to 1.
-    pub jitter: f64,
-}
-
-/// Most retry steps.
-pub const RETRY_STEPS_MAX: usize = 32;
-
-impl Default for RetryPolicy {
-    fn default() -> Self {
-        Self { steps: [15, 60, 300, 900].map(SignedDuration::from_secs).to_vec(), jitter: 0.1 }
-    }
-}
-
-impl RetryPolicy {
-    /// The wait after this many failures in a row (from 1).
-    ///
-    /// `random` is a number from 0 to 1. `retry_after` is what the destination asked for: it lengthens the wait, to at most
-    /// the last step, so that a hostile service can't park a destination for ever.
-    #[must_use]
-    pub fn delay(&self, failures: u32, random: f64, retry_after: Option<SignedDuration>) -> SignedDuration {
-        let last = self.steps.last().copied().unwrap_or(SignedDuration::from_secs(60));
-        let index = usize::try_from(failures.max(1) - 1).unwrap_or(usize::MAX);
-        let step = self.steps.get(index).copied().unwrap_or(last);
-        let wanted = match retry_after {
-            Some(asked) => step.max(asked.min(last)),
-            None => step,
-        };
-        let added = wanted.as_secs_f64() * self.jitter.clamp(0.0, 1.0) * random.clamp(0.0, 1.0);
-        wanted.saturating_add(SignedDuration::try_from_secs_f64(added).unwrap_or_default())
-    }
-}
-
-/// An agreement as it is written: in `[destination.NAME]` of the config file and in the admin API. Absent keys are the defaults.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct RawAgreement {
-    /// Delivery windows.
-    #[serde(default)]
-    pub windows: RawWindows,
-    /// `private-iot`, `raw`, `cloudevents` or `cloudevents-batch`.
-    #[serde(default)]
-    pub format: WireFormat,
-    /// Retry steps and jitter.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub retry: Option<RawRetry>,
-    /// How long a message lives.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub lifetime: Option<RawLifetime>,
-    /// Most lanes.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub lanes: Option<u8>,
-    /// What may wait.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub limits: Option<RawLimits>,
-    /// `2xx` or `receipt`; `receipt` where a receipt key is given, else `2xx`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub success: Option<Success>,
-    /// Limit of fresh circuits.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub tor_budget: Option<RawTorBudget>,
-    /// Deadlines of an attempt.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub deadlines: Option<RawDeadlines>,
-}
-
-/// `retry = { steps = ["15s", "1m"], jitter = 0.1 }`
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct RawRetry {
-    /// The waits, in order.
-    pub steps: Vec<String>,
-    /// Share added at random, 0 to 1.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub jitter: Option<f64>,
-}
-
-/// `lifetime = { max_age = "14d" }`
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct RawLifetime {
-    /// From custody to the end.
-    pub max_age: String,
-}
-
-/// `limits = { messages = 50000, bytes = "64MiB" }`
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct RawLimits {
-    /// Messages.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub messages: Option<u64>,
-    /// Bytes, with a unit.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub bytes: Option<String>,
-}
-
-/// `tor_budget = { fresh_circuits_per_hour = 12 }`
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct RawTorBudget {
-    /// Fresh circuits an hour.
-    pub fresh_circuits_per_hour: u16,
-}
-
-/// `deadlines = { connect = "120s", exchange = "60s" }`
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct RawDeadlines {
-    /// To reach the service.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub connect: Option<String>,
-    /// From request to answer.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub exchange: Option<String>,
-}
-
-mod check;
 
 #[cfg(test)]
 mod tests {
@@ -291,8 +194,8 @@ mod tests {
         let raw = RawAgreement {
             lanes: Some(99),
             retry: Some(RawRetry { steps: vec!["soon".into()], jitter: Some(7.0) }),
-            lifetime: Some(RawLifetime { max_age: "1s".into() }),
-            limits: Some(RawLimits { messages: Some(0), bytes: Some("64 parsecs".into()) }),
+            lifetime: Some(RawLifetime { max_age: Some("1s".into()), ..RawLifetime::default() }),
+            limits: Some(RawLimits { messages: Some(0), bytes: Some("64 parsecs".into()), ..RawLimits::default() }),
             success: Some(Success::Receipt),
             ..RawAgreement::default()
         };

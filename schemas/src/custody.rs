@@ -18,6 +18,18 @@ pub struct Stop {
     pub provisional: bool,
 }
 
+/// What happened to a destination since its record began. A message keeps the reading at its custody; the difference is what it lived
+/// through.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Odometer {
+    /// Milliseconds that the destination was open while the gateway ran.
+    pub open_ms: u64,
+    /// Failed attempts that counted.
+    pub attempts: u64,
+    /// Openings that closed while the gateway ran.
+    pub closings: u64,
+}
+
 /// What the custody clock remembers beside its last moment.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ClockRecord {

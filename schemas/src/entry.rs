@@ -13,9 +13,10 @@
 //! same message id (CU-3). Two more end states never were entries: *quarantined* and *refused* (see [`Account`]).
 
 use crate::{
-    custody::CustodyTime,
+    agreement::{Ages, Lifetime, LifetimeEnd},
+    custody::{CustodyTime, Odometer},
     id::{DeviceId, MessageId},
-    submission::{Origin, Payload},
+    submission::{Origin, Payload, Priority, ReplyTo},
 };
 use serde::{Deserialize, Serialize};
 
@@ -143,14 +144,63 @@ pub struct Envelope {
     pub expires_custody_ms: Option<u64>,
     /// Length of the body in bytes.
     pub body_bytes: u32,
+    /// What goes first. Break-glass only where its agreement let it in as such.
+    pub priority: Priority,
+    /// Where its device wants to hear of it.
+    pub reply_to: Option<ReplyTo>,
+    /// The destination's odometer at custody.
+    pub odometer: Odometer,
+}
+
+/// What ended a message's life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, thiserror::Error)]
+#[serde(rename_all = "snake_case")]
+pub enum EndedBy {
+    /// The lifetime that its device gave it.
+    #[error("the lifetime that its device gave it is over")]
+    OwnExpiry,
+    /// The agreement's age.
+    #[error("it is as old as the agreement lets messages become")]
+    MaxAge,
+    /// The agreement's number of attempts.
+    #[error("as many attempts failed as the agreement lets")]
+    Attempts,
+    /// The agreement's number of openings.
+    #[error("it missed as many openings as the agreement lets")]
+    MissedWindows,
 }
 
 impl Envelope {
-    /// Whether it has lived as long as its device let it, or longer than `max_age_ms`.
+    /// Whether it has lived as long as its device let it.
     #[must_use]
-    pub fn is_over(&self, time: &CustodyTime, max_age_ms: u64) -> bool {
-        let own_ms = self.expires_custody_ms.map_or(u64::MAX, |end| end.saturating_sub(self.accepted_custody_ms));
-        time.age_ms(self.accepted_custody_ms) >= max_age_ms.min(own_ms)
+    pub fn is_expired(&self, time: &CustodyTime) -> bool {
+        let own_ms = self.expires_custody_ms.map(|end| end.saturating_sub(self.accepted_custody_ms));
+        own_ms.is_some_and(|own_ms| time.age_ms(self.accepted_custody_ms) >= own_ms)
+    }
+
+    /// What has ended its life, if it is over; `odometer` is its destination's now.
+    #[must_use]
+    pub fn ended_by(&self, time: &CustodyTime, odometer: &Odometer, lifetime: &Lifetime) -> Option<EndedBy> {
+        if self.is_expired(time) {
+            return Some(EndedBy::OwnExpiry);
+        }
+        match lifetime.end {
+            LifetimeEnd::MaxAge(age) => {
+                let lived_ms = match lifetime.ages {
+                    Ages::Always => time.age_ms(self.accepted_custody_ms),
+                    Ages::WhileOpen => odometer.open_ms.saturating_sub(self.odometer.open_ms),
+                };
+                (lived_ms >= u64::try_from(age.as_millis()).unwrap_or(u64::MAX)).then_some(EndedBy::MaxAge)
+            }
+            LifetimeEnd::Attempts(most) => {
+                let failed = odometer.attempts.saturating_sub(self.odometer.attempts);
+                (failed >= u64::from(most)).then_some(EndedBy::Attempts)
+            }
+            LifetimeEnd::MissedWindows(most) => {
+                let missed = odometer.closings.saturating_sub(self.odometer.closings);
+                (missed >= u64::from(most)).then_some(EndedBy::MissedWindows)
+            }
+        }
     }
 }
 

@@ -9,6 +9,8 @@
 //! | `d` dest:u32 | [`DestinationRecord`] | FIFO position, counts, back-off, budget of one destination |
 //! | `n` name | [`DestinationNumber`] | directory |
 //! | `m` dest seq:u64 | [`EntryRecord`] | a queued entry; the FIFO is the range from `head_seq` |
+//! | `i` dest class:u8 seq | nothing | a queued entry that goes first: class 0 is break-glass, 1 high priority |
+//! | `r` dest seq | [`RefusedWait`] | a queued entry that was refused and waits for its next try |
 //! | `h` dest seq | [`EntryRecord`] | an entry out of the FIFO: held, parked or dead; it keeps its place |
 //! | `b` dest seq chunk:u16 | bytes | the body, where it doesn't fit beside the envelope |
 //! | `x` dest seq | bytes | a damaged entry as it was found; the newest few, with their chunks, for whoever can mend them |
@@ -21,17 +23,18 @@
 //! The body is postcard. How to change a format: see `schemas/README.md`.
 
 use crate::{
-    custody::{ClockRecord, CustodyTime},
-    entry::{Account, EntryState, Envelope},
+    custody::{ClockRecord, CustodyTime, Odometer},
+    entry::{Account, EndedBy, EntryState, Envelope},
     id::{DestinationId, DeviceId, EntryRef, MessageId},
+    messages::outbox::SignalSource,
     outcome::DeliveryError,
-    submission::{Origin, QuarantineReason},
+    submission::{Origin, QuarantineReason, ReplyTo},
     view::{EntryView, LedgerView, QuarantineView},
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 /// Number of this layout; a store with another one is refused.
-pub const LAYOUT: u32 = 1;
+pub const LAYOUT: u32 = 2;
 /// Largest value, in bytes.
 pub const VALUE_BYTES_MAX: usize = 4_096;
 /// Largest chunk of a body, in bytes.
@@ -177,6 +180,19 @@ pub mod key {
     pub fn queued(dest: u32, seq: u64) -> Vec<u8> {
         placed(b'm', dest, seq)
     }
+    /// The mark of a queued entry that goes first.
+    #[must_use]
+    pub fn urgent(dest: u32, class: u8, seq: u64) -> Vec<u8> {
+        let mut key = numbered(b'i', dest);
+        key.push(class);
+        key.extend_from_slice(&seq.to_be_bytes());
+        key
+    }
+    /// A refused entry that waits.
+    #[must_use]
+    pub fn refused(dest: u32, seq: u64) -> Vec<u8> {
+        placed(b'r', dest, seq)
+    }
     /// An entry that is held, parked or dead.
     #[must_use]
     pub fn aside(dest: u32, seq: u64) -> Vec<u8> {
@@ -263,8 +279,10 @@ pub struct Meta {
     pub wall_trusted: bool,
     /// The oldest bucket of idempotency slots that may still be there.
     pub oldest_bucket: u32,
+    /// The last ledger number whose device has heard of it.
+    pub receipted_no: u64,
 }
-record!(Meta, 1);
+record!(Meta, 1, 2);
 record!(ClockRecord, 9);
 
 /// Where a destination's records lie.
@@ -303,10 +321,60 @@ pub struct DestinationRecord {
     pub park_streak: Vec<u64>,
     /// That happened, and nothing was delivered since.
     pub everything_refused: bool,
-    /// Custody clock of each fresh circuit of the last hour.
-    pub circuits_custody_ms: Vec<u64>,
+    /// Custody clock of each fresh circuit of the last hour, in seconds.
+    pub circuits_custody_s: Vec<u32>,
+    /// Custody clock before which it is not tried, for a reason that is no failure of its own: budget, Tor.
+    pub snoozed_custody_ms: u64,
+    /// Custody clock of the last failure that counted.
+    pub last_failure_custody_ms: Option<u64>,
+    /// Custody clock of the last delivery.
+    pub last_success_custody_ms: Option<u64>,
+    /// What its messages lived through.
+    pub odometer: Odometer,
+    /// An operator stopped it.
+    pub paused: bool,
+    /// The last signal that was honoured.
+    pub signal: Option<SignalRecord>,
+    /// Custody clock of each signal that was honoured in the last hour, in seconds.
+    pub signals_custody_s: Vec<u32>,
+    /// Queued entries of high priority or break-glass.
+    pub urgent: u64,
+    /// Queued break-glass entries among them.
+    pub break_glass: u64,
+    /// Custody clock of each break-glass message of the last hour, in seconds.
+    pub break_glass_custody_s: Vec<u32>,
+    /// Queued entries that the service refused, and that wait for their next try.
+    pub refused_waiting: u64,
+    /// How many of the agreement's ages the oldest message has passed: people were told.
+    pub notified: u8,
+    /// What was delivered of late, for a rate.
+    pub throughput: Throughput,
 }
-record!(DestinationRecord, 3);
+record!(DestinationRecord, 3, 2);
+
+/// A signal that was honoured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SignalRecord {
+    /// "Ready", or "not now".
+    pub ready: bool,
+    /// Custody clock when it came.
+    pub since_custody_ms: u64,
+    /// Custody clock until which it holds.
+    pub until_custody_ms: u64,
+    /// Who gave it.
+    pub from: SignalSource,
+}
+
+/// What was delivered of late: halved now and then, so that the present counts most.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Throughput {
+    /// Messages.
+    pub messages: u64,
+    /// Body bytes.
+    pub bytes: u64,
+    /// Milliseconds that lanes were at work.
+    pub busy_ms: u64,
+}
 
 impl DestinationRecord {
     /// A destination that never had an entry.
@@ -327,7 +395,20 @@ impl DestinationRecord {
             last_error: None,
             park_streak: Vec::new(),
             everything_refused: false,
-            circuits_custody_ms: Vec::new(),
+            circuits_custody_s: Vec::new(),
+            snoozed_custody_ms: 0,
+            last_failure_custody_ms: None,
+            last_success_custody_ms: None,
+            odometer: Odometer::default(),
+            paused: false,
+            signal: None,
+            signals_custody_s: Vec::new(),
+            urgent: 0,
+            break_glass: 0,
+            break_glass_custody_s: Vec::new(),
+            refused_waiting: 0,
+            notified: 0,
+            throughput: Throughput::default(),
         }
     }
     /// Entries that take room: all that are not ended.
@@ -347,8 +428,12 @@ impl DestinationRecord {
 pub struct EntryRecord {
     /// `Queued` under `m`; `Held`, `Parked` or `Dead` under `h`.
     pub state: EntryState,
-    /// Why it is aside.
+    /// Why it is aside, or was refused the last time.
     pub reason: Option<DeliveryError>,
+    /// Times that the service refused it.
+    pub refusals: u32,
+    /// Custody clock before which it is not tried again.
+    pub due_custody_ms: u64,
     /// What is known about it.
     pub envelope: Envelope,
     /// How the body is sealed ([`SEAL_PLAIN`]).
@@ -358,7 +443,7 @@ pub struct EntryRecord {
     /// The body, where it fits.
     pub body: bytes::Bytes,
 }
-record!(EntryRecord, 4);
+record!(EntryRecord, 4, 2);
 
 impl EntryRecord {
     /// What an operator sees of it.
@@ -376,9 +461,22 @@ impl EntryRecord {
             body_bytes: self.envelope.body_bytes,
             content_type: self.envelope.content_type.clone(),
             reason: self.reason,
+            refusals: self.refusals,
+            due_in_ms: self.due_custody_ms.saturating_sub(time.now_ms),
+            priority: self.envelope.priority,
         }
     }
 }
+
+/// A refused entry that waits: what a pick has to know of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RefusedWait {
+    /// Whose later messages may have to wait behind it.
+    pub device: DeviceId,
+    /// Custody clock before which it is not tried again.
+    pub due_custody_ms: u64,
+}
+record!(RefusedWait, 10);
 
 /// What a packet id stood for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -459,8 +557,16 @@ pub struct LedgerRecord {
     pub receipt: Option<bytes::Bytes>,
     /// Why, unless delivered.
     pub reason: Option<DeliveryError>,
+    /// What ended it, if it expired.
+    pub ended_by: Option<EndedBy>,
+    /// It went out, or was let in, as break-glass.
+    pub break_glass: bool,
+    /// Where its device wants to hear of it.
+    pub reply_to: Option<ReplyTo>,
+    /// How it came in.
+    pub origin: Origin,
 }
-record!(LedgerRecord, 8);
+record!(LedgerRecord, 8, 2);
 
 impl LedgerRecord {
     /// What an operator and the room see of it.
@@ -477,6 +583,8 @@ impl LedgerRecord {
             attempts: self.attempts,
             receipt: self.receipt.is_some(),
             reason: self.reason,
+            ended_by: self.ended_by,
+            break_glass: self.break_glass,
         }
     }
 }
@@ -491,6 +599,8 @@ mod tests {
         EntryRecord {
             state: EntryState::Queued,
             reason: None,
+            refusals: 0,
+            due_custody_ms: 0,
             envelope: Envelope {
                 id: MessageId::from_random([7; 16]),
                 device: device.parse().unwrap(),
@@ -502,6 +612,9 @@ mod tests {
                 accepted_custody_ms: 42,
                 expires_custody_ms: None,
                 body_bytes: u32::try_from(body.len()).unwrap(),
+                priority: crate::submission::Priority::Normal,
+                reply_to: None,
+                odometer: Odometer::default(),
             },
             seal: SEAL_PLAIN,
             chunks: 0,

@@ -7,8 +7,8 @@
 use crate::{
     id::{DestinationId, DeviceId},
     submission::{
-        BODY_BYTES_MAX, CONTENT_TYPE_BYTES_MAX, LABEL_BYTES_MAX, Origin, Payload, Publication, QuarantineReason,
-        Redelivery, Submission, TOPIC_BYTES_MAX,
+        BODY_BYTES_MAX, CONTENT_TYPE_BYTES_MAX, LABEL_BYTES_MAX, Origin, Payload, Priority, Publication,
+        QuarantineReason, Redelivery, Submission, TOPIC_BYTES_MAX,
     },
 };
 use serde::{Deserialize, Serialize};
@@ -183,6 +183,8 @@ pub struct Route {
     pub payload: PayloadHandling,
     /// Whether messages from the broker's retained store are taken on (re)subscription.
     pub retained: bool,
+    /// What goes first.
+    pub priority: Priority,
 }
 
 /// The routes of the gateway, first match wins.
@@ -247,6 +249,8 @@ impl Routes {
             origin: publication.origin,
             redelivery: publication.redelivery.clone(),
             expiry_s: publication.expiry_s,
+            priority: route.priority,
+            reply_to: publication.reply_to.clone(),
         })
     }
 }
@@ -287,6 +291,8 @@ impl DirectReading {
             origin: Origin::Http,
             redelivery: self.redelivery,
             expiry_s: None,
+            priority: Priority::Normal,
+            reply_to: None,
         })
     }
 }
@@ -338,6 +344,7 @@ mod tests {
             content_type: None,
             user_properties: vec![],
             expiry_s: None,
+            reply_to: None,
             retained: false,
             origin: Origin::MqttQos1,
             redelivery: None,
@@ -352,6 +359,7 @@ mod tests {
             allow: vec!["cardiology".parse().unwrap()],
             payload,
             retained: false,
+            priority: Priority::Normal,
         }])
     }
 

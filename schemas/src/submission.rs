@@ -76,6 +76,28 @@ pub enum Redelivery {
     Key(String),
 }
 
+/// What goes first. Order (OR-1) is kept among the messages of one priority.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Priority {
+    /// In turn.
+    #[default]
+    Normal,
+    /// Before those.
+    High,
+    /// Before all, and through a closed window where the agreement lets it: flagged everywhere.
+    BreakGlass,
+}
+
+/// Where a device wants to hear what becomes of its message (MQTT 5 response topic and correlation data).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReplyTo {
+    /// The topic.
+    pub topic: String,
+    /// What it recognises its message by.
+    pub correlation: Option<bytes::Bytes>,
+}
+
 /// One application message as the broker handed it over, or an HTTP request that speaks of a topic.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Publication {
@@ -89,6 +111,8 @@ pub struct Publication {
     pub user_properties: Vec<(String, String)>,
     /// MQTT 5 message expiry as it remained, in seconds.
     pub expiry_s: Option<u32>,
+    /// MQTT 5 response topic, if given.
+    pub reply_to: Option<ReplyTo>,
     /// Whether the broker sent it because we subscribed, from its retained store.
     pub retained: bool,
     /// How it came.
@@ -116,6 +140,10 @@ pub struct Submission {
     pub redelivery: Option<Redelivery>,
     /// Its own lifetime in seconds, where the device set one.
     pub expiry_s: Option<u32>,
+    /// What goes first, by its route.
+    pub priority: Priority,
+    /// Where its device wants to hear of it.
+    pub reply_to: Option<ReplyTo>,
 }
 
 /// Why an acknowledged publication never became an entry. Kept with metadata only, never with the body.
@@ -149,6 +177,12 @@ pub enum QuarantineReason {
     /// The destination's limit was reached; its end state is *refused*.
     #[error("the queue of the destination was full")]
     DestinationFull,
+    /// The device's own limit at this destination was reached; its end state is *refused*.
+    #[error("the device has too much waiting at this destination")]
+    DeviceFull,
+    /// The device handed in faster than the agreement lets it; its end state is *refused*.
+    #[error("the device hands in faster than agreed")]
+    TooFast,
     /// The stored message can't be read back; its raw bytes are kept.
     #[error("the stored message is damaged")]
     Damaged,

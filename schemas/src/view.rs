@@ -1,10 +1,12 @@
 //! What is shown: snapshots of the actors and the bodies of the admin API. No payload, no onion address, by construction.
 
 use crate::{
-    entry::{Account, EntryState},
+    entry::{Account, EndedBy, EntryState},
     id::{DestinationId, DeviceId, EntryRef, MessageId},
+    messages::outbox::SignalSource,
     outcome::DeliveryError,
-    submission::{Origin, QuarantineReason},
+    record::Throughput,
+    submission::{Origin, Priority, QuarantineReason},
     window::Evaluation,
 };
 use serde::{Deserialize, Serialize};
@@ -210,6 +212,24 @@ pub struct DestinationLoad {
     pub waiting_bytes: u64,
     /// Milliseconds until the back-off ends; 0 when it may be tried now.
     pub due_in_ms: u64,
+    /// Milliseconds until a pause ends that is no failure of the destination: Tor budget, Tor itself.
+    pub snoozed_ms: u64,
+    /// Milliseconds since the last failure that counted.
+    pub last_failure_ago_ms: Option<u64>,
+    /// Milliseconds since the last delivery.
+    pub last_success_ago_ms: Option<u64>,
+    /// An operator stopped it.
+    pub paused: bool,
+    /// The signal that holds now.
+    pub signal: Option<SignalView>,
+    /// Queued entries of high priority or break-glass.
+    pub urgent: u64,
+    /// Queued break-glass entries among them.
+    pub break_glass: u64,
+    /// Queued entries that the service refused, and that wait for their next try.
+    pub refused_waiting: u64,
+    /// What was delivered of late.
+    pub throughput: Throughput,
     /// Failures in a row.
     pub failures: u32,
     /// Why the last attempt failed.
@@ -220,6 +240,19 @@ pub struct DestinationLoad {
     pub fresh_circuits_last_hour: u16,
     /// Age of the oldest queued entry, in milliseconds of custody.
     pub oldest_age_ms: Option<u64>,
+}
+
+/// A signal that holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SignalView {
+    /// "Ready", or "not now".
+    pub ready: bool,
+    /// Milliseconds since it came.
+    pub since_ms: u64,
+    /// Milliseconds that it still holds.
+    pub left_ms: u64,
+    /// Who gave it.
+    pub from: SignalSource,
 }
 
 /// An entry as operators see it: metadata alone.
@@ -245,8 +278,14 @@ pub struct EntryView {
     pub body_bytes: u32,
     /// Content type of the body.
     pub content_type: String,
-    /// Why it is parked, dead or held.
+    /// Why it is parked, dead or held, or was refused the last time.
     pub reason: Option<DeliveryError>,
+    /// Times that the service refused it.
+    pub refusals: u32,
+    /// Milliseconds until it is tried again after a refusal.
+    pub due_in_ms: u64,
+    /// What goes first.
+    pub priority: Priority,
 }
 
 /// One end state, as the ledger keeps it and the room hears it: no payload, no address.
@@ -272,6 +311,12 @@ pub struct LedgerView {
     pub receipt: bool,
     /// Why, unless delivered.
     pub reason: Option<DeliveryError>,
+    /// What ended it, if it expired.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended_by: Option<EndedBy>,
+    /// It went out, or was let in, as break-glass.
+    #[serde(default)]
+    pub break_glass: bool,
 }
 
 /// A publication that was acknowledged and never became an entry: metadata alone.

@@ -190,7 +190,7 @@ fn of_destinations(registry: &mut Registry, views: &[DestinationView]) {
     measures(registry, "destination_oldest_seconds", "Age of the oldest queued message", oldest);
     let failures = loads().map(|(alias, load)| (alias, i64::from(load.failures)));
     measures(registry, "destination_failures", "Failures in a row", failures);
-    let due = loads().map(|(alias, load)| (alias, number(load.due_in_ms / 1_000)));
+    let due = loads().map(|(alias, load)| (alias, number(load.due_in_ms.max(load.snoozed_ms) / 1_000)));
     measures(registry, "destination_backoff_seconds", "Until it may be tried again", due);
     let circuits = loads().map(|(alias, load)| (alias, i64::from(load.fresh_circuits_last_hour)));
     measures(registry, "destination_fresh_circuits", "Fresh circuits in the last hour", circuits);

@@ -22,7 +22,7 @@ use std::{
 };
 use tidegate_actors::ports::clock::Clock;
 use tidegate_schemas::{
-    agreement::{Destination, Success},
+    agreement::{Ages, Destination, Lifetime, LifetimeEnd, Success},
     config::file::{Config, Homeserver, MqttProtocol, TorTransport, Vanguards},
     id::DestinationId,
     onion::without_onion_addresses,
@@ -117,7 +117,7 @@ struct Planned {
     destination: DestinationId,
     format: WireFormat,
     success: Success,
-    max_age: String,
+    lifetime: String,
     timezone: String,
     always_open: bool,
     openings: Vec<Opening>,
@@ -253,13 +253,26 @@ fn routes(config: &Config) -> Vec<Line> {
     lines.collect()
 }
 
+/// How long messages live, in words.
+fn life(lifetime: &Lifetime) -> String {
+    let while_open = match lifetime.ages {
+        Ages::Always => "",
+        Ages::WhileOpen => " of open windows",
+    };
+    match lifetime.end {
+        LifetimeEnd::MaxAge(age) => format!("{}{while_open}", output::duration(age.unsigned_abs().as_secs())),
+        LifetimeEnd::Attempts(most) => format!("for {most} failed attempts"),
+        LifetimeEnd::MissedWindows(most) => format!("for {most} missed windows"),
+    }
+}
+
 fn planned(destination: &Destination, now: Timestamp) -> Planned {
     let agreement = &destination.agreement;
     Planned {
         destination: destination.id.clone(),
         format: agreement.format,
         success: agreement.success,
-        max_age: output::duration(agreement.max_age.unsigned_abs().as_secs()),
+        lifetime: life(&agreement.lifetime),
         timezone: agreement.windows.zone_name().to_owned(),
         always_open: agreement.windows.raw().allow.is_empty(),
         openings: openings(&agreement.windows, now, OPENINGS_SHOWN),
@@ -273,7 +286,7 @@ impl Planned {
             Success::Any2xx => "any 2xx is success",
             Success::Receipt => "a signed receipt is success",
         };
-        let about = format!("{}, {success}, messages live {}", format.unwrap_or_default(), self.max_age);
+        let about = format!("{}, {success}, messages live {}", format.unwrap_or_default(), self.lifetime);
         let mut lines = vec![line(self.destination.as_str(), about)];
         if self.always_open {
             lines.push(line("", "always open"));

@@ -235,7 +235,7 @@ fn window(now: &Evaluation) -> String {
 }
 
 fn state(load: &DestinationLoad) -> String {
-    let due = load.due_in_ms / 1_000;
+    let due = load.due_in_ms.max(load.snoozed_ms) / 1_000;
     match load.last_error {
         _ if load.everything_refused => "refuses everything: look at format and keys".to_owned(),
         Some(error) if load.failures > 0 && due > 0 => {

@@ -69,6 +69,7 @@ fn publication(bytes: &[u8]) -> Result<(DeviceId, Publication), HttpProblem> {
         content_type: Some("text/plain; charset=utf-8".to_owned()),
         user_properties: Vec::new(),
         expiry_s: None,
+        reply_to: None,
         retained: false,
         origin: Origin::Http,
         redelivery: None,

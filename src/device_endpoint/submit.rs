@@ -11,7 +11,7 @@ use std::sync::Arc;
 use tidegate_schemas::{
     id::{DestinationId, DeviceId, EntryRef, MessageId},
     messages::{
-        outbox::{Enqueue, EnqueueError},
+        outbox::{Enqueue, EnqueueError, IntakeLimit},
         registry::{Current, RegistrySnapshot},
     },
     submission::{BODY_BYTES_MAX, QuarantineReason, Redelivery, Submission, TOPIC_BYTES_MAX},
@@ -47,8 +47,10 @@ pub(super) async fn submit(
     let Some(registered) = registry.destinations.get(&submission.destination) else {
         return Err(refusal(QuarantineReason::UnknownDestination));
     };
-    let limits = registered.destination.agreement.limits;
-    let accepted = ask(app.reach.look().access.enqueue.as_ref(), Enqueue { submission, limits }).await?;
+    let agreement = &registered.destination.agreement;
+    let break_glass_per_hour = agreement.break_glass.map(|allowed| allowed.per_hour);
+    let message = Enqueue { submission, limits: agreement.limits, break_glass_per_hour };
+    let accepted = ask(app.reach.look().access.enqueue.as_ref(), message).await?;
     let accepted = accepted.map_err(not_taken)?;
     let status = if accepted.duplicate { StatusCode::OK } else { StatusCode::CREATED };
     let receipt = Receipt { id: accepted.id, entry: accepted.entry, duplicate: accepted.duplicate };
@@ -110,14 +112,17 @@ pub(super) fn refusal(reason: QuarantineReason) -> HttpProblem {
         Q::TopicTooLong => {
             HttpProblem::bad_value("/topic", format!("device and topic have at most {TOPIC_BYTES_MAX} bytes together"))
         }
-        Q::DestinationFull => full(),
+        Q::DestinationFull => refused(IntakeLimit::Destination),
+        Q::DeviceFull => refused(IntakeLimit::Device),
+        Q::TooFast => refused(IntakeLimit::Rate { wait_s: FULL_RETRY_AFTER_S }),
         Q::Damaged => HttpProblem::unavailable("the message could not be kept; see the gateway's log"),
     }
 }
 
 fn not_taken(error: EnqueueError) -> HttpProblem {
     match error {
-        EnqueueError::DestinationFull { .. } => full(),
+        EnqueueError::Refused { limit, .. } => refused(limit),
+        EnqueueError::GatewayFull(reason) => gateway_full(&reason),
         EnqueueError::KeyReused => HttpProblem::new(
             StatusCode::UNPROCESSABLE_ENTITY,
             "key-reused",
@@ -128,12 +133,41 @@ fn not_taken(error: EnqueueError) -> HttpProblem {
     }
 }
 
-fn full() -> HttpProblem {
+fn refused(limit: IntakeLimit) -> HttpProblem {
+    let (status, kind, title, detail, wait_s) = match limit {
+        IntakeLimit::Destination => (
+            StatusCode::INSUFFICIENT_STORAGE,
+            "destination-full",
+            "The queue of this destination is full",
+            "as many messages wait for this destination as its agreement allows: keep this one and try again later",
+            FULL_RETRY_AFTER_S,
+        ),
+        IntakeLimit::Device => (
+            StatusCode::INSUFFICIENT_STORAGE,
+            "device-full",
+            "This device has too much waiting at this destination",
+            "as many of its messages wait as the agreement allows for one device: keep this one and try again later",
+            FULL_RETRY_AFTER_S,
+        ),
+        IntakeLimit::Rate { wait_s } => (
+            StatusCode::TOO_MANY_REQUESTS,
+            "too-fast",
+            "This device hands in faster than agreed",
+            "keep this message and hand it in again later",
+            wait_s,
+        ),
+    };
+    let mut problem = HttpProblem::new(status, kind, title, detail);
+    problem.retry_after_s = Some(wait_s);
+    problem
+}
+
+fn gateway_full(reason: &str) -> HttpProblem {
     let mut problem = HttpProblem::new(
         StatusCode::INSUFFICIENT_STORAGE,
-        "destination-full",
-        "The queue of this destination is full",
-        "as many messages wait for this destination as its agreement allows: keep this one and try again later",
+        "gateway-full",
+        "The gateway is full",
+        format!("{reason}: keep this message and try again later"),
     );
     problem.retry_after_s = Some(FULL_RETRY_AFTER_S);
     problem

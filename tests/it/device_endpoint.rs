@@ -16,7 +16,7 @@ use tidegate::{
 };
 use tidegate_schemas::{
     config::devices::{DEVICES_FILE, DeviceCredential, Devices, hash_secret},
-    messages::outbox::{EnqueueError, StoreError},
+    messages::outbox::{EnqueueError, IntakeLimit, StoreError},
     route::{IdSource, PayloadHandling, Route, Routes},
     submission::{BODY_BYTES_MAX, Origin, Redelivery},
 };
@@ -50,6 +50,7 @@ fn routes() -> Routes {
         allow: vec!["cardiology".parse().unwrap()],
         payload: PayloadHandling::PrivateIot,
         retained: false,
+        priority: tidegate_schemas::submission::Priority::Normal,
     }])
 }
 
@@ -236,7 +237,7 @@ async fn the_2xx_leaves_only_after_the_outbox_has_answered() {
 
 #[actix::test]
 async fn a_gateway_that_can_not_take_it_says_so_and_when_to_try_again() {
-    let full = EnqueueError::DestinationFull { recorded: false };
+    let full = EnqueueError::Refused { limit: IntakeLimit::Destination, recorded: false };
     for (refuse, status, kind) in [
         (full, 507, "destination-full"),
         (EnqueueError::Store(StoreError::Full), 507, "disk-full"),

@@ -25,6 +25,7 @@ use tidegate_schemas::{
         registry::{Current, RegisteredDestination, RegistrySnapshot, SetWindows, SetWindowsError},
     },
     onion::{OnionAddress, OnionEndpoint},
+    record::Throughput,
     route::Routes,
     submission::{Origin, QuarantineReason, Redelivery, Submission},
     view::{
@@ -225,6 +226,9 @@ pub fn entry(seq: u64) -> EntryView {
         body_bytes: 11,
         content_type: "text/plain".into(),
         reason: None,
+        refusals: 0,
+        due_in_ms: 0,
+        priority: tidegate_schemas::submission::Priority::Normal,
     }
 }
 
@@ -274,6 +278,15 @@ impl Handler<Loads> for OutboxActor {
             delivered: 7,
             waiting_bytes: 1_320,
             due_in_ms: 0,
+            snoozed_ms: 0,
+            last_failure_ago_ms: None,
+            last_success_ago_ms: None,
+            paused: false,
+            signal: None,
+            urgent: 0,
+            break_glass: 0,
+            refused_waiting: 0,
+            throughput: Throughput::default(),
             failures: 2,
             last_error: None,
             everything_refused: false,
@@ -324,6 +337,8 @@ pub fn ledger(no: u64) -> LedgerView {
         attempts: 1,
         receipt: true,
         reason: None,
+        ended_by: None,
+        break_glass: false,
     }
 }
 

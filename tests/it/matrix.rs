@@ -34,7 +34,7 @@ use tidegate_actors::{
     testing::toy_registry::{ToyRegistry, destination, snapshot},
 };
 use tidegate_schemas::{
-    agreement::{Limits as QueueLimits, ServiceAgreement},
+    agreement::{HeadOfLine, Limits as QueueLimits, RetryPolicy, ServiceAgreement},
     config::file::{Homeserver, MatrixConfig, Vanguards},
     entry::{EntryState, Event},
     id::{EntryRef, MessageId},
@@ -77,6 +77,8 @@ fn batch(transaction_id: &str, numbers: std::ops::Range<u64>) -> ReportBatch {
         attempts: 1,
         receipt: true,
         reason: None,
+        ended_by: None,
+        break_glass: false,
     };
     let (first, last) = (numbers.start, numbers.end - 1);
     ReportBatch {
@@ -246,13 +248,25 @@ impl House {
             origin: Origin::MqttQos1,
             redelivery: None,
             expiry_s: None,
+            priority: tidegate_schemas::submission::Priority::Normal,
+            reply_to: None,
         };
-        let enqueue = Enqueue { submission, limits: QueueLimits::default() };
+        let enqueue = Enqueue { submission, limits: QueueLimits::default(), break_glass_per_hour: None };
         let accepted = futures_util::future::join_all((0..count).map(|_| self.outbox.send(enqueue.clone()))).await;
         let accepted: Vec<_> = accepted.into_iter().map(|accepted| accepted.unwrap().unwrap()).collect();
         let settlement = |seq| Settlement { seq, event: Event::Deliver, error: None, receipt: None };
         let settlements = accepted.iter().map(|accepted| settlement(accepted.entry.seq)).collect();
-        self.outbox.send(Settle { destination: "cardiology".parse().unwrap(), settlements }).await.unwrap().unwrap();
+        self.outbox
+            .send(Settle {
+                destination: "cardiology".parse().unwrap(),
+                settlements,
+                head_of_line: HeadOfLine::default(),
+                retry: RetryPolicy::default(),
+                busy_ms: 0,
+            })
+            .await
+            .unwrap()
+            .unwrap();
         accepted.into_iter().map(|accepted| accepted.id.to_string()).collect()
     }
 

@@ -133,6 +133,8 @@ impl Pool {
             after_seq: self.cursor,
             count_max: room,
             bytes_max: PICK_BYTES_MAX,
+            break_glass_only: false,
+            head_of_line: self.parts.destination.agreement.head_of_line,
         };
         let Ok(Ok(entries)) = ask(&self.parts.outbox, message, ASK_LIMIT).await else { return false };
         self.exhausted = entries.is_empty();
@@ -212,7 +214,14 @@ impl Pool {
         }
         let delivered = settlements.iter().filter(|s| s.event == Event::Deliver).count() as u64;
         let refused = settlements.iter().rev().find(|s| s.event == Event::Park).and_then(|s| s.error);
-        let message = Settle { destination: self.parts.destination.id.clone(), settlements };
+        let agreement = &self.parts.destination.agreement;
+        let message = Settle {
+            destination: self.parts.destination.id.clone(),
+            settlements,
+            head_of_line: agreement.head_of_line,
+            retry: agreement.retry.clone(),
+            busy_ms: 0,
+        };
         match ask(&self.parts.outbox, message, ASK_LIMIT).await {
             Ok(Ok(settled)) => {
                 self.orders.seen.borrow_mut().delivered += delivered;

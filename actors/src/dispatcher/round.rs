@@ -173,7 +173,7 @@ impl Rounds {
             if let Some(out) = self.out.get_mut(&load.destination) {
                 if !open {
                     close(out);
-                } else if load.queued > 0 && load.due_in_ms == 0 {
+                } else if load.queued > 0 && load.due_in_ms.max(load.snoozed_ms) == 0 {
                     // A full mailbox means that it was woken already.
                     let _ = out.address.try_send(Wake);
                 }
@@ -184,7 +184,7 @@ impl Rounds {
             }
             let not_before = memory_of(&mut self.memory, &load.destination).not_before;
             let wait = starts_in
-                .max(Duration::from_millis(load.due_in_ms))
+                .max(Duration::from_millis(load.due_in_ms.max(load.snoozed_ms)))
                 .max(not_before.saturating_duration_since(Instant::now()));
             if !wait.is_zero() {
                 next = next.min(wait);

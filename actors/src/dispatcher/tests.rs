@@ -114,9 +114,11 @@ impl Rig {
             origin: Origin::MqttQos1,
             redelivery: None,
             expiry_s: None,
+            priority: tidegate_schemas::submission::Priority::Normal,
+            reply_to: None,
         };
         let limits = tidegate_schemas::agreement::Limits::default();
-        self.outbox.send(Enqueue { submission, limits }).await.unwrap().unwrap();
+        self.outbox.send(Enqueue { submission, limits, break_glass_per_hour: None }).await.unwrap().unwrap();
     }
 
     async fn load(&self, of: &str) -> DestinationLoad {

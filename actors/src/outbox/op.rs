@@ -5,7 +5,8 @@ use tidegate_schemas::{
     id::DestinationId,
     messages::outbox::{
         Accepted, Budget, Enqueue, EnqueueError, Fail, Ignore, Operate, OperateError, PendingReports, Quarantine,
-        ReportBatch, Reported, Settle, Settled, Spend, StoreError, Sweep, Swept,
+        ReportBatch, Reported, SetPaused, Settle, Settled, Signal, SignalError, SignalTaken, Spend, StoreError, Sweep,
+        Swept,
     },
 };
 use tokio::sync::oneshot::Sender;
@@ -21,6 +22,8 @@ pub(super) enum Op {
     Operate(Operate, Sender<Result<EntryState, OperateError>>),
     PendingReports(PendingReports, Sender<Result<Option<ReportBatch>, StoreError>>),
     Reported(Reported, Sender<Result<(), StoreError>>),
+    Signal(Signal, Sender<Result<SignalTaken, SignalError>>),
+    SetPaused(SetPaused, Sender<Result<(), StoreError>>),
     Sweep(Sweep, Sender<Result<Swept, StoreError>>),
     /// A reader found an entry that can't be decoded.
     Damaged(DestinationId, u64),
@@ -39,6 +42,8 @@ impl Op {
             Self::Spend(_, to) => drop(to.send(Err(error))),
             Self::PendingReports(_, to) => drop(to.send(Err(error))),
             Self::Reported(_, to) => drop(to.send(Err(error))),
+            Self::Signal(_, to) => drop(to.send(Err(error.into()))),
+            Self::SetPaused(_, to) => drop(to.send(Err(error))),
             Self::Sweep(_, to) => drop(to.send(Err(error))),
             Self::Damaged(..) => {}
         }

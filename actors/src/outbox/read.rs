@@ -55,7 +55,7 @@ pub(super) fn pick(
                 picked.damaged.push(seq);
                 continue;
             };
-            if record.envelope.is_over(time, u64::MAX) {
+            if record.envelope.is_expired(time) {
                 continue;
             }
             let size = record.envelope.body_bytes as usize;
@@ -90,7 +90,7 @@ pub(super) fn still_queued(
     for seq in seqs {
         let at = key::queued(number, *seq);
         let Some(value) = store.get(&at)? else { continue };
-        if record::decode::<EntryRecord>(&at, &value).is_ok_and(|record| !record.envelope.is_over(time, u64::MAX)) {
+        if record::decode::<EntryRecord>(&at, &value).is_ok_and(|record| !record.envelope.is_expired(time)) {
             queued.push(*seq);
         }
     }

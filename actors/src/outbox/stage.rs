@@ -9,12 +9,12 @@ use tidegate_schemas::{
     entry::{EntryState, Envelope, Event, IllegalTransition},
     id::{EntryRef, MessageId},
     messages::outbox::{
-        Accepted, Budget, Enqueue, EnqueueError, Fail, Operate, OperateError, Settle, Settled, Settlement, Spend,
-        StoreError,
+        Accepted, Budget, Enqueue, EnqueueError, Fail, IntakeLimit, Operate, OperateError, Settle, Settled, Settlement,
+        Spend, StoreError,
     },
     outcome::{DeliveryError, Disposition},
     record::{self, CHUNK_BYTES_MAX, EntryRecord, LedgerRecord, QuarantineRecord, SEAL_PLAIN, VALUE_BYTES_MAX, key},
-    submission::{Origin, QuarantineReason, Submission},
+    submission::{Origin, Priority, QuarantineReason, Submission},
 };
 use tokio::sync::oneshot::Sender;
 
@@ -24,6 +24,20 @@ const PARKS_IN_A_ROW_MAX: usize = 10;
 const HOUR_MS: u64 = 3_600_000;
 /// How long a destination pauses when Tor is not ready after all, in milliseconds of custody.
 const UPLINK_PAUSE_MS: u64 = 15_000;
+
+/// Counts one more in a list of moments (custody clock, in seconds) of the last hour, if there may be one more; else how long until
+/// there may, in milliseconds.
+pub(super) fn within_the_hour(moments_s: &mut Vec<u32>, now_ms: u64, most: u16) -> Result<(), u64> {
+    // A moment is kept as the next whole second, so that the hour is never shorter than one.
+    let ends_ms = |at_s: &u32| (u64::from(*at_s)).saturating_mul(1_000).saturating_add(HOUR_MS);
+    moments_s.retain(|at_s| ends_ms(at_s) > now_ms);
+    if moments_s.len() >= usize::from(most) {
+        let first_ms = moments_s.iter().map(ends_ms).min().unwrap_or(now_ms);
+        return Err(first_ms.saturating_sub(now_ms).max(1));
+    }
+    moments_s.push(u32::try_from(now_ms.div_ceil(1_000)).unwrap_or(u32::MAX));
+    Ok(())
+}
 
 /// A reply that carries a value once the batch is on disk.
 fn on_disk<T: Send + 'static, E: From<StoreError> + Send + 'static>(
@@ -70,6 +84,14 @@ impl Core {
                 self.reported(&message);
                 self.reply(on_disk(to, ()));
             }
+            Op::Signal(message, to) => match self.signal(&message) {
+                Ok(taken) => self.reply(on_disk(to, taken)),
+                Err(error) => drop(to.send(Err(error))),
+            },
+            Op::SetPaused(message, to) => {
+                self.set_paused(&message);
+                self.reply(on_disk(to, ()));
+            }
             Op::Sweep(message, to) => {
                 // A sweep scans the store, so what is staged has to be there.
                 self.commit();
@@ -97,7 +119,7 @@ impl Core {
 
     /// Outer error: nothing is staged. Inner error: the refusal is staged.
     fn enqueue(&mut self, message: Enqueue) -> Result<Result<Accepted, EnqueueError>, EnqueueError> {
-        let Enqueue { submission, limits } = message;
+        let Enqueue { submission, limits, .. } = message;
         let content = content_hash(&submission);
         let known = self.find_known(&submission, content)?;
         if let Some(Known::Made(accepted)) = known {
@@ -112,14 +134,14 @@ impl Core {
             // An HTTP client hears it and keeps its message; a broker's publication was acknowledged to the device already.
             let recorded = submission.origin != Origin::Http;
             if !recorded {
-                return Err(EnqueueError::DestinationFull { recorded });
+                return Err(EnqueueError::Refused { limit: IntakeLimit::Destination, recorded });
             }
             // Its refusal is on disk, or in this very batch.
             if known != Some(Known::Unmade) {
                 self.refuse(&submission);
                 self.remember(&submission, content, None);
             }
-            return Ok(Err(EnqueueError::DestinationFull { recorded }));
+            return Ok(Err(EnqueueError::Refused { limit: IntakeLimit::Destination, recorded }));
         }
         let id = MessageId::from_random(self.entropy.bytes16());
         let seq = self.append(number, id, &submission)?;
@@ -132,6 +154,7 @@ impl Core {
 
     fn append(&mut self, number: u32, id: MessageId, submission: &Submission) -> Result<u64, EnqueueError> {
         let moment = self.moment;
+        let odometer = self.dest(number).map(|dest| dest.odometer).unwrap_or_default();
         let gone = || EnqueueError::Store(StoreError::Corrupt("a destination's record is missing".into()));
         let dest = self.dest(number).ok_or_else(gone)?;
         let seq = dest.next_seq;
@@ -149,10 +172,15 @@ impl Core {
             accepted_custody_ms: moment.custody_ms,
             expires_custody_ms: submission.expiry_s.map(|s| moment.custody_ms + u64::from(s) * 1_000),
             body_bytes: u32::try_from(submission.payload.len()).unwrap_or(u32::MAX),
+            priority: submission.priority,
+            reply_to: submission.reply_to.clone(),
+            odometer,
         };
         let mut record = EntryRecord {
             state: EntryState::Queued,
             reason: None,
+            refusals: 0,
+            due_custody_ms: 0,
             envelope,
             seal: SEAL_PLAIN,
             chunks: 0,
@@ -225,11 +253,13 @@ impl Core {
             // It is well again: what it refused while it was not is tried once more.
             self.undo_parks(number)?;
         }
+        let now_ms = self.moment.custody_ms;
         let settled = if done.is_ok() { self.dest(number) } else { None };
         if let Some(dest) = settled {
             match event {
                 Event::Deliver => {
                     dest.delivered += 1;
+                    dest.last_success_custody_ms = Some(now_ms);
                     dest.failures = 0;
                     dest.due_custody_ms = 0;
                     dest.last_error = None;
@@ -343,6 +373,10 @@ impl Core {
             attempts: failures + u32::from(state == EntryState::Delivered || state == EntryState::Dead),
             receipt,
             reason,
+            ended_by: None,
+            break_glass: envelope.priority == Priority::BreakGlass,
+            reply_to: envelope.reply_to.clone(),
+            origin: envelope.origin,
         };
         self.put(key::ledger(self.meta.ledger_no), &record);
         self.tally.reports_added = true;
@@ -356,11 +390,13 @@ impl Core {
         dest.last_error = Some(message.error);
         if message.error.disposition() == Disposition::Snooze {
             if message.error == DeliveryError::UplinkNotReady {
-                dest.due_custody_ms = dest.due_custody_ms.max(custody_ms.saturating_add(UPLINK_PAUSE_MS));
+                dest.snoozed_custody_ms = dest.snoozed_custody_ms.max(custody_ms.saturating_add(UPLINK_PAUSE_MS));
             }
             return;
         }
         dest.failures = dest.failures.saturating_add(1);
+        dest.odometer.attempts += 1;
+        dest.last_failure_custody_ms = Some(custody_ms);
         let asked = message.retry_after_s.map(|s| jiff::SignedDuration::from_secs(i64::from(s)));
         let wait = message.retry.delay(dest.failures, random, asked);
         dest.due_custody_ms = custody_ms.saturating_add(u64::try_from(wait.as_millis()).unwrap_or(u64::MAX));
@@ -370,16 +406,12 @@ impl Core {
         let number = self.number_of(&message.destination);
         let now = self.moment.custody_ms;
         let Some(dest) = self.dest(number) else { return Budget::Granted };
-        dest.circuits_custody_ms.retain(|at| at.saturating_add(HOUR_MS) > now);
-        if dest.circuits_custody_ms.len() >= usize::from(message.fresh_circuits_per_hour) {
-            let oldest = dest.circuits_custody_ms.iter().min().copied().unwrap_or(now);
-            let wait_ms = oldest.saturating_add(HOUR_MS).saturating_sub(now);
+        if let Err(wait_ms) = within_the_hour(&mut dest.circuits_custody_s, now, message.fresh_circuits_per_hour) {
             dest.last_error = Some(DeliveryError::TorBudget);
-            dest.due_custody_ms = dest.due_custody_ms.max(now.saturating_add(wait_ms));
+            dest.snoozed_custody_ms = dest.snoozed_custody_ms.max(now.saturating_add(wait_ms));
             let wait = jiff::SignedDuration::from_millis(i64::try_from(wait_ms).unwrap_or(i64::MAX));
             return Budget::UsedUp { wait };
         }
-        dest.circuits_custody_ms.push(now);
         Budget::Granted
     }
 
@@ -398,6 +430,7 @@ impl Core {
             // A person wants it tried: the destination's back-off ends, too.
             if let Some(dest) = self.dest(number) {
                 dest.due_custody_ms = 0;
+                dest.last_failure_custody_ms = None;
             }
         }
         Ok(state)

@@ -15,10 +15,10 @@ use jiff::SignedDuration;
 use proptest::prelude::*;
 use std::collections::BTreeSet;
 use tidegate_schemas::{
-    agreement::{Limits as QueueLimits, RetryPolicy, ServiceAgreement},
+    agreement::{DeviceLimits, HeadOfLine, Lifetime, Limits as QueueLimits, OnFull, RetryPolicy, ServiceAgreement},
     entry::{EntryState, Event},
     id::MessageId,
-    messages::outbox::{Budget, EntryName, Settlement},
+    messages::outbox::{Budget, EntryName, IntakeLimit, Settlement},
     outcome::DeliveryError,
     submission::{Origin, Payload, QuarantineReason, Redelivery, Submission},
 };
@@ -29,7 +29,12 @@ mod expiry;
 mod redelivery;
 mod refusals;
 
-const LIMITS: QueueLimits = QueueLimits { messages: 1_000, bytes: 1 << 20 };
+const LIMITS: QueueLimits = limits_of(1_000, 1 << 20);
+
+const fn limits_of(messages: u64, bytes: u64) -> QueueLimits {
+    let device = DeviceLimits { messages: None, bytes: None, per_minute: None };
+    QueueLimits { messages, bytes, on_full: OnFull::Reject, device }
+}
 
 pub(crate) struct Rig {
     pub store: Arc<MemoryStore>,
@@ -42,7 +47,8 @@ pub(crate) struct Rig {
 impl Rig {
     fn new() -> Self {
         let _ = tokio::time::Instant::now();
-        let agreement = ServiceAgreement { max_age: SignedDuration::from_hours(1), ..ServiceAgreement::default() };
+        let agreement =
+            ServiceAgreement { lifetime: Lifetime::of(SignedDuration::from_hours(1)), ..ServiceAgreement::default() };
         let registry = ToyRegistry(snapshot(vec![destination("ward", agreement)])).start().recipient();
         let clock = Arc::new(SimClock::at("2026-11-23T12:00:00Z".parse().unwrap()));
         Self { store: Arc::new(MemoryStore::new(7)), clock, lease: Lease::default(), registry, bells: Bells::default() }
@@ -74,6 +80,8 @@ fn submission(device: &str, body: impl Into<bytes::Bytes>) -> Submission {
         origin: Origin::MqttQos1,
         redelivery: None,
         expiry_s: None,
+        priority: tidegate_schemas::submission::Priority::Normal,
+        reply_to: None,
     }
 }
 
@@ -81,23 +89,46 @@ async fn enqueue(
     outbox: &Addr<Outbox>,
     submission: Submission,
 ) -> Result<tidegate_schemas::messages::outbox::Accepted, EnqueueError> {
-    outbox.send(Enqueue { submission, limits: LIMITS }).await.unwrap()
+    outbox.send(Enqueue { submission, limits: LIMITS, break_glass_per_hour: None }).await.unwrap()
 }
 
 async fn settle(outbox: &Addr<Outbox>, seq: u64, event: Event) -> tidegate_schemas::messages::outbox::Settled {
     let error = (event != Event::Deliver).then_some(DeliveryError::Status(422));
     let settlements = vec![Settlement { seq, event, error, receipt: None }];
-    outbox.send(Settle { destination: "ward".parse().unwrap(), settlements }).await.unwrap().unwrap()
+    outbox
+        .send(Settle {
+            destination: "ward".parse().unwrap(),
+            settlements,
+            head_of_line: HeadOfLine::default(),
+            retry: RetryPolicy::default(),
+            busy_ms: 0,
+        })
+        .await
+        .unwrap()
+        .unwrap()
 }
 
 /// Waits until a restarted outbox has read what is there: an empty write passes through the writer.
 async fn ready(outbox: &Addr<Outbox>) {
-    let message = Settle { destination: "nobody".parse().unwrap(), settlements: vec![] };
+    let message = Settle {
+        destination: "nobody".parse().unwrap(),
+        settlements: vec![],
+        head_of_line: HeadOfLine::default(),
+        retry: RetryPolicy::default(),
+        busy_ms: 0,
+    };
     let _ = outbox.send(message).await.unwrap();
 }
 
 async fn pick(outbox: &Addr<Outbox>) -> Vec<tidegate_schemas::entry::Entry> {
-    let message = Pick { destination: "ward".parse().unwrap(), after_seq: 0, count_max: 500, bytes_max: 1 << 20 };
+    let message = Pick {
+        destination: "ward".parse().unwrap(),
+        after_seq: 0,
+        count_max: 500,
+        bytes_max: 1 << 20,
+        break_glass_only: false,
+        head_of_line: HeadOfLine::default(),
+    };
     outbox.send(message).await.unwrap().unwrap()
 }
 
@@ -196,13 +227,25 @@ async fn a_failed_commit_acknowledges_nothing_and_the_next_one_works() {
 async fn a_full_destination_refuses_and_says_so_on_disk_for_a_brokers_publication() {
     let rig = Rig::new();
     let outbox = rig.start();
-    let limits = QueueLimits { messages: 2, bytes: 1_000 };
-    let send = |origin| outbox.send(Enqueue { submission: Submission { origin, ..submission("p", "x") }, limits });
+    let limits = limits_of(2, 1_000);
+    let send = |origin| {
+        outbox.send(Enqueue {
+            submission: Submission { origin, ..submission("p", "x") },
+            limits,
+            break_glass_per_hour: None,
+        })
+    };
     for _ in 0..2 {
         send(Origin::MqttQos1).await.unwrap().unwrap();
     }
-    assert_eq!(send(Origin::MqttQos1).await.unwrap(), Err(EnqueueError::DestinationFull { recorded: true }));
-    assert_eq!(send(Origin::Http).await.unwrap(), Err(EnqueueError::DestinationFull { recorded: false }));
+    assert_eq!(
+        send(Origin::MqttQos1).await.unwrap(),
+        Err(EnqueueError::Refused { limit: IntakeLimit::Destination, recorded: true })
+    );
+    assert_eq!(
+        send(Origin::Http).await.unwrap(),
+        Err(EnqueueError::Refused { limit: IntakeLimit::Destination, recorded: false })
+    );
     let seen = observe(&outbox).await;
     assert_eq!((seen.account.refused, seen.account.accepted, seen.gap), (1, 3, 0));
 }
@@ -478,7 +521,13 @@ async fn play(acts: Vec<Act>) -> Result<(), TestCaseError> {
             Act::Settle(n, event) => {
                 if let Some(seq) = place(n, &model) {
                     let settlements = vec![Settlement { seq, event, error: None, receipt: None }];
-                    let message = Settle { destination: "ward".parse().unwrap(), settlements };
+                    let message = Settle {
+                        destination: "ward".parse().unwrap(),
+                        settlements,
+                        head_of_line: HeadOfLine::default(),
+                        retry: RetryPolicy::default(),
+                        busy_ms: 0,
+                    };
                     if let Ok(settled) = outbox.send(message).await.unwrap() {
                         let expected = model[&seq].on(event);
                         prop_assert_eq!(expected.is_err(), !settled.overtaken.is_empty());

@@ -2,6 +2,7 @@
 
 use super::core::{Core, UNREPORTED_FACTOR};
 use tidegate_schemas::{
+    agreement::Lifetime,
     entry::Event,
     id::DestinationId,
     messages::outbox::{PendingReports, ReportBatch, Reported, StoreError, Sweep, Swept},
@@ -98,9 +99,8 @@ impl Core {
     /// Ends what is over. Reads the store, so nothing may be staged; commits by itself.
     pub fn sweep(&mut self, message: &Sweep) -> Result<Swept, StoreError> {
         let mut swept = Swept::default();
-        for (destination, max_age) in &message.max_ages {
-            let max_age_ms = u64::try_from(max_age.as_millis()).unwrap_or(u64::MAX);
-            swept.expired += self.sweep_destination(destination, max_age_ms)?;
+        for terms in &message.terms {
+            swept.expired += self.sweep_destination(&terms.destination, &terms.lifetime)?;
         }
         self.sweep_slots()?;
         self.disk_bytes = self.store.disk_bytes();
@@ -113,11 +113,11 @@ impl Core {
         self.failure.clone().map_or(Ok(swept), Err)
     }
 
-    fn sweep_destination(&mut self, destination: &DestinationId, max_age_ms: u64) -> Result<u64, StoreError> {
+    fn sweep_destination(&mut self, destination: &DestinationId, lifetime: &Lifetime) -> Result<u64, StoreError> {
         let Some(number) = self.names.get(destination).copied() else { return Ok(0) };
         let mut expired = 0;
         for place in [Place::Queue, Place::Aside] {
-            expired += self.sweep_place(number, place, max_age_ms)?;
+            expired += self.sweep_place(number, place, lifetime)?;
         }
         let oldest = self.oldest_queued(number)?;
         if let Some(dest) = self.dests.get_mut(&number) {
@@ -130,12 +130,12 @@ impl Core {
     }
 
     /// Goes on where the last sweep of this place ended, and from its head again after its end: nothing shields what lies behind it.
-    fn sweep_place(&mut self, number: u32, place: Place, max_age_ms: u64) -> Result<u64, StoreError> {
+    fn sweep_place(&mut self, number: u32, place: Place, lifetime: &Lifetime) -> Result<u64, StoreError> {
         let time = self.time();
         let mut expired = 0;
         for _ in 0..SWEEP_ENTRIES_MAX / SLICE {
             let Some(dest) = self.dests.get(&number) else { break };
-            let from = dest.swept_to[place as usize];
+            let (from, odometer) = (dest.swept_to[place as usize], dest.record.odometer);
             let (from, to) = match place {
                 Place::Queue => (key::queued(number, from.max(dest.record.head_seq)), key::queued(number, u64::MAX)),
                 Place::Aside => (key::aside(number, from), key::aside(number, u64::MAX)),
@@ -146,7 +146,8 @@ impl Core {
                 let Some(seq) = key::seq_of(&at) else { continue };
                 // A damaged entry is set aside by whoever wants to deliver it; here it is passed over.
                 let Ok(entry) = record::decode::<EntryRecord>(&at, &value) else { continue };
-                let is_over = entry.envelope.is_over(&time, max_age_ms) && entry.state.on(Event::Expire).is_ok();
+                let ended_by = entry.envelope.ended_by(&time, &odometer, lifetime);
+                let is_over = ended_by.is_some() && entry.state.on(Event::Expire).is_ok();
                 if is_over && self.transition(number, seq, Event::Expire, entry.reason, None)?.is_ok() {
                     expired += 1;
                 }

@@ -227,7 +227,10 @@ fn stored_windows_that_no_longer_fit_the_lifetime_are_in_force_and_told() {
         assert_eq!(flaw(&house).await, None);
 
         // Messages live two days from now on, says the config.
-        let short = ServiceAgreement { max_age: jiff::SignedDuration::from_hours(48), ..ServiceAgreement::default() };
+        let short = ServiceAgreement {
+            lifetime: tidegate_schemas::agreement::Lifetime::of(jiff::SignedDuration::from_hours(48)),
+            ..ServiceAgreement::default()
+        };
         let house = start_with(
             &store,
             vec![destination("cardiology", short), destination("lab", ServiceAgreement::default())],

@@ -16,7 +16,7 @@ use crate::{
 };
 use proptest::prelude::*;
 use tidegate_schemas::{
-    agreement::{Limits as QueueLimits, ServiceAgreement},
+    agreement::{HeadOfLine, Limits as QueueLimits, RetryPolicy, ServiceAgreement},
     entry::Event,
     messages::outbox::{Enqueue, Settle, Settlement},
     submission::{Origin, Payload, Submission},
@@ -70,12 +70,25 @@ impl Rig {
                 origin: Origin::MqttQos1,
                 redelivery: None,
                 expiry_s: None,
+                priority: tidegate_schemas::submission::Priority::Normal,
+                reply_to: None,
             };
-            let limits = QueueLimits { messages: 10_000, bytes: 1 << 24 };
-            let accepted = self.outbox.send(Enqueue { submission, limits }).await.unwrap().unwrap();
+            let limits = QueueLimits { messages: 10_000, bytes: 1 << 24, ..QueueLimits::default() };
+            let accepted =
+                self.outbox.send(Enqueue { submission, limits, break_glass_per_hour: None }).await.unwrap().unwrap();
             settlements.push(Settlement { seq: accepted.entry.seq, event: Event::Deliver, error: None, receipt: None });
         }
-        self.outbox.send(Settle { destination: "ward".parse().unwrap(), settlements }).await.unwrap().unwrap();
+        self.outbox
+            .send(Settle {
+                destination: "ward".parse().unwrap(),
+                settlements,
+                head_of_line: HeadOfLine::default(),
+                retry: RetryPolicy::default(),
+                busy_ms: 0,
+            })
+            .await
+            .unwrap()
+            .unwrap();
     }
 
     async fn observe(&self) -> ReporterObservation {

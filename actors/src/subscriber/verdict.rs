@@ -49,12 +49,13 @@ pub(super) fn hand_over(
     }
     let metadata = quarantine_of(&publication);
     let routed = registry.routes.route(&publication).and_then(|submission| {
-        let limits = registry
-            .destinations
-            .get(&submission.destination)
-            .map(|registered| registered.destination.agreement.limits)
-            .ok_or(QuarantineReason::UnknownDestination)?;
-        Ok(Enqueue { submission, limits })
+        let registered = registry.destinations.get(&submission.destination);
+        let agreement = &registered.ok_or(QuarantineReason::UnknownDestination)?.destination.agreement;
+        Ok(Enqueue {
+            submission,
+            limits: agreement.limits,
+            break_glass_per_hour: agreement.break_glass.map(|allowed| allowed.per_hour),
+        })
     });
     let verdict = match routed {
         Ok(enqueue) => take_custody(floor, enqueue, metadata),
@@ -84,13 +85,15 @@ fn take_custody(floor: &Floor, enqueue: Enqueue, metadata: Metadata) -> LocalBox
         match reply.await {
             Ok(Ok(Accepted { duplicate: false, .. })) => Verdict::Accepted,
             Ok(Ok(Accepted { duplicate: true, .. })) => Verdict::Duplicate,
-            Ok(Err(EnqueueError::DestinationFull { recorded: true })) => Verdict::Refused,
-            Ok(Err(EnqueueError::DestinationFull { recorded: false })) => {
+            Ok(Err(EnqueueError::Refused { recorded: true, .. })) => Verdict::Refused,
+            Ok(Err(EnqueueError::Refused { recorded: false, .. })) => {
                 Verdict::Failed("a refusal could not be recorded".to_owned())
             }
             // No broker's publication carries a key; should one ever be refused for it, it must not come for ever.
             Ok(Err(EnqueueError::KeyReused)) => quarantine(&floor, metadata.because(QuarantineReason::Malformed)).await,
-            Ok(Err(EnqueueError::Store(error))) => Verdict::Failed(error.to_string()),
+            Ok(Err(error @ (EnqueueError::Store(_) | EnqueueError::GatewayFull(_)))) => {
+                Verdict::Failed(error.to_string())
+            }
             Err(_) => Verdict::Failed("the outbox has ended".to_owned()),
         }
     }

@@ -170,39 +170,32 @@ impl FakeSource {
         SourceEvent::Connected { connection: inner.connections, session_present, session_expected }
     }
 
-    /// What the broker would send next on this connection.
-    fn next(&self, connection: u64) -> Next {
+    /// What the broker would send next on this connection, if anything.
+    fn next(&self, connection: u64) -> Option<SourceEvent> {
         let mut inner = self.lock();
         if let Some((reason, taken_over)) = inner.drop_now.take() {
             inner.connection = None;
             inner.at_most_once.clear();
-            return Next::Event(SourceEvent::Disconnected { reason, taken_over });
+            return Some(SourceEvent::Disconnected { reason, taken_over });
         }
         if let Some(publication) = inner.at_most_once.pop_front() {
-            return Next::Event(SourceEvent::Publication { publication, token: None });
+            return Some(SourceEvent::Publication { publication, token: None });
         }
         let session = inner.session.unwrap_or_default();
         let under_way = inner.queue.iter().filter(|queued| queued.sent_on == Some(connection)).count();
-        let Some(queued) = inner.queue.iter_mut().find(|queued| queued.sent_on != Some(connection)) else {
-            return Next::Nothing;
-        };
+        let queued = inner.queue.iter_mut().find(|queued| queued.sent_on != Some(connection))?;
         if under_way >= WINDOW {
-            return Next::Nothing;
+            return None;
         }
         let dup = queued.sent_on.is_some();
         queued.sent_on = Some(connection);
         let packet_id = queued.packet_id;
         let redelivery = Some(Redelivery::Mqtt { session, packet_id, dup });
-        Next::Event(SourceEvent::Publication {
+        Some(SourceEvent::Publication {
             publication: Publication { redelivery, ..queued.publication.clone() },
             token: Some(AckToken { connection, packet_id }),
         })
     }
-}
-
-enum Next {
-    Event(SourceEvent),
-    Nothing,
 }
 
 impl Inner {
@@ -225,6 +218,7 @@ pub fn publication(topic: &str, payload: impl Into<bytes::Bytes>, origin: Origin
         content_type: None,
         user_properties: Vec::new(),
         expiry_s: None,
+        reply_to: None,
         retained: false,
         origin,
         redelivery: None,
@@ -257,7 +251,7 @@ impl Source for FakeSource {
                 }
                 loop {
                     match broker.next(connection) {
-                        Next::Event(event) => {
+                        Some(event) => {
                             let over = matches!(event, SourceEvent::Disconnected { .. });
                             if events.send(event).await.is_err() {
                                 return;
@@ -266,7 +260,7 @@ impl Source for FakeSource {
                                 break;
                             }
                         }
-                        Next::Nothing => tokio::select! {
+                        None => tokio::select! {
                             () = broker.changed.notified() => {}
                             () = events.closed() => return,
                         },

@@ -296,5 +296,6 @@ fn route() -> Route {
         allow: DESTINATIONS.map(|(name, _)| name.parse().expect("an id")).to_vec(),
         payload: PayloadHandling::Opaque,
         retained: false,
+        priority: tidegate_schemas::submission::Priority::Normal,
     }
 }

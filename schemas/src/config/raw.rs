@@ -5,8 +5,12 @@
 
 use super::file::OnCorrupt;
 use crate::{
-    agreement::{RawAgreement, RawDeadlines, RawLifetime, RawLimits, RawRetry, RawTorBudget, Success},
+    agreement::{
+        Order, RawAgreement, RawBreakGlass, RawBreaker, RawDeadlines, RawHeadOfLine, RawLifetime, RawLimits, RawRetry,
+        RawSignal, RawStatuses, RawTorBudget, RawValid, Success,
+    },
     route::PayloadHandling,
+    submission::Priority,
     window::RawWindows,
     wire::WireFormat,
 };
@@ -206,6 +210,8 @@ pub struct RawRoute {
     pub payload: PayloadHandling,
     /// Whether retained messages are taken.
     pub retained: bool,
+    /// `normal`, `high` or `break_glass`.
+    pub priority: Priority,
 }
 
 /// Where a route takes an id from: a text (a capture in braces, or a fixed name), or `{ property = true }`.
@@ -262,10 +268,28 @@ pub struct RawDestination {
     pub windows: RawWindows,
     /// See [`RawAgreement::format`].
     pub format: WireFormat,
+    /// See [`RawAgreement::valid`].
+    pub valid: Option<RawValid>,
+    /// See [`RawAgreement::signal`].
+    pub signal: Option<RawSignal>,
     /// See [`RawAgreement::retry`].
     pub retry: Option<RawRetry>,
+    /// See [`RawAgreement::status`].
+    pub status: Option<RawStatuses>,
+    /// See [`RawAgreement::breaker`].
+    pub breaker: Option<RawBreaker>,
     /// See [`RawAgreement::lifetime`].
     pub lifetime: Option<RawLifetime>,
+    /// See [`RawAgreement::notify_after`].
+    pub notify_after: Option<Vec<String>>,
+    /// See [`RawAgreement::receiver_memory`].
+    pub receiver_memory: Option<String>,
+    /// See [`RawAgreement::order`].
+    pub order: Option<Order>,
+    /// See [`RawAgreement::head_of_line`].
+    pub head_of_line: Option<RawHeadOfLine>,
+    /// See [`RawAgreement::break_glass`].
+    pub break_glass: Option<RawBreakGlass>,
     /// See [`RawAgreement::lanes`].
     pub lanes: Option<u8>,
     /// See [`RawAgreement::limits`].
@@ -285,8 +309,17 @@ impl RawDestination {
         RawAgreement {
             windows: self.windows.clone(),
             format: self.format,
+            valid: self.valid.clone(),
+            signal: self.signal.clone(),
             retry: self.retry.clone(),
+            status: self.status.clone(),
+            breaker: self.breaker.clone(),
             lifetime: self.lifetime.clone(),
+            notify_after: self.notify_after.clone(),
+            receiver_memory: self.receiver_memory.clone(),
+            order: self.order,
+            head_of_line: self.head_of_line,
+            break_glass: self.break_glass,
             lanes: self.lanes,
             limits: self.limits.clone(),
             success: self.success,

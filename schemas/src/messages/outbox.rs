@@ -4,8 +4,8 @@
 //! committed in groups; the mailbox holds nothing back.
 
 use crate::{
-    agreement::{Limits, RetryPolicy},
-    entry::{Entry, EntryState, Event, IllegalTransition},
+    agreement::{HeadOfLine, Lifetime, Limits, RetryPolicy, SignalPolicy},
+    entry::{EndedBy, Entry, EntryState, Event, IllegalTransition},
     id::{DestinationId, EntryRef, MessageId},
     outcome::DeliveryError,
     submission::{Origin, QuarantineReason, Redelivery, Submission},
@@ -13,6 +13,7 @@ use crate::{
 };
 use actix::prelude::*;
 use jiff::SignedDuration;
+use serde::{Deserialize, Serialize};
 
 /// Why the store could not do it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -53,6 +54,8 @@ pub struct Enqueue {
     pub submission: Submission,
     /// What the destination's agreement lets wait.
     pub limits: Limits,
+    /// How many break-glass messages an hour its agreement lets through a closed window; none without one.
+    pub break_glass_per_hour: Option<u16>,
 }
 
 /// It is on disk: it may be acknowledged.
@@ -69,19 +72,60 @@ pub struct Accepted {
 /// Why custody was not taken.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum EnqueueError {
-    /// The destination's limit is reached. `recorded`: the refusal is on disk (end state *refused*), so that a broker's
+    /// A limit of the agreement is reached. `recorded`: the refusal is on disk (end state *refused*), so that a broker's
     /// publication may and must be acknowledged.
-    #[error("the queue of this destination is full")]
-    DestinationFull {
+    #[error("{}", limit.sentence())]
+    Refused {
+        /// Which.
+        limit: IntakeLimit,
         /// Whether the refusal was recorded.
         recorded: bool,
     },
+    /// A limit of the whole gateway is reached: nothing may be acknowledged, and nothing is on record.
+    #[error("the gateway is full: {0}")]
+    GatewayFull(String),
     /// The same Idempotency-Key came before with another body.
     #[error("this Idempotency-Key was used for another body")]
     KeyReused,
     /// The store failed; nothing may be acknowledged.
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+/// A limit of the agreement that a message met.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum IntakeLimit {
+    /// What may wait for the destination.
+    Destination,
+    /// What may wait of this device.
+    Device,
+    /// How fast this device may hand in: again after so many seconds.
+    Rate {
+        /// Seconds.
+        wait_s: u32,
+    },
+}
+
+impl IntakeLimit {
+    /// What is to be told.
+    #[must_use]
+    pub fn sentence(self) -> &'static str {
+        match self {
+            Self::Destination => "the queue of this destination is full",
+            Self::Device => "this device has too much waiting at this destination",
+            Self::Rate { .. } => "this device hands in faster than agreed",
+        }
+    }
+
+    /// The reason on record.
+    #[must_use]
+    pub fn reason(self) -> QuarantineReason {
+        match self {
+            Self::Destination => QuarantineReason::DestinationFull,
+            Self::Device => QuarantineReason::DeviceFull,
+            Self::Rate { .. } => QuarantineReason::TooFast,
+        }
+    }
 }
 
 /// "This publication never became an entry; keep its metadata." On disk when answered, so that it may be acknowledged.
@@ -125,6 +169,10 @@ pub struct Pick {
     pub count_max: usize,
     /// Most body bytes (the first entry comes whatever its size).
     pub bytes_max: usize,
+    /// Only break-glass messages: the window is closed.
+    pub break_glass_only: bool,
+    /// What a refused message that waits for its next try does to those behind it.
+    pub head_of_line: HeadOfLine,
 }
 
 /// "Which of these may still be sent?" Asked right before a request leaves: what an operator held or purged since the pick, or what
@@ -159,6 +207,12 @@ pub struct Settle {
     pub destination: DestinationId,
     /// One for each entry that the answer spoke of.
     pub settlements: Vec<Settlement>,
+    /// What the agreement does with those that were refused (`Park`).
+    pub head_of_line: HeadOfLine,
+    /// When those are tried again.
+    pub retry: RetryPolicy,
+    /// For how long lanes were at work since the courier's last settlement, in milliseconds: what a rate is made of.
+    pub busy_ms: u32,
 }
 
 /// What became of the settlements.
@@ -268,8 +322,135 @@ pub enum OperateError {
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "Result<Swept, StoreError>")]
 pub struct Sweep {
-    /// Lifetime of each destination's messages.
-    pub max_ages: Vec<(DestinationId, SignedDuration)>,
+    /// What the agreements say.
+    pub terms: Vec<SweepTerms>,
+}
+
+/// What a sweep has to know of one destination.
+#[derive(Debug, Clone)]
+pub struct SweepTerms {
+    /// Whose.
+    pub destination: DestinationId,
+    /// How long its messages live.
+    pub lifetime: Lifetime,
+    /// Ages of the oldest message at which people are told.
+    pub notify_after: Vec<SignedDuration>,
+    /// For how long it was open since the last sweep, in milliseconds.
+    pub opened_ms: u64,
+    /// Openings that closed since the last sweep.
+    pub closings: u32,
+}
+
+/// "The destination (or somebody who may speak for it) says when it is ready."
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "Result<SignalTaken, SignalError>")]
+pub struct Signal {
+    /// Whose.
+    pub destination: DestinationId,
+    /// What it says.
+    pub word: SignalWord,
+    /// What the agreement lets a signal do.
+    pub policy: SignalPolicy,
+    /// Who says it.
+    pub from: SignalSource,
+}
+
+/// What a signal says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SignalWord {
+    /// "I am ready for so long."
+    Ready(SignalTtl),
+    /// "Not for so long, please."
+    NotNow(SignalTtl),
+    /// "Forget what I said."
+    Clear,
+}
+
+/// How long a signal holds, in seconds from its arrival: times of other clocks are not believed.
+pub type SignalTtl = u32;
+
+/// Who gave a signal. Carries no address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SignalSource {
+    /// The admin endpoint or the command line.
+    Operator,
+    /// An MQTT topic.
+    Mqtt,
+    /// The destination itself, over Tor.
+    Destination,
+}
+
+/// The signal is on disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SignalTaken {
+    /// For how long it holds, in seconds: at most what the agreement lets it.
+    pub holds_s: u32,
+}
+
+/// Why a signal was not honoured.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SignalError {
+    /// The agreement has none.
+    #[error("this destination's agreement accepts no signals")]
+    NotAccepted,
+    /// Too many.
+    #[error("this destination's signals of the last hour are used up")]
+    TooMany {
+        /// Until the oldest of them is an hour old, in seconds.
+        wait_s: u32,
+    },
+    /// The store failed; nothing changed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// "Deliver nothing there until I say so", or "go on". On disk when answered.
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "Result<(), StoreError>")]
+pub struct SetPaused {
+    /// Whose.
+    pub destination: DestinationId,
+    /// Whether it is paused.
+    pub paused: bool,
+}
+
+/// "Which devices have not heard of their messages?" After a ledger number, in order: ends and acceptances.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "Result<Vec<DeviceReceipt>, StoreError>")]
+pub struct PendingReceipts {
+    /// Most receipts.
+    pub count_max: usize,
+}
+
+/// What a device is told of one message: no payload.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeviceReceipt {
+    /// Ledger number.
+    pub no: u64,
+    /// Its id on the wire.
+    pub id: MessageId,
+    /// Who sent it.
+    pub device: crate::id::DeviceId,
+    /// Where it went.
+    pub destination: DestinationId,
+    /// Its end state.
+    pub state: EntryState,
+    /// What ended it, if it expired.
+    pub ended_by: Option<EndedBy>,
+    /// Where the device wants to hear of it.
+    pub reply_to: Option<crate::submission::ReplyTo>,
+    /// How it came in.
+    pub origin: Origin,
+}
+
+/// "The devices have heard up to this ledger number."
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "Result<(), StoreError>")]
+pub struct Receipted {
+    /// Up to this ledger number.
+    pub last: u64,
 }
 
 /// What a sweep did.

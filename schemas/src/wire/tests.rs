@@ -55,6 +55,9 @@ fn entry(id: [u8; 16], label: Option<&str>, content_type: &str, body: &[u8]) -> 
             accepted_custody_ms: 0,
             expires_custody_ms: None,
             body_bytes: u32::try_from(body.len()).unwrap(),
+            priority: crate::submission::Priority::Normal,
+            reply_to: None,
+            odometer: crate::custody::Odometer::default(),
         },
         body: Payload::new(body.to_vec()),
     }

@@ -153,6 +153,8 @@ mod tests {
             attempts: 1,
             receipt: end,
             reason: (!end).then_some(DeliveryError::Status(422)),
+            ended_by: None,
+            break_glass: false,
         }
     }
 

@@ -107,6 +107,7 @@ fn publication(publish: Publish) -> Publication {
         content_type: None,
         user_properties: Vec::new(),
         expiry_s: None,
+        reply_to: None,
         retained: publish.retain,
         origin: if publish.qos == QoS::AtMostOnce { Origin::MqttQos0 } else { Origin::MqttQos1 },
         redelivery: None,

@@ -130,6 +130,7 @@ fn publication(publish: Publish) -> Publication {
         content_type: content_type.filter(|text| is_content_type(text)),
         user_properties,
         expiry_s: message_expiry_interval,
+        reply_to: None,
         retained: publish.retain,
         origin: if publish.qos == QoS::AtMostOnce { Origin::MqttQos0 } else { Origin::MqttQos1 },
         redelivery: None,

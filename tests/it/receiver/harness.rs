@@ -176,6 +176,9 @@ pub fn entry(number: u64, label: Option<&str>, content_type: &str, body: impl In
             accepted_custody_ms: 0,
             expires_custody_ms: None,
             body_bytes: u32::try_from(body.len()).unwrap(),
+            priority: tidegate_schemas::submission::Priority::Normal,
+            reply_to: None,
+            odometer: tidegate_schemas::custody::Odometer::default(),
         },
         body,
     }

@@ -18,8 +18,10 @@ impl World {
     /// Starts in 1970 with one message in custody, two weeks to live.
     async fn new() -> Self {
         let mut rig = Rig::new();
-        let agreement =
-            ServiceAgreement { max_age: SignedDuration::from_hours(14 * 24), ..ServiceAgreement::default() };
+        let agreement = ServiceAgreement {
+            lifetime: Lifetime::of(SignedDuration::from_hours(14 * 24)),
+            ..ServiceAgreement::default()
+        };
         rig.registry = ToyRegistry(snapshot(vec![destination("ward", agreement)])).start().recipient();
         rig.clock = Arc::new(SimClock::at("1970-01-01T00:00:10Z".parse().unwrap()));
         rig.clock.set_trusted(false);

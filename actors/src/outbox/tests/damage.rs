@@ -74,7 +74,7 @@ async fn a_disk_that_does_not_answer_is_no_healthy_one() {
             gate.1.recv().unwrap();
         }
     }));
-    let written = outbox.send(Enqueue { submission: submission("p", "2"), limits: LIMITS });
+    let written = outbox.send(Enqueue { submission: submission("p", "2"), limits: LIMITS, break_glass_per_hour: None });
     has_entered.await.unwrap();
     assert_eq!(observe(&outbox).await.failure, None, "a slow flush is none of that");
     tokio::time::advance(Duration::from_secs(31)).await;

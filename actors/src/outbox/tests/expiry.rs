@@ -4,7 +4,17 @@ use super::*;
 
 async fn settle_range(outbox: &Addr<Outbox>, seqs: std::ops::RangeInclusive<u64>, event: Event) {
     let settlements = seqs.map(|seq| Settlement { seq, event, error: None, receipt: None }).collect();
-    outbox.send(Settle { destination: "ward".parse().unwrap(), settlements }).await.unwrap().unwrap();
+    outbox
+        .send(Settle {
+            destination: "ward".parse().unwrap(),
+            settlements,
+            head_of_line: HeadOfLine::default(),
+            retry: RetryPolicy::default(),
+            busy_ms: 0,
+        })
+        .await
+        .unwrap()
+        .unwrap();
 }
 
 #[actix::test]
@@ -32,7 +42,14 @@ async fn a_lifetime_of_its_own_ends_an_entry_deep_in_the_queue_too() {
     tokio::time::sleep(Duration::from_secs(10)).await;
     // The sweep has not been there yet.
     assert_eq!(observe(&outbox).await.account.queued, 601);
-    let deep = Pick { destination: "ward".parse().unwrap(), after_seq: 600, count_max: 9, bytes_max: 99 };
+    let deep = Pick {
+        destination: "ward".parse().unwrap(),
+        after_seq: 600,
+        count_max: 9,
+        bytes_max: 99,
+        break_glass_only: false,
+        head_of_line: HeadOfLine::default(),
+    };
     assert!(outbox.send(deep).await.unwrap().unwrap().is_empty(), "it is not delivered any more");
     let still = StillQueued { destination: "ward".parse().unwrap(), seqs: vec![600, 601] };
     assert_eq!(outbox.send(still).await.unwrap().unwrap(), [600]);

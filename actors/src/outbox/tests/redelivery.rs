@@ -78,14 +78,17 @@ async fn a_redelivered_stray_is_quarantined_once() {
 async fn a_redelivered_refusal_is_counted_once_and_taken_when_there_is_room() {
     let rig = Rig::new();
     let outbox = rig.start();
-    let limits = QueueLimits { messages: 1, bytes: 1_000 };
+    let limits = limits_of(1, 1_000);
     let send = |packet_id, dup| {
         let submission = Submission { redelivery: mark(packet_id, dup), ..submission("p", "x") };
-        outbox.send(Enqueue { submission, limits })
+        outbox.send(Enqueue { submission, limits, break_glass_per_hour: None })
     };
     send(1, false).await.unwrap().unwrap();
     for dup in [false, true, true] {
-        assert_eq!(send(2, dup).await.unwrap(), Err(EnqueueError::DestinationFull { recorded: true }));
+        assert_eq!(
+            send(2, dup).await.unwrap(),
+            Err(EnqueueError::Refused { limit: IntakeLimit::Destination, recorded: true })
+        );
     }
     let seen = observe(&outbox).await;
     assert_eq!((seen.account.refused, seen.account.accepted, seen.gap), (1, 2, 0));

@@ -8,7 +8,17 @@ async fn settle_all(outbox: &Addr<Outbox>, events: &[(u64, Event)]) -> tidegate_
         Settlement { seq: *seq, event: *event, error, receipt: None }
     };
     let settlements = events.iter().map(settlement).collect();
-    outbox.send(Settle { destination: "ward".parse().unwrap(), settlements }).await.unwrap().unwrap()
+    outbox
+        .send(Settle {
+            destination: "ward".parse().unwrap(),
+            settlements,
+            head_of_line: HeadOfLine::default(),
+            retry: RetryPolicy::default(),
+            busy_ms: 0,
+        })
+        .await
+        .unwrap()
+        .unwrap()
 }
 
 #[actix::test]

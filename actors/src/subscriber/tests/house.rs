@@ -18,7 +18,7 @@ use tidegate_schemas::{
     id::{EntryRef, MessageId},
     messages::{
         gateway::{Observe, Shutdown},
-        outbox::{Accepted, Enqueue, EnqueueError, Ignore, Quarantine, StoreError},
+        outbox::{Accepted, Enqueue, EnqueueError, Ignore, IntakeLimit, Quarantine, StoreError},
         registry::{Current, RegisteredDestination, RegistrySnapshot},
     },
     route::{IdSource, PayloadHandling, Route, Routes},
@@ -98,7 +98,7 @@ impl Handler<Enqueue> for ToyOutbox {
                 return Err(StoreError::Full.into());
             }
             if let Some(recorded) = manner.full {
-                return Err(EnqueueError::DestinationFull { recorded });
+                return Err(EnqueueError::Refused { limit: IntakeLimit::Destination, recorded });
             }
             lock(&journal).flushed.push(content);
             let entry = EntryRef { destination: submission.destination, seq: 1 };
@@ -158,6 +158,7 @@ pub fn route(filter: &str) -> Route {
         allow: vec!["cardiology".parse().unwrap(), "nowhere".parse().unwrap()],
         payload: PayloadHandling::Opaque,
         retained: false,
+        priority: tidegate_schemas::submission::Priority::Normal,
     }
 }
 

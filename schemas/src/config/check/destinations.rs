@@ -38,7 +38,7 @@ impl Checker<'_> {
         let agreement = self.problems.collect(agreement)?;
         let openings = check_openings(
             &agreement.windows,
-            agreement.max_age,
+            &agreement.lifetime,
             self.around.now,
             &format!("{path}.windows"),
             &format!("{path}.lifetime.max_age"),

@@ -1,6 +1,7 @@
 //! Windows and lifetime together: a message must live to see an opening.
 
 use crate::{
+    agreement::{Ages, Lifetime, LifetimeEnd},
     config::{Problem, Problems},
     window::{RawWindows, WindowSet},
 };
@@ -13,13 +14,13 @@ const HORIZON_DAYS: i64 = 366;
 const OPENINGS_MAX: usize = 10_100;
 
 /// Refuses windows that never open (a problem at their place below `windows_path`), and windows whose longest gap is not shorter
-/// than `max_age` (a problem at `lifetime_path`).
+/// than the age at which a message ends (a problem at `lifetime_path`).
 ///
 /// # Errors
 /// All problems at once.
 pub fn check_openings(
     windows: &WindowSet,
-    max_age: SignedDuration,
+    lifetime: &Lifetime,
     now: Timestamp,
     windows_path: &str,
     lifetime_path: &str,
@@ -40,6 +41,7 @@ pub fn check_openings(
         }
     }
     if problems.is_empty()
+        && let Lifetime { end: LifetimeEnd::MaxAge(max_age), ages: Ages::Always } = *lifetime
         && let Some((closing, gap)) = longest_gap(windows, now)
         && max_age <= gap
     {
@@ -96,7 +98,13 @@ mod tests {
 
     fn check(allow: &[(&str, &str)], max_age_h: i64) -> Vec<String> {
         let now = "2026-11-23T12:00:00Z".parse().unwrap();
-        match check_openings(&windows(allow), SignedDuration::from_hours(max_age_h), now, "windows", "lifetime") {
+        match check_openings(
+            &windows(allow),
+            &Lifetime::of(SignedDuration::from_hours(max_age_h)),
+            now,
+            "windows",
+            "lifetime",
+        ) {
             Ok(()) => Vec::new(),
             Err(problems) => problems.iter().map(|p| format!("{}: {}", p.path, p.message)).collect(),
         }
@@ -125,8 +133,14 @@ mod tests {
     #[test]
     fn always_open_has_no_gap() {
         assert!(
-            check_openings(&WindowSet::default(), SignedDuration::from_secs(60), Timestamp::UNIX_EPOCH, "w", "l")
-                .is_ok()
+            check_openings(
+                &WindowSet::default(),
+                &Lifetime::of(SignedDuration::from_secs(60)),
+                Timestamp::UNIX_EPOCH,
+                "w",
+                "l"
+            )
+            .is_ok()
         );
         assert!(check(&[("* * * * *", "1m")], 1).is_empty());
     }

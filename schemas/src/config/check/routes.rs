@@ -52,6 +52,7 @@ impl Checker<'_> {
             allow,
             payload: raw.payload,
             retained: raw.retained,
+            priority: raw.priority,
         })
     }
 

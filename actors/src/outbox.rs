@@ -373,8 +373,8 @@ impl Handler<Loads> for Outbox {
 
 fn load_of(record: &DestinationRecord, oldest_custody_ms: Option<u64>, time: &CustodyTime) -> DestinationLoad {
     let custody_ms = time.now_ms;
-    let hour_ago_s = custody_ms.saturating_sub(3_600_000) / 1_000;
-    let recent = record.circuits_custody_s.iter().filter(|at_s| u64::from(**at_s) > hour_ago_s).count();
+    let within_the_hour = |at_s: &&u32| u64::from(**at_s) * 1_000 + 3_600_000 > custody_ms;
+    let recent = record.circuits_custody_s.iter().filter(within_the_hour).count();
     let ago = |at: Option<u64>| at.map(|at| custody_ms.saturating_sub(at));
     DestinationLoad {
         destination: record.name.clone(),

@@ -212,7 +212,7 @@ impl RawAgreement {
     fn check_signal(&self, path: &str, problems: &mut Problems) -> SignalPolicy {
         let mut policy = SignalPolicy::default();
         let Some(raw) = &self.signal else { return policy };
-        policy.accept = raw.accept.unwrap_or(true);
+        policy.accept = raw.accept.unwrap_or(policy.accept);
         policy.only = raw.only.unwrap_or(false);
         if let Some(text) = &raw.ttl_max {
             policy.ttl_max =

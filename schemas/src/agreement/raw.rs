@@ -142,7 +142,7 @@ pub struct RawValid {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RawSignal {
-    /// Whether signals are heard; true where the table is there.
+    /// Whether signals are heard.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub accept: Option<bool>,
     /// Longest time of one.

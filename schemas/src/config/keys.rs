@@ -271,12 +271,7 @@ pub const KEYS: &[ConfigKey] = &[
         "The agreement's first moment, in the time zone of the windows: `2027-01-31` or `2027-01-31T08:00`. Before it nothing is delivered.",
     ),
     key("destination.*.valid.until", "day or time", "", "The first moment after the agreement."),
-    key(
-        "destination.*.signal.accept",
-        "true or false",
-        "",
-        "Whether \"ready until\" and \"not now\" are heard. Default: true where there is a `signal` table, else false.",
-    ),
+    key("destination.*.signal.accept", "true or false", "false", "Whether \"ready until\" and \"not now\" are heard."),
     key("destination.*.signal.ttl_max", "60s to 24h", "\"15m\"", "Longest time that one signal opens or closes."),
     key(
         "destination.*.signal.only",
@@ -365,7 +360,7 @@ pub const KEYS: &[ConfigKey] = &[
         "{ park_after = 1 }",
         "What becomes of a message that the service refuses. `block`: its device's later ones wait behind it. `rotate`: they pass it, and it is tried again by the retry steps. `park_after`: parked after so many refusals.",
     ),
-    key("destination.*.head_of_line.park_after", "from 1", "1", "Refusals until the message is parked."),
+    key("destination.*.head_of_line.park_after", "from 1", "", "Refusals until the message is parked."),
     key(
         "destination.*.break_glass.per_hour",
         "1 to 30",

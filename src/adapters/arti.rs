@@ -16,6 +16,7 @@
 pub mod breadcrumb;
 pub mod client;
 pub mod config;
+pub mod consensus;
 pub mod errors;
 pub mod host;
 pub mod keys;

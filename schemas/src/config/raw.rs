@@ -6,6 +6,7 @@
 use super::file::OnCorrupt;
 use crate::{
     agreement::{RawAgreement, RawDeadlines, RawLifetime, RawLimits, RawRetry, RawTorBudget, Success},
+    clock::TrustPolicy,
     route::PayloadHandling,
     window::RawWindows,
     wire::WireFormat,
@@ -33,6 +34,8 @@ pub struct RawConfig {
     pub admin: RawAdmin,
     /// The outbox.
     pub outbox: RawOutbox,
+    /// The wall clock.
+    pub clock: RawClock,
     /// Logs.
     pub log: RawLog,
     /// Routes, first match wins.
@@ -168,6 +171,14 @@ pub struct RawOutbox {
     pub quarantine_entries: Option<u64>,
     /// What is done about a damaged store at the start.
     pub on_corrupt: OnCorrupt,
+}
+
+/// `[clock]`
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RawClock {
+    /// What holds when nobody vouches for it.
+    pub trust: TrustPolicy,
 }
 
 /// `[log]`

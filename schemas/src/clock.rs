@@ -19,7 +19,11 @@
 //! carried forward, so a Tor that was away for days still vouches, and still contradicts. One that came from the cache on the disk
 //! may be as old as the last stop (the clock of a board may have stood still with it): it only says that the true time is not before
 //! its `valid_after`. arti refuses a consensus that is a day or more from its own clock, so a clock that is further off than that
-//! shows as nobody's word. A machine that slept has a monotonic clock that missed it: Tor's word is behind until the next consensus.
+//! shows as nobody's word.
+//!
+//! **What remains.** Tor's word is coarse: a clock may be wrong by up to the validity of a consensus. A directory cache that lies can
+//! hand out an old consensus, as long as it is newer than the one in our cache. A machine that slept has a monotonic clock that missed
+//! it, so that Tor seems to contradict until it has fetched the next one.
 
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};

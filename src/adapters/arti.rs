@@ -16,13 +16,14 @@
 pub mod breadcrumb;
 pub mod client;
 pub mod config;
-pub mod consensus;
 pub mod errors;
 pub mod host;
 pub mod keys;
 pub mod lazy;
 pub mod runtime;
 pub mod transport;
+
+mod consensus;
 
 pub use client::ArtiClient;
 pub use config::ArtiSettings;

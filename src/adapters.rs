@@ -3,6 +3,7 @@
 pub mod arti;
 pub mod embedded_broker;
 pub mod http_lane;
+pub mod kernel_clock;
 pub mod matrix;
 pub mod mqtt;
 pub mod mqtt_publisher;

@@ -114,7 +114,7 @@ impl Started {
 /// When something that it can't work without is not to be had; the error says what to do.
 pub async fn start(config: Config) -> anyhow::Result<Started> {
     let entropy: Arc<dyn Entropy> = Arc::new(SystemEntropy);
-    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::new(config.clock.trust));
     let files = {
         let (config, entropy, clock) = (config.clone(), Arc::clone(&entropy), Arc::clone(&clock));
         off_thread(move || open_files(&config, &*entropy, &*clock)).await?

@@ -122,6 +122,7 @@ fn subscriber(parts: &Parts, source: Arc<dyn Source>) -> ChildSpec<Handles> {
 fn uplink(parts: &Parts) -> ChildSpec<Handles> {
     let parts = UplinkParts {
         transport: Arc::clone(&parts.transport),
+        clock: Arc::clone(&parts.outbox.clock),
         entropy: Arc::clone(&parts.outbox.entropy),
         dispatcher: parts.bells.dispatcher.clone(),
     };

@@ -9,9 +9,14 @@
 //! it still stands, and bootstrap again when it doesn't: at once when the transport says that it failed (a system tor that hung up or
 //! is being restarted), and after `DOWN_MAX` when it says that it is connecting again by itself. A client that is too old for the
 //! network is tried again like one that fails, and shown as obsolete: only an update helps, and everything else goes on.
+//!
+//! Beside that it tells the wall clock what time Tor says it is, and tells the log and the Dispatcher when the clock is believed and
+//! when no longer (`clock_watch.rs`).
+
+mod clock_watch;
 
 use crate::{
-    ports::{entropy::Entropy, transport::Transport},
+    ports::{clock::Clock, entropy::Entropy, transport::Transport},
     supervision::{Bell, DeathWatch, OwnedTask},
 };
 use actix::prelude::*;
@@ -42,6 +47,8 @@ const DOWN_MAX: Duration = Duration::from_secs(60);
 pub struct UplinkParts {
     /// The way to onion services.
     pub transport: Arc<dyn Transport>,
+    /// The wall clock, which Tor vouches for.
+    pub clock: Arc<dyn Clock>,
     /// Jitter.
     pub entropy: Arc<dyn Entropy>,
     /// The Dispatcher's bell.
@@ -53,6 +60,7 @@ pub struct Uplink {
     parts: UplinkParts,
     seen: Rc<RefCell<UplinkObservation>>,
     life: Option<OwnedTask>,
+    clock: Option<OwnedTask>,
     watch: DeathWatch,
 }
 
@@ -62,7 +70,7 @@ impl Uplink {
     pub fn new(parts: UplinkParts, watch: DeathWatch) -> Self {
         let transport = parts.transport.name().to_owned();
         let seen = UplinkObservation { transport, ..UplinkObservation::default() };
-        Self { parts, seen: Rc::new(RefCell::new(seen)), life: None, watch }
+        Self { parts, seen: Rc::new(RefCell::new(seen)), life: None, clock: None, watch }
     }
 }
 
@@ -72,6 +80,8 @@ impl Actor for Uplink {
     fn started(&mut self, ctx: &mut Self::Context) {
         let life = live(self.parts.clone(), Rc::clone(&self.seen));
         self.life = Some(OwnedTask::spawn(ctx, &self.watch, "life", life));
+        let clock = clock_watch::run(self.parts.clone());
+        self.clock = Some(OwnedTask::spawn(ctx, &self.watch, "clock", clock));
     }
 }
 
@@ -162,23 +172,23 @@ mod tests {
     #![expect(clippy::unwrap_used, reason = "tests")]
     use super::*;
     use crate::{
-        ports::clock::Clock,
         ports::transport::{Isolation, Lane, Target},
         supervision::{Running, Wake},
         testing::{fake_transport::FakeTransport, seeded_entropy::SeededEntropy, sim_clock::SimClock},
     };
     use futures_util::future::BoxFuture;
     use std::sync::Mutex;
-    use tidegate_schemas::outcome::DeliveryError;
+    use tidegate_schemas::{clock::ConsensusTimes, outcome::DeliveryError};
 
     #[actix::test]
     async fn the_dispatcher_hears_of_readiness_when_it_comes_not_when_the_bootstrap_returns() {
         tokio::time::pause();
         let clock: Arc<dyn Clock> = Arc::new(SimClock::at("2026-11-23T12:00:00Z".parse().unwrap()));
-        let transport = Arc::new(FakeTransport::new(clock));
+        let transport = Arc::new(FakeTransport::new(Arc::clone(&clock)));
         let bell = Bell::default();
         let parts = UplinkParts {
             transport: Arc::clone(&transport) as Arc<dyn Transport>,
+            clock,
             entropy: Arc::new(SeededEntropy::new(1)),
             dispatcher: bell.clone(),
         };
@@ -208,6 +218,9 @@ mod tests {
         fn status(&self) -> UplinkStatus {
             self.0.lock().unwrap().0.clone()
         }
+        fn consensus(&self) -> Option<ConsensusTimes> {
+            None
+        }
         fn bootstrap(&self) -> BoxFuture<'static, Result<(), String>> {
             let mut world = self.0.lock().unwrap();
             let works = world.1 == 0;
@@ -229,6 +242,7 @@ mod tests {
         let bell = Bell::default();
         let parts = UplinkParts {
             transport: Arc::clone(&transport) as Arc<dyn Transport>,
+            clock: Arc::new(SimClock::at("2026-11-23T12:00:00Z".parse().unwrap())),
             entropy: Arc::new(SeededEntropy::new(1)),
             dispatcher: bell.clone(),
         };

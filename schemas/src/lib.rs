@@ -10,6 +10,8 @@ pub mod submission;
 
 pub mod route;
 
+pub mod clock;
+
 pub mod window;
 
 pub mod agreement;

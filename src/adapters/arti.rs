@@ -23,6 +23,8 @@ pub mod lazy;
 pub mod runtime;
 pub mod transport;
 
+mod consensus;
+
 pub use client::ArtiClient;
 pub use config::ArtiSettings;
 pub use errors::ArtiError;

@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use tidegate_actors::ports::transport::{Isolation, Lane, Target, Transport};
+use tidegate_schemas::clock::ConsensusTimes;
 use tidegate_schemas::onion::OnionEndpoint;
 use tidegate_schemas::outcome::DeliveryError;
 use tidegate_schemas::view::UplinkStatus;
@@ -105,6 +106,11 @@ impl Transport for SocksTransport {
 
     fn status(&self) -> UplinkStatus {
         self.status.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// A SOCKS port tells nothing of the consensus.
+    fn consensus(&self) -> Option<ConsensusTimes> {
+        None
     }
 
     fn bootstrap(&self) -> BoxFuture<'static, Result<(), String>> {

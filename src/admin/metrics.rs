@@ -17,6 +17,7 @@ use prometheus_client::{
     registry::Registry,
 };
 use status::StatusView;
+use tidegate_schemas::clock::ClockTrust;
 use tidegate_schemas::view::{
     DestinationView, Observation, OutboxObservation, ReporterObservation, SubscriberObservation, UplinkStatus,
 };
@@ -93,7 +94,9 @@ fn label(name: &'static str, value: impl ToString) -> Labels {
 fn gateway(registry: &mut Registry, status: &StatusView) {
     registry.register("build", "Version of the gateway", Info::new(vec![("version", status.version.clone())]));
     measure(registry, "uptime_seconds", "Since the admin endpoint started", number(status.uptime_s));
-    measure(registry, "clock_trusted", "1 if the wall clock can be right", i64::from(status.clock_trusted));
+    measure(registry, "clock_trusted", "1 if the wall clock is believed", i64::from(status.clock.trusted));
+    let reasons = ClockTrust::ALL.map(|why| (label("reason", why.name()), i64::from(why == status.clock.reason)));
+    measures(registry, "clock_trust", "1 at the reason why the wall clock is believed or not", reasons);
     measure(registry, "ready", "1 if every line of the list runs", i64::from(status.ready));
     let lines = || status.lines.iter().map(|view| &view.line);
     let up = lines().map(|line| (label("actor", &line.name), i64::from(line.up)));

@@ -8,7 +8,7 @@ use crate::admin::{
 use actix_web::web::{Data, Json};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use tidegate_schemas::{messages::gateway::Observe, view::Observation};
+use tidegate_schemas::{clock::ClockView, messages::gateway::Observe, view::Observation};
 
 /// The status of the gateway.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -19,8 +19,8 @@ pub struct StatusView {
     pub uptime_s: u64,
     /// Wall clock.
     pub now: Timestamp,
-    /// Whether the wall clock can be right.
-    pub clock_trusted: bool,
+    /// Whether the wall clock is believed, and why.
+    pub clock: ClockView,
     /// `running`, `draining` or `ended`.
     pub phase: String,
     /// Whether every line is up.
@@ -59,7 +59,7 @@ pub(super) async fn collect(app: &App) -> StatusView {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         uptime_s: app.started.elapsed().as_secs(),
         now: app.clock.now(),
-        clock_trusted: app.clock.trusted(),
+        clock: app.clock.trust().view(),
         ready: situation.ready(),
         phase: situation.phase,
         lines,

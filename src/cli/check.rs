@@ -43,7 +43,7 @@ pub fn run(global: &Global) -> Result<ExitCode, Failure> {
         .ok_or_else(|| Failure::config("there is no config file here: name one with --config FILE"))?;
     match config_errors::load(&path, &paths::default_state_dir(), &config_errors::environment()) {
         Ok(config) => {
-            let plan = Plan::of(&config, SystemClock.now());
+            let plan = Plan::of(&config, SystemClock::default().now());
             if global.json {
                 output::json(&plan)?;
             } else {

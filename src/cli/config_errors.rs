@@ -79,7 +79,7 @@ fn check(path: &Path, text: &str, state_dir: &Path, environment: &[(String, Stri
     let config = parsed.check(&Surroundings {
         base_dir,
         state_dir,
-        now: SystemClock.now(),
+        now: SystemClock::default().now(),
         mqtt_tls: cfg!(feature = "mqtt-tls"),
         read_file: &read_file,
     })?;

@@ -213,7 +213,7 @@ async fn show(global: &Global, client: &AdminClient, name: &Name) -> Result<(), 
     };
     match &shown {
         Shown::Waiting(entry) => {
-            let clock = if entry.clock_trusted { "" } else { " (by a clock that could not be right)" };
+            let clock = if entry.clock_trusted { "" } else { " (by a clock that was not believed)" };
             row("entry", entry.entry.to_string());
             row("id", entry.id.to_string());
             row("state", output::word(&entry.state));

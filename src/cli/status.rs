@@ -8,6 +8,7 @@ use super::{
 };
 use crate::admin::status::{LineView, StatusView};
 use std::process::ExitCode;
+use tidegate_schemas::clock::ClockView;
 use tidegate_schemas::view::{EmbeddedBrokerView, Observation, UplinkStatus};
 
 /// What no count here can show.
@@ -29,6 +30,8 @@ fn show(status: &StatusView) -> Result<(), Failure> {
     let state = if status.ready { "all parts run" } else { "not all parts run" };
     let up = output::duration(status.uptime_s);
     output::line(&format!("tidegate {}, {}, up {up}: {state}", status.version, status.phase))?;
+    let believed = if status.clock.trusted { "believed" } else { "not believed" };
+    output::line(&format!("wall clock {}, {believed}: {}", output::moment(status.now), status.clock.why))?;
     for warning in warnings(status) {
         output::line(&format!("! {warning}"))?;
     }
@@ -46,8 +49,12 @@ fn show(status: &StatusView) -> Result<(), Failure> {
 /// What needs a person.
 fn warnings(status: &StatusView) -> Vec<String> {
     let mut warnings = Vec::new();
-    if !status.clock_trusted {
-        warnings.push("the wall clock can't be right: windows may open at the wrong time until it is set".to_owned());
+    let ClockView { trusted, reason, why, hint } = &status.clock;
+    if !trusted {
+        let alarm = if reason.is_alarm() { "ALARM: " } else { "" };
+        warnings.push(format!("{alarm}the wall clock is not believed, what depends on it waits: {why}; {hint}"));
+    } else if !hint.is_empty() {
+        warnings.push(format!("the wall clock is believed: {why}; {hint}"));
     }
     for observation in status.observations() {
         match observation {
@@ -170,6 +177,7 @@ fn words(observation: &Observation) -> String {
 mod tests {
     use super::*;
     use crate::admin::access::Line;
+    use tidegate_schemas::clock::ClockTrust;
     use tidegate_schemas::view::{OutboxObservation, SubscriberObservation, UplinkObservation};
 
     #[test]
@@ -183,13 +191,17 @@ mod tests {
             version: "1".into(),
             uptime_s: 1,
             now: jiff::Timestamp::UNIX_EPOCH,
-            clock_trusted: false,
+            clock: ClockTrust::Apart.view(),
             phase: "running".into(),
             ready: true,
             lines: lines.into(),
         };
         let told = warnings(&status).join("\n");
-        assert!(told.contains("clock") && told.contains("gap of 2") && told.contains("full"), "{told}");
+        assert!(
+            told.contains("ALARM: the wall clock is not believed") && told.contains("time daemon's sources"),
+            "{told}"
+        );
+        assert!(told.contains("gap of 2") && told.contains("full"), "{told}");
         assert!(told.contains("never hears of 41") && told.contains("session 3 times"), "{told}");
         assert!(told.contains("took over our client id at the broker 7 times"), "{told}");
     }
@@ -209,13 +221,18 @@ mod tests {
             version: "1".into(),
             uptime_s: 1,
             now: jiff::Timestamp::UNIX_EPOCH,
-            clock_trusted: true,
+            clock: ClockTrust::Assumed.view(),
             phase: "running".into(),
             ready: true,
             lines,
         };
         let told = warnings(&status).join("\n");
-        for part in ["signal 9", "update tidegate; messages are taken and wait", "outbox.bad-1"] {
+        for part in [
+            "clock.trust = \"assume\" says",
+            "signal 9",
+            "update tidegate; messages are taken and wait",
+            "outbox.bad-1",
+        ] {
             assert!(told.contains(part), "{told}");
         }
     }

@@ -7,6 +7,7 @@ use std::{env, path::PathBuf, sync::Arc, thread};
 
 use jiff::Timestamp;
 use tidegate_actors::ports::clock::Clock;
+use tidegate_schemas::clock::{ClockTrust, ConsensusTimes};
 
 /// The environment variable that names the file.
 pub const MARK: &str = "TIDEGATE_TESTNET_STANDSTILL";
@@ -25,8 +26,12 @@ impl Clock for Standstill {
         self.clock.now()
     }
 
-    fn trusted(&self) -> bool {
-        self.clock.trusted()
+    fn trust(&self) -> ClockTrust {
+        self.clock.trust()
+    }
+
+    fn told_by_tor(&self, times: ConsensusTimes) {
+        self.clock.told_by_tor(times);
     }
 }
 

@@ -10,6 +10,7 @@ use tempfile::TempDir;
 use tidegate::admin::{self, Settings, listener::Serving, status::StatusView, token::AdminToken};
 use tidegate_actors::testing::seeded_entropy::SeededEntropy;
 use tidegate_schemas::{
+    clock::ClockTrust,
     entry::{EntryState, Event},
     route::Routes,
 };
@@ -172,7 +173,8 @@ async fn the_status_shows_every_line_up_or_down() {
     let world = start_with(Some(support::registry(Routes::default())), false).await;
     let answer = world.get("/api/v1/status").await;
     let status: StatusView = serde_json::from_str(&answer.body).unwrap();
-    assert!(!status.ready && status.clock_trusted);
+    assert!(!status.ready && status.clock.trusted);
+    assert_eq!(status.clock.reason, ClockTrust::KernelSynchronised);
     assert_eq!(status.lines.len(), 2);
     assert!(status.lines[0].observation.is_some() && status.lines[1].observation.is_none());
     // The rest of the answers needs the Outbox, and says that it is being restarted.
@@ -312,6 +314,8 @@ async fn the_metrics_are_open_metrics_with_the_account_in_it() {
         "tidegate_actor_up{actor=\"outbox\"} 1",
         "tidegate_actor_restarts_total{actor=\"outbox\"} 0",
         "tidegate_clock_trusted 1",
+        "tidegate_clock_trust{reason=\"kernel_synchronised\"} 1",
+        "tidegate_clock_trust{reason=\"apart\"} 0",
         "# EOF",
     ] {
         assert!(answer.body.lines().any(|l| l == line), "{line} is not in\n{}", answer.body);

@@ -12,9 +12,12 @@ use tidegate::adapters::arti::{
 };
 use tidegate::adapters::http_lane::BoxedStream;
 use tidegate::adapters::socks::SocksTransport;
+use tidegate::adapters::system_clock::SystemClock;
 use tidegate::lab::ports::{free_ports, loopback};
 use tidegate::lab::{ClientOptions, HiddenService, HiddenServiceOptions};
+use tidegate_actors::ports::clock::Clock as _;
 use tidegate_actors::ports::transport::{Isolation, Target, Transport};
+use tidegate_schemas::clock::ClockTrust;
 use tidegate_schemas::config::file::Vanguards;
 use tidegate_schemas::onion::{OnionAddress, OnionEndpoint};
 use tidegate_schemas::outcome::DeliveryError;
@@ -324,4 +327,41 @@ async fn a_client_without_a_network_says_so_and_a_second_one_is_kept_out() {
     assert!(matches!(second, Err(ArtiError::InUse)));
     client.close().await;
     ArtiClient::open(settings()).await.unwrap();
+}
+
+/// When the newest consensus in arti's cache begins, by its own words.
+fn newest_on_disk(folder: &Path) -> Option<jiff::Timestamp> {
+    let begin = |text: String| {
+        let line = text.lines().find_map(|line| line.strip_prefix("valid-after "))?.to_owned();
+        format!("{}Z", line.replace(' ', "T")).parse().ok()
+    };
+    let files = std::fs::read_dir(folder.join("tor/cache/dir_blobs")).unwrap().map(|file| file.unwrap());
+    let consensuses = files.filter(|file| file.file_name().to_str().unwrap().starts_with("con_"));
+    consensuses.filter_map(|file| begin(std::fs::read_to_string(file.path()).unwrap())).max()
+}
+
+#[tokio::test]
+async fn a_consensus_from_the_network_is_news_of_the_time_and_one_from_the_cache_is_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = ArtiSettings::below(folder.path(), Vanguards::Lite).on_testnet(network().await.arti_settings());
+    let client = ArtiClient::open(settings.clone()).await.unwrap();
+    assert_eq!(client.consensus(), None, "it knows nothing yet");
+    client.bootstrap().await.unwrap();
+    let times = client.consensus().unwrap();
+    let clock = SystemClock::default();
+    let slack = jiff::SignedDuration::from_mins(1);
+    assert!(times.fetched && times.valid_after - slack < clock.now() && clock.now() < times.valid_until + slack);
+    // Without a word of Tor it depends on this machine's kernel.
+    assert!(matches!(clock.trust(), ClockTrust::KernelSynchronised | ClockTrust::Unvouched), "{:?}", clock.trust());
+    clock.told_by_tor(times);
+    assert!(clock.trusted(), "{:?}", clock.trust());
+
+    client.close().await;
+    let cached = newest_on_disk(folder.path()).expect("arti keeps its consensus where it is looked for");
+    let client = ArtiClient::open(settings).await.unwrap();
+    client.bootstrap().await.unwrap();
+    // The network votes every 20 seconds, so a newer one may have come.
+    let times = client.consensus().unwrap();
+    println!("from the cache: {}", !times.fetched);
+    assert_eq!(times.fetched, times.valid_after > cached);
 }

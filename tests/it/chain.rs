@@ -8,10 +8,12 @@ mod receivers;
 mod stage;
 mod web;
 
+use jiff::SignedDuration;
 use serde_json::{Value, json};
-use stage::{Options, Stage};
+use stage::{Options, Place, Stage};
 use std::{collections::BTreeSet, fs};
-use tidegate::adapters::arti::ClientKey;
+use tidegate::adapters::{arti::ClientKey, system_clock::SystemClock};
+use tidegate_actors::ports::clock::Clock as _;
 
 fn reading(text: &str) -> (String, String) {
     ("patient".to_owned(), text.to_owned())
@@ -141,6 +143,38 @@ fn a_closed_window_holds_until_it_is_opened_by_the_operator() {
     stage.ask("PUT", "/api/v1/destinations/night/windows", Some(&json!({}))).unwrap();
     stage.wait_for_delivered(2);
     assert_eq!(stage.readings(), [reading("goes"), reading("waits")]);
+}
+
+#[test]
+fn a_window_by_the_time_of_day_opens_because_somebody_vouches_for_the_clock() {
+    let now = SystemClock::default().now();
+    // Short enough that the drawn start of the opening comes within seconds.
+    let (from, to) = (now - SignedDuration::from_hours(1), now + SignedDuration::from_mins(5));
+    let [from, to] = [from, to].map(|time| time.strftime("%H:%M").to_string());
+    let open = format!("windows = {{ allow = [{{ days = \"daily\", from = \"{from}\", to = \"{to}\" }}] }}\n");
+    let stage = Stage::start(Options { ward: open, ..Options::default() });
+    stage.publish_one("in time");
+    stage.wait_for_delivered(1);
+    let status = stage.ask("GET", "/api/v1/status", None).unwrap();
+    // Where the kernel isn't synchronised (in a container, say) Tor's consensus has to do.
+    let reason = status["clock"]["reason"].as_str().unwrap();
+    assert!(["kernel_synchronised", "within_consensus"].contains(&reason), "{status}");
+    assert!(stage.gateway_log().contains("the wall clock is believed"), "{}", stage.gateway_log());
+    let shown = stage.tidegate(&["status"]);
+    assert!(shown.contains(", believed: "), "{shown}");
+}
+
+#[test]
+fn an_assumed_clock_is_believed_without_tor_and_said_to_be_assumed() {
+    let more = "[clock]\ntrust = \"assume\"\n[tor]\ntransport = \"socks\"\nsocks = \"127.0.0.1:1\"\n".to_owned();
+    let stage = Stage::start(Options { place: Place::Nowhere, more, ..Options::default() });
+    let status = stage.wait_for("the status", |stage| stage.ask("GET", "/api/v1/status", None));
+    assert_eq!(status["clock"]["trusted"], true, "{status}");
+    // On a machine whose kernel is synchronised nothing has to be assumed, and nothing is said at run time.
+    let assumed = status["clock"]["reason"] == "assumed";
+    assert_eq!(stage.tidegate(&["status"]).contains("clock.trust = \"assume\" says to believe it"), assumed);
+    assert!(stage.gateway_log().contains("believed although nobody vouches for it"), "{}", stage.gateway_log());
+    assert!(stage.tidegate(&["check"]).contains("believed although nobody vouches for it"));
 }
 
 #[test]

@@ -23,6 +23,7 @@ const FENCES: &[(&str, &[&str])] = &[
     ("rumqttd", &["src/adapters/embedded_broker"]),
     ("arti-client", &["src/adapters/arti"]),
     ("tor-*", &["src/adapters/arti"]),
+    ("rtime-clock", &["src/adapters/kernel_clock"]),
     ("ruma", &["src/adapters/matrix"]),
     ("ruma-client", &["src/adapters/matrix"]),
     ("sled", &["src/adapters/sled", "src/receiver/store"]),

@@ -14,6 +14,7 @@ use tidegate::admin::access::{Access, Line, Reach, Situation};
 use tidegate_actors::ports::clock::Clock;
 use tidegate_schemas::{
     agreement::{Destination, DestinationKeys, ServiceAgreement},
+    clock::{ClockTrust, ConsensusTimes},
     entry::{Account, EntryState},
     id::{DestinationId, EntryRef, MessageId},
     messages::{
@@ -93,9 +94,10 @@ impl Clock for StandingClock {
     fn now(&self) -> Timestamp {
         self.0
     }
-    fn trusted(&self) -> bool {
-        true
+    fn trust(&self) -> ClockTrust {
+        ClockTrust::KernelSynchronised
     }
+    fn told_by_tor(&self, _: ConsensusTimes) {}
 }
 
 /// Destinations `cardiology` and `lab`, whose windows can be set; a store that fails on demand.

@@ -2,15 +2,16 @@
 //!
 //! It counts milliseconds that the gateway has had custody, and never goes back. While the process runs it goes with the monotonic
 //! clock, so a wall clock that steps by days (a board without a battery clock, a time server, an operator) ages nothing. Over a stop
-//! it goes on by the wall clock's difference, but only when the wall clock was to be believed before *and* after, and had not jumped
-//! in the hour before; else the time of the stop is not counted. Back-offs and the Tor budget are counted by it.
+//! it goes on by the wall clock's difference, but only when the wall clock was to be believed before, and had not jumped in the hour
+//! before that; else the time of the stop is not counted. Back-offs and the Tor budget are counted by it.
 //!
 //! Whether a wall clock that differs after a stop is right shows only later, so a stop is counted in three steps:
 //! 1. What the clock was set back by before (while we ran, or over an earlier stop) may have been corrected during this stop: it is
 //!    not counted.
 //! 2. The rest moves the custody clock on, and is *provisional*: it makes no message older (see [`CustodyTime::age_ms`]).
-//! 3. When wall clock and monotonic clock have agreed for an hour (`AGREED_MS`), it counts. If the wall clock is set back before that, what
-//!    it is set back by never counts for a message that was there before the stop.
+//! 3. When wall clock and monotonic clock have agreed for an hour (`AGREED_MS`) and the wall clock is to be believed, it counts. That may
+//!    show only minutes after the start, when Tor has connected and vouches for it; until then the stop stays provisional. If the wall
+//!    clock is set back before that, what it is set back by never counts for a message that was there before the stop.
 //!
 //! All of that is stored with the first commit after it was seen, and a sweep sees to it that there is one: a jump is on disk within
 //! half a minute. It errs to one side: a message may live longer than agreed, and never ends because of a clock.
@@ -62,7 +63,7 @@ impl CustodyClock {
         let corrected_ms = ahead_ms.min(record.set_back_ms);
         if away_ms < -JUMP_MS {
             record.set_back(away_ms.unsigned_abs());
-        } else if stored.wall_trusted && trusted {
+        } else if stored.wall_trusted {
             base_ms = base_ms.saturating_add(ahead_ms - corrected_ms);
             if ahead_ms - corrected_ms > JUMP_MS.unsigned_abs() {
                 record.add_stop(base_ms, ahead_ms - corrected_ms);
@@ -202,6 +203,37 @@ mod tests {
             clock.observe(wall(started + hour * 3_600_000), true);
         }
         assert_eq!(age_ms(&clock), 86_400_000 + 60_000 + 6 * 3_600_000);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_clock_that_is_believed_minutes_after_the_start_counts_the_stop_as_one_that_was_at_once() {
+        let started = TODAY_MS + DAY_MS;
+        let mut clock = CustodyClock::resume(today(), ClockRecord::default(), wall(started), false);
+        tokio::time::advance(Duration::from_secs(300)).await;
+        assert!(clock.observe(wall(started + 300_000), true).wall_trusted, "Tor has connected");
+        assert_eq!(age_ms(&clock), 300_000, "the stop is provisional, as ever");
+        tokio::time::advance(HOUR).await;
+        clock.observe(wall(started + 3_900_000), true);
+        assert_eq!(age_ms(&clock), 86_400_000 + 3_900_000);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stop_never_counts_while_nobody_vouches_nor_what_the_one_who_does_sets_the_clock_by() {
+        // Stopped for a day; the clock is 30 days ahead of that, and nobody vouches for it for hours.
+        let started = TODAY_MS + 31 * DAY_MS;
+        let mut clock = CustodyClock::resume(today(), ClockRecord::default(), wall(started), false);
+        for hour in 1..=5 {
+            tokio::time::advance(HOUR).await;
+            clock.observe(wall(started + hour * 3_600_000), false);
+        }
+        assert_eq!(age_ms(&clock), 5 * 3_600_000);
+        // A time server sets it right: from then on it is believed, and a jump makes it suspect for an hour.
+        for hour in 5..=7 {
+            clock.observe(wall(started + hour * 3_600_000 - 30 * DAY_MS), true);
+            tokio::time::advance(HOUR).await;
+        }
+        clock.observe(wall(started + 8 * 3_600_000 - 30 * DAY_MS), true);
+        assert_eq!(age_ms(&clock), 86_400_000 + 8 * 3_600_000, "the day itself counts, the 30 never do");
     }
 
     #[tokio::test(start_paused = true)]

@@ -3,6 +3,7 @@
 use futures_util::future::BoxFuture;
 use std::fmt;
 use tidegate_schemas::{
+    clock::ConsensusTimes,
     id::DestinationId,
     onion::OnionEndpoint,
     outcome::DeliveryError,
@@ -49,6 +50,9 @@ pub trait Transport: Send + Sync + 'static {
 
     /// How it stands now.
     fn status(&self) -> UplinkStatus;
+
+    /// The times of the newest consensus, which tell how late it is; absent where there is none yet, or nobody tells.
+    fn consensus(&self) -> Option<ConsensusTimes>;
 
     /// Connects to the Tor network; returns when onion services can be reached, or with the reason in words.
     fn bootstrap(&self) -> BoxFuture<'static, Result<(), String>>;

@@ -12,6 +12,7 @@ use std::{
     time::Duration,
 };
 use tidegate_schemas::{
+    clock::ConsensusTimes,
     id::DestinationId,
     outcome::DeliveryError,
     view::UplinkStatus,
@@ -44,6 +45,7 @@ pub struct FakeTransport {
 
 struct World {
     status: UplinkStatus,
+    consensus: Option<ConsensusTimes>,
     down: HashMap<DestinationId, DeliveryError>,
     answers: HashMap<DestinationId, Answer>,
     latency: Duration,
@@ -62,6 +64,7 @@ impl FakeTransport {
     pub fn new(clock: Arc<dyn Clock>) -> Self {
         let world = World {
             status: UplinkStatus::Ready,
+            consensus: None,
             down: HashMap::new(),
             answers: HashMap::new(),
             latency: Duration::from_millis(10),
@@ -74,6 +77,10 @@ impl FakeTransport {
     /// How Tor stands.
     pub fn set_status(&self, status: UplinkStatus) {
         lock(&self.world).status = status;
+    }
+    /// What time Tor tells.
+    pub fn set_consensus(&self, times: ConsensusTimes) {
+        lock(&self.world).consensus = Some(times);
     }
     /// A service goes down: it can't be reached, for this reason.
     pub fn take_down(&self, destination: &DestinationId, error: DeliveryError) {
@@ -155,6 +162,10 @@ impl Transport for FakeTransport {
 
     fn status(&self) -> UplinkStatus {
         lock(&self.world).status.clone()
+    }
+
+    fn consensus(&self) -> Option<ConsensusTimes> {
+        lock(&self.world).consensus
     }
 
     fn bootstrap(&self) -> BoxFuture<'static, Result<(), String>> {

@@ -16,6 +16,7 @@ use futures_util::future::BoxFuture;
 use jiff::Timestamp;
 use std::sync::Arc;
 use tidegate_schemas::{
+    clock::{ClockTrust, ConsensusTimes},
     messages::outbox::{ReportBatch, StoreError},
     outcome::DeliveryError,
     view::UplinkStatus,
@@ -64,9 +65,13 @@ impl<P: Clock + ?Sized> Clock for Faulty<P> {
         self.faults.call("clock.now");
         self.port.now()
     }
-    fn trusted(&self) -> bool {
-        self.faults.call("clock.trusted");
-        self.port.trusted()
+    fn trust(&self) -> ClockTrust {
+        self.faults.call("clock.trust");
+        self.port.trust()
+    }
+    fn told_by_tor(&self, times: ConsensusTimes) {
+        self.faults.call("clock.told_by_tor");
+        self.port.told_by_tor(times);
     }
 }
 
@@ -129,6 +134,10 @@ impl<P: Transport + ?Sized> Transport for Faulty<P> {
     fn status(&self) -> UplinkStatus {
         self.faults.call("transport.status");
         self.port.status()
+    }
+    fn consensus(&self) -> Option<ConsensusTimes> {
+        self.faults.call("transport.consensus");
+        self.port.consensus()
     }
     fn bootstrap(&self) -> BoxFuture<'static, Result<(), String>> {
         self.call_later("transport.bootstrap", "transport.bootstrap done", |transport| transport.bootstrap())

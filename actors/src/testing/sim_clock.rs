@@ -3,6 +3,7 @@
 use crate::ports::clock::Clock;
 use jiff::{SignedDuration, Timestamp};
 use std::sync::Mutex;
+use tidegate_schemas::clock::{ClockTrust, ConsensusTimes};
 use tokio::time::Instant;
 
 /// A simulated wall clock. Cheap to share in an `Arc`.
@@ -15,14 +16,18 @@ pub struct SimClock {
 #[derive(Debug)]
 struct State {
     epoch: Timestamp,
-    trusted: bool,
+    trust: ClockTrust,
+    told: Option<ConsensusTimes>,
 }
 
 impl SimClock {
     /// A trusted clock that shows this time now.
     #[must_use]
     pub fn at(epoch: Timestamp) -> Self {
-        Self { start: Instant::now(), state: Mutex::new(State { epoch, trusted: true }) }
+        Self {
+            start: Instant::now(),
+            state: Mutex::new(State { epoch, trust: ClockTrust::KernelSynchronised, told: None }),
+        }
     }
 
     /// Steps the wall clock; timers don't notice.
@@ -33,7 +38,17 @@ impl SimClock {
 
     /// Says whether the clock is to be believed.
     pub fn set_trusted(&self, trusted: bool) {
-        self.lock().trusted = trusted;
+        self.set_trust(if trusted { ClockTrust::KernelSynchronised } else { ClockTrust::Unvouched });
+    }
+
+    /// Says why it is to be believed, or why not.
+    pub fn set_trust(&self, trust: ClockTrust) {
+        self.lock().trust = trust;
+    }
+
+    /// What Tor said last.
+    pub fn told(&self) -> Option<ConsensusTimes> {
+        self.lock().told
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, State> {
@@ -48,7 +63,11 @@ impl Clock for SimClock {
         epoch.saturating_add(elapsed).unwrap_or(epoch)
     }
 
-    fn trusted(&self) -> bool {
-        self.lock().trusted
+    fn trust(&self) -> ClockTrust {
+        self.lock().trust
+    }
+
+    fn told_by_tor(&self, times: ConsensusTimes) {
+        self.lock().told = Some(times);
     }
 }

@@ -23,6 +23,7 @@ use std::{
 };
 use tidegate_schemas::{
     agreement::{RetryPolicy, ServiceAgreement},
+    clock::ConsensusTimes,
     id::DestinationId,
     messages::{gateway::Observe, outbox::Loads},
     route::{IdSource, PayloadHandling, Route, Routes},
@@ -80,6 +81,11 @@ impl World {
         let raw_clock: Arc<dyn Clock> = Arc::new(SimClock::at("2026-11-23T12:00:00Z".parse().expect("a time")));
         let source = FakeSource::new();
         let transport = Arc::new(FakeTransport::new(Arc::clone(&raw_clock)));
+        transport.set_consensus(ConsensusTimes {
+            valid_after: raw_clock.now(),
+            valid_until: raw_clock.now() + jiff::SignedDuration::from_hours(3),
+            fetched: true,
+        });
         let room = FakeRoom::default();
         let store = Arc::new(MemoryStore::new(1));
         let bells = Bells::default();

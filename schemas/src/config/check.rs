@@ -17,10 +17,13 @@ pub use openings::check_openings;
 use super::{
     Problem, Problems,
     devices::{DEVICES_FILE, Devices},
-    file::{AdminConfig, Config, HttpConfig, LogConfig, OutboxConfig, TorConfig, TorTransport, Vanguards},
+    file::{AdminConfig, ClockConfig, Config, HttpConfig, LogConfig, OutboxConfig, TorConfig, TorTransport, Vanguards},
     parse_bytes,
-    raw::{RawAdmin, RawConfig, RawHttp, RawLog, RawLogFormat, RawOutbox, RawTor, RawTransport, RawVanguards},
+    raw::{
+        RawAdmin, RawClock, RawConfig, RawHttp, RawLog, RawLogFormat, RawOutbox, RawTor, RawTransport, RawVanguards,
+    },
 };
+use crate::clock::TrustPolicy;
 use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 use jiff::Timestamp;
 use std::{
@@ -82,6 +85,7 @@ impl RawConfig {
         let tor = checker.tor(&self.tor);
         let matrix = self.matrix.and_then(|raw| checker.matrix(raw, &tor, &state_dir));
         let outbox = checker.outbox(&self.outbox);
+        let clock = checker.clock(&self.clock);
         let log = checker.log(self.log);
         let routes = checker.routes(self.route, &declared);
         let destinations = checker.destinations(self.destination);
@@ -96,6 +100,7 @@ impl RawConfig {
             matrix,
             admin,
             outbox,
+            clock,
             log,
             routes,
             destinations,
@@ -264,6 +269,17 @@ impl Checker<'_> {
             }
         }
         config
+    }
+
+    fn clock(&mut self, raw: &RawClock) -> ClockConfig {
+        if raw.trust == TrustPolicy::Assume {
+            self.warn(
+                "clock.trust",
+                "the wall clock is believed although nobody vouches for it: if it is wrong, windows open at the wrong time",
+                "only for networks without a time server; else leave it out and run a time daemon (chrony, systemd-timesyncd)",
+            );
+        }
+        ClockConfig { trust: raw.trust }
     }
 
     fn log(&mut self, raw: RawLog) -> LogConfig {

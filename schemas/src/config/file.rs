@@ -1,7 +1,7 @@
 //! A checked config: what `run` works with. [`super::raw::RawConfig::check`] makes it.
 
 use super::{Problem, devices::Devices};
-use crate::{agreement::Destination, onion::OnionEndpoint, route::Routes};
+use crate::{agreement::Destination, clock::TrustPolicy, onion::OnionEndpoint, route::Routes};
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use serde::Deserialize;
 use std::path::PathBuf;
@@ -23,6 +23,8 @@ pub struct Config {
     pub admin: AdminConfig,
     /// The durable outbox.
     pub outbox: OutboxConfig,
+    /// The wall clock.
+    pub clock: ClockConfig,
     /// Logs.
     pub log: LogConfig,
     /// Routes, first match wins.
@@ -183,6 +185,13 @@ pub enum OnCorrupt {
     Stop,
     /// It is moved away, never removed, and the gateway begins with an empty one.
     SetAside,
+}
+
+/// `[clock]`
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ClockConfig {
+    /// What holds when nobody vouches for the wall clock.
+    pub trust: TrustPolicy,
 }
 
 /// `[log]`

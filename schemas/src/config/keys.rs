@@ -164,6 +164,12 @@ pub const KEYS: &[ConfigKey] = &[
         "What is done at the start when the store is damaged. `stop`: the gateway doesn't start, and an operator decides. `set_aside`: its folder is moved away (never removed), the log and `tidegate status` say so, and an empty one begins.",
     ),
     key(
+        "clock.trust",
+        "\"auto\" or \"assume\"",
+        "\"auto\"",
+        "Whether the wall clock is believed. What depends on the time of day stays closed while it isn't. `auto`: when the kernel says that it is synchronised, or when it agrees with the times of the consensus that arti has fetched. `assume`: when nobody vouches for it, too, which is for networks without a time server; `check`, the log and `tidegate status` say so. Neither believes a time before this program was made, or one more than 30 minutes from Tor's.",
+    ),
+    key(
         "log.filter",
         "tracing filter",
         "\"info\"",
@@ -483,6 +489,7 @@ const SECTIONS: &[(&str, &str, &str)] = &[
     ),
     ("`[admin]`", "admin.", "The operator's endpoint."),
     ("`[outbox]`", "outbox.", "The durable queue."),
+    ("`[clock]`", "clock.", "The wall clock, by which windows open."),
     ("`[log]`", "log.", "Logs go to the standard error output."),
     (
         "`[[route]]`",

@@ -9,6 +9,7 @@ use crate::{
         Order, RawAgreement, RawBreakGlass, RawBreaker, RawDeadlines, RawHeadOfLine, RawLifetime, RawLimits, RawRetry,
         RawSignal, RawStatuses, RawTorBudget, RawValid, Success,
     },
+    clock::TrustPolicy,
     route::PayloadHandling,
     submission::Priority,
     window::RawWindows,
@@ -37,6 +38,8 @@ pub struct RawConfig {
     pub admin: RawAdmin,
     /// The outbox.
     pub outbox: RawOutbox,
+    /// The wall clock.
+    pub clock: RawClock,
     /// Logs.
     pub log: RawLog,
     /// Routes, first match wins.
@@ -172,6 +175,14 @@ pub struct RawOutbox {
     pub quarantine_entries: Option<u64>,
     /// What is done about a damaged store at the start.
     pub on_corrupt: OnCorrupt,
+}
+
+/// `[clock]`
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RawClock {
+    /// What holds when nobody vouches for it.
+    pub trust: TrustPolicy,
 }
 
 /// `[log]`

@@ -22,7 +22,9 @@ use std::time::Duration;
 use arti_client::config::BoolOrAuto;
 use arti_client::isolation::IsolationHelper;
 use arti_client::{BootstrapBehavior, HasKind as _, StreamPrefs, TorClient};
+use jiff::Timestamp;
 use tidegate_actors::ports::transport::Isolation;
+use tidegate_schemas::clock::ConsensusTimes;
 use tidegate_schemas::onion::{OnionAddress, OnionEndpoint};
 use tidegate_schemas::outcome::DeliveryError;
 use tidegate_schemas::view::UplinkStatus;
@@ -31,6 +33,7 @@ use tor_keymgr::KeystoreSelector;
 use tor_rtcompat::PreferredRuntime;
 
 use super::config::ArtiSettings;
+use super::consensus;
 use super::errors::{ArtiError, classify};
 use super::keys::ClientKey;
 use super::runtime::TorRuntime;
@@ -79,6 +82,8 @@ pub struct ArtiClient {
     phase: Mutex<Phase>,
     /// The public key that the key store holds for an address, as far as we have looked.
     keys: Mutex<HashMap<OnionAddress, Option<[u8; 32]>>>,
+    /// When the newest consensus that was in the cache before us begins.
+    cached: Option<Timestamp>,
     pub(super) runtime: TorRuntime,
     /// Held while we live, and let go when all of the above is gone.
     _lock: File,
@@ -117,6 +122,11 @@ impl ArtiClient {
         // arti panics without one. An error means that this process has one already, which is as good.
         let _installed_before = rustls::crypto::ring::default_provider().install_default();
         let runtime = TorRuntime::start()?;
+        let cache = settings.cache_folder;
+        let cached = runtime.run(async move { consensus::newest_in_cache(&cache) }).await?.unwrap_or_else(|error| {
+            tracing::warn!(%error, "Tor's cache could not be read: Tor does not vouch for the wall clock");
+            Some(Timestamp::MAX)
+        });
         let client = runtime.run(async move {
             let builder = TorClient::with_runtime(PreferredRuntime::current()?)
                 .config(config)
@@ -125,7 +135,14 @@ impl ArtiClient {
             builder.create_unbootstrapped_async().await.map_err(|error| ArtiError::start(&error))
         });
         let client = client.await??;
-        Ok(Arc::new(Self { client, phase: Mutex::new(Phase::Opened), keys: Mutex::default(), runtime, _lock: lock }))
+        Ok(Arc::new(Self {
+            client,
+            phase: Mutex::new(Phase::Opened),
+            keys: Mutex::default(),
+            cached,
+            runtime,
+            _lock: lock,
+        }))
     }
 
     /// Ends the client in order: what it learned of relays and circuits is written before this returns, and its folders
@@ -194,6 +211,16 @@ impl ArtiClient {
                 UplinkStatus::Bootstrapping { percent, doing }
             }
         }
+    }
+
+    /// The times of the newest consensus; absent until it has been bootstrapped.
+    #[must_use]
+    pub fn consensus(&self) -> Option<ConsensusTimes> {
+        // Before that arti may hold its own lock for a while.
+        if *lock(&self.phase) != Phase::Bootstrapped {
+            return None;
+        }
+        consensus::times(&*self.client.dirmgr().ok()?, self.cached)
     }
 
     /// Opens a stream to an onion service. `client_key` is the secret for a service with client authorization.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 use tidegate_actors::ports::transport::{Isolation, Lane, Target, Transport};
+use tidegate_schemas::clock::ConsensusTimes;
 use tidegate_schemas::outcome::DeliveryError;
 use tidegate_schemas::view::UplinkStatus;
 
@@ -32,6 +33,10 @@ impl Transport for ArtiTransport {
 
     fn status(&self) -> UplinkStatus {
         self.client.status()
+    }
+
+    fn consensus(&self) -> Option<ConsensusTimes> {
+        self.client.client()?.consensus()
     }
 
     fn bootstrap(&self) -> BoxFuture<'static, Result<(), String>> {

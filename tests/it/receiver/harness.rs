@@ -18,6 +18,7 @@ use tidegate::receiver::{Entrance, Introduction, Receiver, ReceiverError, Receiv
 use tidegate_actors::{ports::clock::Clock, testing::seeded_entropy::SeededEntropy};
 use tidegate_schemas::{
     agreement::{Destination, DestinationKeys, ServiceAgreement, Success},
+    clock::{ClockTrust, ConsensusTimes},
     entry::{Entry, EntryState, Envelope},
     id::MessageId,
     onion::{OnionAddress, OnionEndpoint},
@@ -40,9 +41,10 @@ impl Clock for HandClock {
     fn now(&self) -> Timestamp {
         Timestamp::from_second(self.0.load(Ordering::SeqCst)).unwrap()
     }
-    fn trusted(&self) -> bool {
-        true
+    fn trust(&self) -> ClockTrust {
+        ClockTrust::KernelSynchronised
     }
+    fn told_by_tor(&self, _: ConsensusTimes) {}
 }
 
 /// A running receiver.

@@ -12,6 +12,10 @@ struct World {
     wrong: i64,
     /// The part of it that no sweep and no write has seen.
     unseen: i64,
+    /// The time server has spoken.
+    booted: bool,
+    /// After a start it takes minutes until somebody vouches for the clock.
+    late: bool,
 }
 
 impl World {
@@ -26,7 +30,7 @@ impl World {
         rig.clock = Arc::new(SimClock::at("1970-01-01T00:00:10Z".parse().unwrap()));
         rig.clock.set_trusted(false);
         let outbox = rig.start();
-        let mut world = Self { rig, outbox, wrong: 0, unseen: 0 };
+        let mut world = Self { rig, outbox, wrong: 0, unseen: 0, booted: false, late: false };
         world.accept().await;
         world
     }
@@ -47,6 +51,7 @@ impl World {
             .clock
             .step("2026-11-23T12:00:00Z".parse::<jiff::Timestamp>().unwrap().duration_since(self.rig.clock.now()));
         self.rig.clock.set_trusted(true);
+        self.booted = true;
         self.run(31).await;
     }
 
@@ -72,8 +77,13 @@ impl World {
         }
         self.step(days);
         tokio::time::sleep(Duration::from_secs(stop_s)).await;
+        self.rig.clock.set_trusted(self.booted && !self.late);
         self.outbox = self.rig.start();
         ready(&self.outbox).await;
+        if self.booted && self.late {
+            tokio::time::sleep(Duration::from_secs(300)).await;
+            self.rig.clock.set_trusted(true);
+        }
         let unseen = std::mem::take(&mut self.unseen);
         if unseen > 0 && self.wrong > 0 {
             // Gone wrong where nobody could see it: it has to be corrected within the hour.
@@ -93,6 +103,7 @@ enum Turn {
     Accept,
     Step(i64),
     Run(u64),
+    Late(bool),
     Restart { kill: bool, stop_s: u64, days: i64 },
 }
 
@@ -105,6 +116,7 @@ fn turn() -> impl Strategy<Value = Turn> {
         1 => Just(Turn::Accept),
         3 => days().prop_map(Turn::Step),
         3 => prop::sample::select(vec![1, 31, 900, 3_700]).prop_map(Turn::Run),
+        1 => any::<bool>().prop_map(Turn::Late),
         3 => (any::<bool>(), 0_u64..3_600, days()).prop_map(|(kill, stop_s, days)| Turn::Restart { kill, stop_s, days }),
     ]
 }
@@ -120,6 +132,7 @@ async fn play(early: usize, turns: Vec<Turn>) -> Result<(), TestCaseError> {
             Turn::Step(days) if n >= early => world.step(days),
             Turn::Step(_) => {}
             Turn::Run(seconds) => world.run(seconds).await,
+            Turn::Late(late) => world.late = late,
             Turn::Restart { kill, stop_s, days } => {
                 world.restart(kill, stop_s, if n >= early { days } else { 0 }).await;
             }
@@ -198,4 +211,34 @@ async fn a_real_stop_of_three_weeks_counts_after_an_hour_of_agreement() {
     assert_eq!(world.expired().await, 0, "not yet");
     world.run(1_200).await;
     assert_eq!(world.expired().await, 1, "the one from before the stop");
+}
+
+#[actix::test]
+async fn a_real_stop_counts_as_well_when_the_clock_is_vouched_for_minutes_after_the_start() {
+    tokio::time::pause();
+    let mut world = World::new().await;
+    world.boot().await;
+    world.run(2 * 3_600).await;
+    world.late = true;
+    world.restart(false, 21 * 86_400, 0).await;
+    world.run(3_000).await;
+    assert_eq!(world.expired().await, 0, "not yet");
+    world.run(1_200).await;
+    assert_eq!(world.expired().await, 1);
+}
+
+#[actix::test]
+async fn a_stop_expires_nothing_as_long_as_nobody_vouches_for_the_clock() {
+    tokio::time::pause();
+    let mut world = World::new().await;
+    world.boot().await;
+    world.run(2 * 3_600).await;
+    world.late = true;
+    world.restart(false, 21 * 86_400, 0).await;
+    world.rig.clock.set_trusted(false);
+    world.run(5 * 86_400).await;
+    assert_eq!(world.expired().await, 0);
+    world.rig.clock.set_trusted(true);
+    world.run(31).await;
+    assert_eq!(world.expired().await, 1, "the two clocks have agreed all the while");
 }

@@ -275,3 +275,12 @@ fn nothing_secret_is_in_debug_output() {
     let raw: RawConfig = toml::from_str(&text).unwrap();
     assert!(!format!("{raw:?}").contains(&ONION[..20]));
 }
+
+#[test]
+fn an_assumed_clock_deserves_a_second_look() {
+    let assumed = accepted("clock.trust = \"assume\"");
+    assert_eq!(assumed.clock.trust, TrustPolicy::Assume);
+    assert!(warned(&assumed, "clock.trust") && !warned(&accepted(""), "clock.trust"));
+    assert_eq!(accepted("clock.trust = \"auto\"").clock.trust, TrustPolicy::Auto);
+    assert!(refusal("clock.trust = \"always\"", "").contains("expected `auto` or `assume`"));
+}

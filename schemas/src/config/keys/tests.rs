@@ -159,6 +159,8 @@ fn unknown_keys_are_taken_out_and_named() {
 
 #[test]
 fn the_printed_reference_is_the_list() {
+    let rows = reference().lines().filter(|line| line.starts_with("| `")).count();
+    assert_eq!(rows, KEYS.len(), "a section is missing");
     let printed = include_str!("../../../../docs/config.md");
     assert!(
         printed == reference(),

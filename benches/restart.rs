@@ -17,6 +17,7 @@ use support::{Samples, figure, say};
 use tidegate::{
     adapters::{
         arti::{ArtiSettings, ArtiTransport, LazyArti},
+        destination_files::DestinationFiles,
         registry_file::RegistryFile,
         sled_store::{SledOptions, SledStore},
         system_clock::SystemClock,
@@ -106,9 +107,13 @@ fn parts(state: &Path, store: &Arc<Fragile>, transport: &Arc<dyn Transport>) -> 
     let bells = Bells::default();
     Parts {
         registry: RegistryParts {
-            destinations: Vec::new(),
-            routes: Arc::default(),
+            declared: Arc::default(),
             store: Arc::new(RegistryFile::in_folder(state)),
+            check: Arc::new(DestinationFiles {
+                base_dir: state.to_owned(),
+                state_dir: state.to_owned(),
+                clock: Arc::new(SystemClock),
+            }),
             clock: Arc::new(SystemClock),
             entropy: Arc::new(SystemEntropy),
             bells: vec![bells.dispatcher.clone()],

@@ -17,6 +17,7 @@ use support::{Samples, figure, say};
 use tidegate::{
     adapters::{
         arti::{ArtiSettings, ArtiTransport, LazyArti},
+        destination_files::DestinationFiles,
         registry_file::RegistryFile,
         sled_store::{SledOptions, SledStore},
         system_clock::SystemClock,
@@ -108,9 +109,13 @@ fn parts(state: &Path, store: &Arc<Fragile>, transport: &Arc<dyn Transport>) -> 
     let bells = Bells::default();
     Parts {
         registry: RegistryParts {
-            destinations: Vec::new(),
-            routes: Arc::default(),
+            declared: Arc::default(),
             store: Arc::new(RegistryFile::in_folder(state)),
+            check: Arc::new(DestinationFiles {
+                base_dir: state.to_owned(),
+                state_dir: state.to_owned(),
+                clock: Arc::new(SystemClock::default()),
+            }),
             clock: Arc::new(SystemClock::default()),
             entropy: Arc::new(SystemEntropy),
             bells: vec![bells.dispatcher.clone()],

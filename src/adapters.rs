@@ -1,6 +1,7 @@
 //! One adapter a file: the only places that name rumqttc, arti, sled and ruma.
 
 pub mod arti;
+pub mod destination_files;
 pub mod embedded_broker;
 pub mod http_lane;
 pub mod kernel_clock;

@@ -11,7 +11,10 @@
 //! | GET `/metrics` | OpenMetrics | `metrics` |
 //! | GET `/api/v1/status` | every actor, the clock, versions | `status` |
 //! | GET `/api/v1/destinations`, `/{id}` | agreements in short, windows, what waits | `destinations` |
-//! | PUT, DELETE `/api/v1/destinations/{id}/windows` | windows from now on; back to the file's | `destinations` |
+//! | PUT, DELETE `/api/v1/destinations/{id}` | make, change and remove destinations | `agreements` |
+//! | GET `/api/v1/destinations/{id}/history` | how the agreement came about | `agreements` |
+//! | PUT, DELETE `/api/v1/destinations/{id}/windows` | windows from now on; always open | `destinations` |
+//! | POST `/api/v1/reload` | take over what the config files say now | `agreements` |
 //! | GET `/api/v1/outbox`, `/{destination}/{seq}`, `/{uuid}` | entries | `outbox` |
 //! | POST `/api/v1/outbox/{destination}/{seq}/{act}` | hold, release, retry, purge | `outbox` |
 //! | GET `/api/v1/quarantine` | what never became an entry | `records` |
@@ -32,6 +35,7 @@ pub mod problem;
 pub mod status;
 pub mod token;
 
+mod agreements;
 mod destinations;
 mod guard;
 mod health;
@@ -44,6 +48,7 @@ use crate::admin::{
     problem::HttpProblem,
     token::AdminToken,
 };
+use crate::reload::Reloader;
 use actix_web::{
     HttpServer, Resource, ResponseError as _, Route,
     http::{Method, header},
@@ -72,11 +77,14 @@ pub struct Settings {
     pub reach: Reach,
     /// The wall clock, for windows.
     pub clock: Arc<dyn Clock>,
+    /// Reloads the config; absent where there are no files.
+    pub reloader: Option<Arc<Reloader>>,
 }
 
 /// What the handlers share.
 struct App {
     reach: Reach,
+    reloader: Option<Arc<Reloader>>,
     clock: Arc<dyn Clock>,
     token: AdminToken,
     hosts: BTreeSet<String>,
@@ -103,6 +111,17 @@ fn routes() -> Vec<Endpoint> {
         get("/api/v1/destinations/{destination}", web::get().to(destinations::show)),
         Endpoint {
             method: Method::PUT,
+            path: "/api/v1/destinations/{destination}",
+            route: web::put().to(agreements::put),
+        },
+        Endpoint {
+            method: Method::DELETE,
+            path: "/api/v1/destinations/{destination}",
+            route: web::delete().to(agreements::remove),
+        },
+        get("/api/v1/destinations/{destination}/history", web::get().to(agreements::history)),
+        Endpoint {
+            method: Method::PUT,
             path: "/api/v1/destinations/{destination}/windows",
             route: web::put().to(destinations::set_windows),
         },
@@ -119,6 +138,7 @@ fn routes() -> Vec<Endpoint> {
             path: "/api/v1/outbox/{destination}/{seq}/{act}",
             route: web::post().to(outbox::act),
         },
+        Endpoint { method: Method::POST, path: "/api/v1/reload", route: web::post().to(agreements::reload) },
         get("/api/v1/quarantine", web::get().to(records::quarantine)),
         get("/api/v1/ledger", web::get().to(records::ledger)),
     ]
@@ -161,9 +181,10 @@ fn configure(config: &mut web::ServiceConfig) {
 /// When the address can't be had.
 pub fn start(settings: Settings) -> Result<Serving, ListenError> {
     let (listener, address) = listener::bind(settings.listen, "admin endpoint", "listen in [admin]")?;
-    let Settings { hosts, token, reach, clock, .. } = settings;
+    let Settings { hosts, token, reach, clock, reloader, .. } = settings;
     let hosts = guard::hosts(address, &hosts);
-    let app = App { reach, clock, token, hosts, wrong_tokens: guard::wrong_tokens(), started: Instant::now() };
+    let app =
+        App { reach, reloader, clock, token, hosts, wrong_tokens: guard::wrong_tokens(), started: Instant::now() };
     let app = Data::new(app);
     let server = HttpServer::new(move || {
         actix_web::App::new()

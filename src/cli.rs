@@ -5,8 +5,10 @@
 
 pub mod admin_client;
 pub mod config_errors;
+pub mod config_files;
 pub mod exit;
 
+mod agreement;
 mod check;
 #[cfg(feature = "testnet")]
 mod demo;
@@ -17,6 +19,7 @@ mod outbox;
 mod output;
 mod paths;
 mod receiver;
+mod reload;
 mod run;
 mod simulate;
 mod status;
@@ -78,12 +81,14 @@ pub enum Command {
     Receiver(receiver::ReceiverArgs),
     /// Check the config: say all that is wrong with it, or what the gateway would do and when each destination opens next
     Check,
+    /// Let the running gateway take over what the config files say now: all of it, or nothing
+    Reload(reload::ReloadArgs),
     /// Show how the running gateway is
     Status,
     /// Look at the messages in custody, and act on them
     #[command(subcommand)]
     Outbox(outbox::OutboxCommand),
-    /// Look at destinations, and set their windows while the gateway runs
+    /// Look at destinations, and make, change and remove them while the gateway runs
     #[command(subcommand)]
     Destination(destination::DestinationCommand),
     /// Manage device credentials, or be a device: without a subcommand it is a simulated pacemaker
@@ -122,6 +127,7 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Testnet(command) => testnet::run(&global, command),
         Command::EmbeddedBroker(args) => embedded_broker::run(args),
         Command::Check => check::run(&global),
+        Command::Reload(args) => block_on(reload::run(&global, &args)),
         Command::Status => block_on(status::run(&global)),
         Command::Outbox(command) => block_on(outbox::run(&global, command)),
         Command::Destination(command) => block_on(destination::run(&global, command)),

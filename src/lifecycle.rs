@@ -4,10 +4,16 @@
 //! time, then the store is closed and the process ends with 0. An exhausted restart budget of a line that intake needs ends it with 70,
 //! in the same order, and a System thread that stands still ends it with 70 at once, so that whoever started it starts it again:
 //! nothing that was acknowledged is only in memory. During all of this, a second signal ends the process at once.
+//!
+//! SIGHUP reads the config again ([`crate::reload`]); one that comes while that is under way asks for it once more.
 
-use crate::wiring::{self, Started};
+use crate::{
+    reload::Origin,
+    wiring::{self, Started},
+};
 use anyhow::Context as _;
-use std::time::Duration;
+use futures_util::{FutureExt as _, future::LocalBoxFuture};
+use std::{sync::Arc, time::Duration};
 use tidegate_actors::supervision::{Drain, Ended, Heartbeat, install_panic_hook};
 use tidegate_schemas::config::file::Config;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -17,11 +23,11 @@ pub const EXIT_GAVE_UP: u8 = 70;
 /// Longest that the lines may take to drain together.
 const DRAIN_MAX: Duration = Duration::from_secs(15);
 
-/// Runs the gateway until it ends; the exit code.
+/// Runs the gateway until it ends; the exit code. `origin` is where the config came from.
 ///
 /// # Errors
 /// When it could not be started.
-pub fn run(config: Config) -> anyhow::Result<u8> {
+pub fn run(config: Config, origin: Origin) -> anyhow::Result<u8> {
     install_panic_hook();
     let system = actix::System::new();
     let ended = system.block_on(async {
@@ -30,8 +36,10 @@ pub fn run(config: Config) -> anyhow::Result<u8> {
             exit_at_once(EXIT_GAVE_UP);
         })
         .context("starting the heartbeat")?;
-        let started = wiring::start(config).await?;
-        live(started).await
+        // Heard from the first moment on: unheard, it would end the process.
+        let hangup = signal(SignalKind::hangup()).context("listening for SIGHUP")?;
+        let started = wiring::start(config, origin).await?;
+        live(started, hangup).await
     })?;
     if ended.code == 0 {
         tracing::info!(reason = %ended.reason, "the gateway has ended");
@@ -68,12 +76,32 @@ impl Signals {
     }
 }
 
-async fn live(mut started: Started) -> anyhow::Result<Ended> {
+/// Until the gateway ends or is asked to; reloads meanwhile.
+async fn until_the_end(started: &mut Started, signals: &mut Signals, hangup: &mut Signal) -> Option<Ended> {
+    let mut reloading: Option<LocalBoxFuture<'static, ()>> = None;
+    loop {
+        let idle = reloading.is_none();
+        let under_way = async {
+            match reloading.as_mut() {
+                Some(reloading) => reloading.await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            ended = started.gateway.ended() => return Some(ended),
+            () = signals.next() => return None,
+            () = under_way => reloading = None,
+            Some(()) = hangup.recv(), if idle => {
+                let reloader = Arc::clone(&started.reloader);
+                reloading = Some(async move { reloader.by_signal().await }.boxed_local());
+            }
+        }
+    }
+}
+
+async fn live(mut started: Started, mut hangup: Signal) -> anyhow::Result<Ended> {
     let mut signals = Signals::listen()?;
-    let ended = tokio::select! {
-        ended = started.gateway.ended() => Some(ended),
-        () = signals.next() => None,
-    };
+    let ended = until_the_end(&mut started, &mut signals, &mut hangup).await;
     match &ended {
         Some(ended) => tracing::error!(reason = %ended.reason, "the gateway gave up: the rest is closed in order"),
         None => tracing::info!("draining: intake closes, what is under way may finish; a second signal ends at once"),
@@ -130,7 +158,12 @@ mod tests {
             read_file: &|_| Err(std::io::ErrorKind::NotFound.into()),
         };
         let config = ConfigText::parse(TEXT, &[]).unwrap().check(&around).unwrap();
-        let mut started = wiring::start(config).await.unwrap();
+        let origin = Origin {
+            path: folder.path().join("tidegate.toml"),
+            state_dir: folder.path().to_owned(),
+            environment: Vec::new(),
+        };
+        let mut started = wiring::start(config, origin).await.unwrap();
         // It ends as it does when it gives up: without anybody's signal.
         started.gateway.addr.send(Drain).await.unwrap();
         let ended = Ended { code: EXIT_GAVE_UP, ..started.gateway.ended().await };

@@ -10,6 +10,7 @@
 use crate::{
     adapters::{
         arti::{ArtiSettings, ArtiTransport, LazyArti},
+        destination_files::DestinationFiles,
         embedded_broker::{BrokerSpec, EmbeddedBroker},
         matrix::MatrixRoom,
         mqtt::{self, MqttSource},
@@ -20,10 +21,16 @@ use crate::{
         system_entropy::SystemEntropy,
     },
     admin::{self, access::Reach, listener::Serving, token::AdminToken},
+    cli::config_files,
     device_endpoint,
+    reload::{Origin, Reloader},
 };
 use anyhow::Context as _;
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{
+    path::Path,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 use tidegate_actors::{
     handles::Handles,
     list::{self, Parts},
@@ -32,7 +39,7 @@ use tidegate_actors::{
         clock::Clock, entropy::Entropy, outbox_store::OutboxStore, registry_store::RegistryStore as _, room::Room,
         source::Source, transport::Transport,
     },
-    registry::RegistryParts,
+    registry::{DeclaredCell, RegistryParts},
     supervision::{Bells, Gateway, GatewayRun},
 };
 use tidegate_schemas::{
@@ -57,6 +64,8 @@ const STORE_MAX: Duration = Duration::from_secs(10);
 pub struct Started {
     /// The supervisor's end and address.
     pub gateway: GatewayRun<Handles>,
+    /// Reads the config again.
+    pub reloader: Arc<Reloader>,
     broker: Option<EmbeddedBroker>,
     device_endpoint: Option<Serving>,
     admin: Option<Serving>,
@@ -108,11 +117,11 @@ impl Started {
     }
 }
 
-/// Opens everything and starts the gateway, within an actix System.
+/// Opens everything and starts the gateway, within an actix System. `origin` is where the config came from.
 ///
 /// # Errors
 /// When something that it can't work without is not to be had; the error says what to do.
-pub async fn start(config: Config) -> anyhow::Result<Started> {
+pub async fn start(config: Config, origin: Origin) -> anyhow::Result<Started> {
     let entropy: Arc<dyn Entropy> = Arc::new(SystemEntropy);
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new(config.clock.trust));
     let files = {
@@ -129,9 +138,13 @@ pub async fn start(config: Config) -> anyhow::Result<Started> {
     };
     let parts = Parts {
         registry: RegistryParts {
-            destinations: config.destinations.clone(),
-            routes: Arc::new(config.routes.clone()),
+            declared: DeclaredCell::new(Mutex::new(Arc::new(config.declared()))),
             store: Arc::new(registry_file),
+            check: Arc::new(DestinationFiles {
+                base_dir: config_files::base_dir(&origin.path).to_owned(),
+                state_dir: config.state_dir.clone(),
+                clock: Arc::clone(&clock),
+            }),
             clock: Arc::clone(&clock),
             entropy: Arc::clone(&entropy),
             bells: vec![bells.dispatcher.clone(), bells.subscriber.clone()],
@@ -145,6 +158,7 @@ pub async fn start(config: Config) -> anyhow::Result<Started> {
     let gateway =
         Gateway::start(list::children(&parts), list::options(&parts)).context("starting the list of actors")?;
     let reach = reach_of(&gateway);
+    let reloader = Arc::new(Reloader::new(origin, &config, reach.clone()));
     let device_endpoint = match &config.http {
         Some(http) => Some(device_endpoint::start(device_endpoint::Settings {
             listen: http.listen,
@@ -160,8 +174,9 @@ pub async fn start(config: Config) -> anyhow::Result<Started> {
         token,
         reach,
         clock,
+        reloader: Some(Arc::clone(&reloader)),
     })?;
-    Ok(Started { gateway, broker, device_endpoint, admin: Some(admin), tor: tor.arti, store })
+    Ok(Started { gateway, reloader, broker, device_endpoint, admin: Some(admin), tor: tor.arti, store })
 }
 
 /// What is read from the state folder before anything runs.

@@ -1,7 +1,7 @@
 //! The Outbox: single writer of everything durable, and custodian of every message from its acknowledgement on.
 //!
 //! - *Hears* `Enqueue`, `Quarantine`, `Ignore`, `Settle`, `Fail`, `Spend`, `Operate`, `PendingReports`, `Reported` (writes), `Pick`, `StillQueued`,
-//!   `Loads`, `List`, `Show`, `ListQuarantine`, `ListLedger` (reads).
+//!   `Loads`, `List`, `CountAges`, `Show`, `ListQuarantine`, `ListLedger` (reads).
 //! - *Asks* the Registry below for lifetimes, once in a sweep.
 //! - *Rings* the Dispatcher when something is queued, the Reporter when something ended.
 //! - *If it dies*: everything above restarts; the store is re-attached, not re-opened; what was not answered was not promised.
@@ -47,12 +47,13 @@ use tidegate_schemas::{
     agreement::Destination,
     custody::{ClockRecord, CustodyTime},
     id::{DestinationId, EntryRef},
+    impact::AgeCounts,
     messages::{
         gateway::{Observe, Shutdown},
         outbox::{
-            Enqueue, EnqueueError, EntryPage, Fail, Ignore, List, ListLedger, ListQuarantine, Loads, Operate,
-            OperateError, PAGE_ENTRIES_MAX, PendingReports, Pick, Quarantine, Reported, SetPaused, Settle, Show,
-            Signal, SignalError, SignalTaken, Spend, StillQueued, StoreError, Sweep, SweepTerms,
+            CountAges, Enqueue, EnqueueError, EntryPage, Fail, Ignore, List, ListLedger, ListQuarantine, Loads,
+            Operate, OperateError, PAGE_ENTRIES_MAX, PendingReports, Pick, Quarantine, Reported, SetPaused, Settle,
+            Show, Signal, SignalError, SignalTaken, Spend, StillQueued, StoreError, Sweep, SweepTerms, THRESHOLDS_MAX,
         },
         registry::Current,
     },
@@ -448,6 +449,15 @@ impl Handler<List> for Outbox {
         let limit = message.limit.clamp(1, PAGE_ENTRIES_MAX);
         let after: Option<EntryRef> = message.after;
         self.read(move |store| read::list(store, &names, &filter, after.as_ref(), limit, &time))
+    }
+}
+
+impl Handler<CountAges> for Outbox {
+    type Result = ResponseFuture<Result<AgeCounts, StoreError>>;
+    fn handle(&mut self, mut message: CountAges, _: &mut Self::Context) -> Self::Result {
+        let time = self.custody_now();
+        message.at_least_ms.truncate(THRESHOLDS_MAX);
+        self.read(move |store| read::count_ages(store, &message.destination, &message.at_least_ms, &time))
     }
 }
 

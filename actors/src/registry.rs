@@ -1,59 +1,62 @@
 //! The Registry: who the destinations are, what was agreed with them, and which routes lead there.
 //!
-//! - *Hears* `Current` (answered from memory), `SetWindows`, `Observe`, `Shutdown`.
-//! - *Owns* the registry store: windows that were set at run time, and for each destination the identity by which it knows this
-//!   gateway. An identity is drawn once and kept; no two destinations' have anything in common (DESIGN decision 14).
+//! - *Hears* `Current` (answered from memory), `PutDestination`, `PutWindows`, `RemoveDestination`, `Reload`, `History`, `Observe`,
+//!   `Shutdown`.
+//! - *Owns* the registry store: destinations that were made at run time, the version and the history of every agreement, and for
+//!   each destination the identity by which it knows this gateway. An identity is drawn once and kept; no two destinations' have
+//!   anything in common (DESIGN decision 14).
 //! - *Rings* the bells that it is given after every change: it stands at the bottom of the list and knows nobody above.
-//! - *If it dies*: everything that holds its address restarts with it; what it knows is in the config and on disk.
+//! - *If it dies*: everything that holds its address restarts with it; what it knows is in the config and on disk, and what the
+//!   last reload brought is in [`RegistryParts::declared`].
 //!
-//! The config's destinations are merged with the durable state when the actor starts; until the state is read, requests wait.
-//! A change is checked, written to disk and only then in force: when the disk refuses, nothing has changed. Changes take their
-//! turn; at most [`CHANGES_MAX`] wait. Reading, checking and writing are done on a blocking thread, never on the System thread.
+//! The config's destinations and those of the store are merged when the actor starts; until the state is read, requests wait. A
+//! destination of the files wins over one of the store, and can't be changed here: whoever tries is told file and line. A change is
+//! checked, written to disk and only then in force: when the disk refuses, nothing has changed. A reload is one such change. Changes
+//! take their turn; at most [`CHANGES_MAX`] wait. Reading, checking and writing are done on a blocking thread, never on the
+//! System thread.
 //!
-//! Windows in the store that this program can't read any more (a time zone that is gone) are left there and reported as an
-//! error; the windows of the config, which were agreed too, are in force then. Those that no longer fit the agreement, because the
-//! config was changed since, stay in force and are told, in the log and in what is shown of the destination. State of destinations that the config no longer
-//! has is kept: a destination that comes back is the same one.
+//! A destination of the store that can't be used any more (a time zone that is gone, a key file that was removed) stays there and is
+//! told; nothing is delivered to it until it is put right. State of destinations that are gone is kept: one that comes back is the
+//! same one, and what waits for it is delivered then.
 
+mod book;
+
+use self::book::Book;
 use crate::{
-    ports::{
-        clock::Clock,
-        entropy::Entropy,
-        registry_store::{DestinationIdentity, RegistryState, RegistryStore},
-    },
+    ports::{clock::Clock, destination_check::DestinationCheck, entropy::Entropy, registry_store::RegistryStore},
     supervision::{Bell, DeathWatch},
 };
 use actix::{fut, prelude::*};
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 use tidegate_schemas::{
-    agreement::Destination,
-    config::check::check_openings,
-    id::DestinationId,
+    history::AgreementChange,
     messages::{
         gateway::{Observe, Shutdown},
-        registry::{Current, RegisteredDestination, RegistrySnapshot, SetWindows, SetWindowsError},
+        registry::{
+            ChangeError, Changed, Current, Declared, History, PutDestination, PutWindows, RegistrySnapshot, Reload,
+            Reloaded, RemoveDestination,
+        },
     },
-    route::Routes,
-    view::{Observation, RegistryObservation},
-    window::{RawWindows, WindowSet},
+    view::{BrokenDestination, Observation, RegistryObservation},
 };
 use tokio::sync::Mutex;
 
 /// Most changes that wait for the disk; what comes beyond is refused.
 pub const CHANGES_MAX: usize = 16;
-/// Version of the durable state.
-const STATE_VERSION: u32 = 1;
+
+/// What the config files said at the start or at the last reload. One for each process, shared by the incarnations of the Registry.
+pub type DeclaredCell = Arc<std::sync::Mutex<Arc<Declared>>>;
 
 /// What a Registry is made of.
 #[derive(Clone)]
 pub struct RegistryParts {
-    /// Destinations of the checked config; identities are filled in here.
-    pub destinations: Vec<Destination>,
-    /// Routes of the checked config.
-    pub routes: Arc<Routes>,
+    /// Destinations and routes of the checked config; identities are filled in here.
+    pub declared: DeclaredCell,
     /// Where the durable state is kept.
     pub store: Arc<dyn RegistryStore>,
-    /// Now, for the check that windows open at all.
+    /// Checks what is to be kept.
+    pub check: Arc<dyn DestinationCheck>,
+    /// Now, for the history.
     pub clock: Arc<dyn Clock>,
     /// What identities are drawn from.
     pub entropy: Arc<dyn Entropy>,
@@ -64,13 +67,8 @@ pub struct RegistryParts {
 /// The actor.
 pub struct Registry {
     parts: RegistryParts,
-    /// The state on disk; held by the one change that is being written.
-    durable: Arc<Mutex<RegistryState>>,
-    /// Windows set at run time that are in force.
-    overrides: BTreeMap<DestinationId, WindowSet>,
-    /// What is wrong with some of them since the config was changed.
-    flaws: BTreeMap<DestinationId, String>,
-    identities: BTreeMap<DestinationId, DestinationIdentity>,
+    /// Held by the one change that is being made.
+    book: Arc<Mutex<Book>>,
     snapshot: Arc<RegistrySnapshot>,
     changes: usize,
     stopping: bool,
@@ -81,160 +79,51 @@ impl Registry {
     /// A Registry; it reads its store when it starts.
     #[must_use]
     pub fn new(parts: RegistryParts, watch: DeathWatch) -> Self {
-        Self {
-            parts,
-            durable: Arc::default(),
-            overrides: BTreeMap::new(),
-            flaws: BTreeMap::new(),
-            identities: BTreeMap::new(),
-            snapshot: Arc::default(),
-            changes: 0,
-            stopping: false,
-            watch,
+        Self { parts, book: Arc::default(), snapshot: Arc::default(), changes: 0, stopping: false, watch }
+    }
+
+    /// Lets a change take its turn at the book, on a blocking thread.
+    fn change<T: Send + 'static>(
+        &mut self,
+        work: impl FnOnce(&RegistryParts, &mut Book) -> Result<T, ChangeError> + Send + 'static,
+    ) -> ResponseActFuture<Self, Result<T, ChangeError>> {
+        if self.stopping || self.changes >= CHANGES_MAX {
+            let reason = if self.stopping { "the gateway is stopping" } else { "too many changes wait for the disk" };
+            return Box::pin(fut::err(ChangeError::Store(reason.to_owned())));
         }
-    }
-
-    /// Takes over what the store held.
-    fn open(&mut self, state: RegistryState, flaws: BTreeMap<DestinationId, String>) {
-        self.flaws = flaws;
-        self.overrides = self
-            .parts
-            .destinations
-            .iter()
-            .filter_map(|destination| {
-                let raw = state.windows.get(&destination.id)?;
-                match WindowSet::from_raw(raw.clone(), "windows") {
-                    Ok(windows) => Some((destination.id.clone(), windows)),
-                    Err(problems) => {
-                        tracing::error!(
-                            destination = %destination.id, %problems,
-                            "windows that were set at run time can't be read; those of the config are in force"
-                        );
-                        None
-                    }
-                }
-            })
-            .collect();
-        self.identities.clone_from(&state.identities);
-        self.durable = Arc::new(Mutex::new(state));
-        self.publish();
-    }
-
-    /// Makes the snapshot anew.
-    fn publish(&mut self) {
-        let destinations = self.parts.destinations.iter().map(|declared| {
-            let mut destination = declared.clone();
-            if let Some(identity) = self.identities.get(&declared.id) {
-                destination.keys.signing_seed = identity.signing_seed;
-                destination.keys.pseudonym = identity.pseudonym;
-            }
-            let windows = self.overrides.get(&declared.id);
-            if let Some(windows) = windows {
-                destination.agreement.windows = windows.clone();
-            }
-            let registered = RegisteredDestination {
-                destination,
-                windows_overridden: windows.is_some(),
-                windows_flaw: self.flaws.get(&declared.id).cloned(),
+        self.changes += 1;
+        let (parts, book) = (self.parts.clone(), Arc::clone(&self.book));
+        let made = async move {
+            let mut book = book.lock_owned().await;
+            let job = move || {
+                let before = book.revision();
+                let made = work(&parts, &mut book);
+                (made, (book.revision() != before).then(|| Arc::new(book.snapshot())))
             };
-            (declared.id.clone(), Arc::new(registered))
-        });
-        self.snapshot = Arc::new(RegistrySnapshot {
-            revision: self.snapshot.revision + 1,
-            destinations: destinations.collect(),
-            routes: Arc::clone(&self.parts.routes),
-        });
+            let panicked = |_| (Err(ChangeError::Store("making the change panicked".to_owned())), None);
+            tokio::task::spawn_blocking(job).await.unwrap_or_else(panicked)
+        };
+        Box::pin(fut::wrap_future::<_, Self>(made).map(|(made, snapshot), registry, ctx| {
+            registry.changes -= 1;
+            if let Some(snapshot) = snapshot {
+                registry.enforce(snapshot);
+            }
+            if registry.stopping && registry.changes == 0 {
+                ctx.stop();
+            }
+            made
+        }))
     }
 
-    /// Puts windows in force that are on disk; `None` goes back to those of the config. Returns those in force.
-    fn enforce(&mut self, declared: &Destination, windows: Option<WindowSet>) -> WindowSet {
-        let in_force = windows.clone().unwrap_or_else(|| declared.agreement.windows.clone());
-        match windows {
-            Some(windows) => self.overrides.insert(declared.id.clone(), windows),
-            None => self.overrides.remove(&declared.id),
-        };
-        // They were checked just now.
-        self.flaws.remove(&declared.id);
-        self.publish();
+    /// Puts in force what is on disk. A change that came to its end out of turn is in the snapshot of the later one.
+    fn enforce(&mut self, snapshot: Arc<RegistrySnapshot>) {
+        if snapshot.revision > self.snapshot.revision {
+            self.snapshot = snapshot;
+        }
         for bell in &self.parts.bells {
             bell.ring();
         }
-        in_force
     }
-}
-
-/// Reads the state, and draws the identities that are missing; they are on disk before anybody hears of them.
-fn load(parts: &RegistryParts) -> Result<RegistryState, &'static str> {
-    let mut state = parts.store.load().map_err(|error| {
-        tracing::error!(%error, "the registry can't start");
-        "its store could not be read"
-    })?;
-    if state.version > STATE_VERSION {
-        tracing::error!(version = state.version, "the registry file was written by a newer version of this program");
-        return Err("its store was written by a newer version");
-    }
-    let strangers = parts.destinations.iter().filter(|d| !state.identities.contains_key(&d.id));
-    let drawn: Vec<_> = strangers.map(|d| (d.id.clone(), draw_identity(&*parts.entropy))).collect();
-    if !drawn.is_empty() {
-        state.version = STATE_VERSION;
-        state.identities.extend(drawn);
-        parts.store.save(&state).map_err(|error| {
-            tracing::error!(%error, "the registry can't keep the identities of new destinations");
-            "its store could not be written"
-        })?;
-    }
-    Ok(state)
-}
-
-/// What is wrong with windows that were set at run time, now that the config may say another lifetime. Slow: up to a year of
-/// openings is looked at.
-fn find_flaws(parts: &RegistryParts, state: &RegistryState) -> BTreeMap<DestinationId, String> {
-    let overridden = parts.destinations.iter().filter_map(|d| Some((d, state.windows.get(&d.id)?)));
-    let found = overridden.filter_map(|(destination, raw)| {
-        // What can't be read is told, and not in force.
-        let windows = WindowSet::from_raw(raw.clone(), "windows").ok()?;
-        let (lifetime, now) = (&destination.agreement.lifetime, parts.clock.now());
-        let problems = check_openings(&windows, lifetime, now, "windows", "lifetime.max_age").err()?;
-        tracing::error!(
-            destination = %destination.id, %problems,
-            "windows that were set at run time don't fit the config's lifetime: set others, or lengthen it"
-        );
-        Some((destination.id.clone(), problems.to_string()))
-    });
-    found.collect()
-}
-
-fn draw_identity(entropy: &dyn Entropy) -> DestinationIdentity {
-    let mut signing_seed = [0; 32];
-    entropy.fill(&mut signing_seed);
-    DestinationIdentity { signing_seed, pseudonym: entropy.bytes16() }
-}
-
-/// Checks windows against the agreement, and writes them to disk. Blocks.
-fn change(
-    parts: &RegistryParts,
-    declared: &Destination,
-    raw: Option<RawWindows>,
-    state: &mut RegistryState,
-) -> Result<Option<WindowSet>, SetWindowsError> {
-    let mut next = state.clone();
-    next.version = STATE_VERSION;
-    let windows = match raw {
-        Some(raw) => {
-            let windows = WindowSet::from_raw(raw.clone(), "windows").map_err(SetWindowsError::Windows)?;
-            check_openings(&windows, &declared.agreement.lifetime, parts.clock.now(), "windows", "windows")
-                .map_err(SetWindowsError::Windows)?;
-            next.windows.insert(declared.id.clone(), raw);
-            Some(windows)
-        }
-        None => {
-            next.windows.remove(&declared.id);
-            None
-        }
-    };
-    parts.store.save(&next).map_err(|error| SetWindowsError::Store(error.to_string()))?;
-    *state = next;
-    Ok(windows)
 }
 
 impl Actor for Registry {
@@ -242,14 +131,17 @@ impl Actor for Registry {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         let parts = self.parts.clone();
-        let loading = tokio::task::spawn_blocking(move || {
-            let state = load(&parts)?;
-            let flaws = find_flaws(&parts, &state);
-            Ok((state, flaws))
+        let opening = tokio::task::spawn_blocking(move || {
+            let book = Book::open(&parts)?;
+            let snapshot = book.snapshot();
+            Ok((book, snapshot))
         });
-        ctx.wait(fut::wrap_future::<_, Self>(loading).map(|loaded, registry, ctx| {
-            match loaded.unwrap_or(Err("reading its store panicked")) {
-                Ok((state, flaws)) => registry.open(state, flaws),
+        ctx.wait(fut::wrap_future::<_, Self>(opening).map(|opened, registry, ctx| {
+            match opened.unwrap_or(Err("reading its store panicked")) {
+                Ok((book, snapshot)) => {
+                    registry.book = Arc::new(Mutex::new(book));
+                    registry.snapshot = Arc::new(snapshot);
+                }
                 Err(reason) => {
                     registry.watch.resign(reason);
                     ctx.stop();
@@ -267,34 +159,43 @@ impl Handler<Current> for Registry {
     }
 }
 
-impl Handler<SetWindows> for Registry {
-    type Result = ResponseActFuture<Self, Result<WindowSet, SetWindowsError>>;
+impl Handler<PutDestination> for Registry {
+    type Result = ResponseActFuture<Self, Result<Changed, ChangeError>>;
 
-    fn handle(&mut self, message: SetWindows, _: &mut Self::Context) -> Self::Result {
-        let declared = self.parts.destinations.iter().find(|declared| declared.id == message.destination).cloned();
-        let Some(declared) = declared else {
-            return Box::pin(fut::err(SetWindowsError::UnknownDestination(message.destination)));
-        };
-        if self.stopping || self.changes >= CHANGES_MAX {
-            let reason = if self.stopping { "the gateway is stopping" } else { "too many changes wait for the disk" };
-            return Box::pin(fut::err(SetWindowsError::Store(reason.to_owned())));
-        }
-        self.changes += 1;
-        let (parts, durable, destination) = (self.parts.clone(), Arc::clone(&self.durable), declared.clone());
-        let written = async move {
-            let mut state = durable.lock_owned().await;
-            let job = move || change(&parts, &destination, message.windows, &mut state);
-            tokio::task::spawn_blocking(job)
-                .await
-                .unwrap_or_else(|_| Err(SetWindowsError::Store("the write panicked".to_owned())))
-        };
-        Box::pin(fut::wrap_future::<_, Self>(written).map(move |written, registry, ctx| {
-            registry.changes -= 1;
-            if registry.stopping && registry.changes == 0 {
-                ctx.stop();
-            }
-            written.map(|windows| registry.enforce(&declared, windows))
-        }))
+    fn handle(&mut self, message: PutDestination, _: &mut Self::Context) -> Self::Result {
+        self.change(move |parts, book| book.put(parts, message))
+    }
+}
+
+impl Handler<PutWindows> for Registry {
+    type Result = ResponseActFuture<Self, Result<Changed, ChangeError>>;
+
+    fn handle(&mut self, message: PutWindows, _: &mut Self::Context) -> Self::Result {
+        self.change(move |parts, book| book.put_windows(parts, message))
+    }
+}
+
+impl Handler<RemoveDestination> for Registry {
+    type Result = ResponseActFuture<Self, Result<Changed, ChangeError>>;
+
+    fn handle(&mut self, message: RemoveDestination, _: &mut Self::Context) -> Self::Result {
+        self.change(move |parts, book| book.remove(parts, message))
+    }
+}
+
+impl Handler<Reload> for Registry {
+    type Result = ResponseActFuture<Self, Result<Reloaded, ChangeError>>;
+
+    fn handle(&mut self, message: Reload, _: &mut Self::Context) -> Self::Result {
+        self.change(move |parts, book| book.reload(parts, &message.declared, message.dry_run))
+    }
+}
+
+impl Handler<History> for Registry {
+    type Result = ResponseActFuture<Self, Result<Option<Vec<AgreementChange>>, ChangeError>>;
+
+    fn handle(&mut self, message: History, _: &mut Self::Context) -> Self::Result {
+        self.change(move |_, book| Ok(book.history(&message.destination)))
     }
 }
 
@@ -302,10 +203,14 @@ impl Handler<Observe> for Registry {
     type Result = MessageResult<Observe>;
 
     fn handle(&mut self, _: Observe, _: &mut Self::Context) -> Self::Result {
+        let broken = self.snapshot.broken.iter();
         MessageResult(Observation::Registry(RegistryObservation {
             revision: self.snapshot.revision,
             destinations: self.snapshot.destinations.len() as u64,
             routes: self.snapshot.routes.0.len() as u64,
+            broken: broken
+                .map(|(id, reason)| BrokenDestination { destination: id.clone(), reason: reason.clone() })
+                .collect(),
         }))
     }
 }

@@ -10,5 +10,6 @@ pub mod memory_store;
 pub mod seeded_entropy;
 pub mod sim_clock;
 pub mod store_conformance;
+pub mod toy_check;
 pub mod toy_registry;
 pub mod world;

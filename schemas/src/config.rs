@@ -12,7 +12,9 @@ pub mod check;
 pub mod devices;
 pub mod file;
 pub mod keys;
+mod merge;
 pub mod raw;
+pub mod settings;
 pub mod source;
 pub mod suggest;
 

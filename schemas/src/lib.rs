@@ -16,6 +16,10 @@ pub mod window;
 
 pub mod agreement;
 
+pub mod history;
+
+pub mod impact;
+
 pub mod entry;
 
 pub mod outcome;

@@ -177,14 +177,23 @@ pub struct Route {
     pub device: IdSource<DeviceId>,
     /// Where it goes.
     pub destination: IdSource<DestinationId>,
-    /// The destinations that this route may yield.
-    pub allow: Vec<DestinationId>,
+    /// The destinations that this route may yield; none written: all that there are, those of the admin API too.
+    pub allow: Option<Vec<DestinationId>>,
     /// What is done with the body.
     pub payload: PayloadHandling,
     /// Whether messages from the broker's retained store are taken on (re)subscription.
     pub retained: bool,
     /// What goes first.
     pub priority: Priority,
+}
+
+impl Route {
+    /// Whether it names this destination by itself: without it, the route would make no sense.
+    #[must_use]
+    pub fn names(&self, id: &DestinationId) -> bool {
+        self.allow.as_ref().is_some_and(|allow| allow.contains(id))
+            || matches!(&self.destination, IdSource::Fixed(fixed) if fixed == id)
+    }
 }
 
 /// The routes of the gateway, first match wins.
@@ -233,7 +242,7 @@ impl Routes {
             IdSource::Capture => parse(captures.destination).ok_or(QuarantineReason::BadDestination)?,
             IdSource::Property => parse(property(DESTINATION_PROPERTY)).ok_or(QuarantineReason::BadDestination)?,
         };
-        if !route.allow.contains(&destination) {
+        if route.allow.as_ref().is_some_and(|allow| !allow.contains(&destination)) {
             return Err(QuarantineReason::NotAllowed);
         }
         if publication.payload.len() > BODY_BYTES_MAX {
@@ -356,7 +365,7 @@ mod tests {
             filter: filter.parse().unwrap(),
             device: IdSource::Fixed("patient".parse().unwrap()),
             destination: IdSource::Capture,
-            allow: vec!["cardiology".parse().unwrap()],
+            allow: Some(vec!["cardiology".parse().unwrap()]),
             payload,
             retained: false,
             priority: Priority::Normal,

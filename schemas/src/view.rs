@@ -1,8 +1,11 @@
 //! What is shown: snapshots of the actors and the bodies of the admin API. No payload, no onion address, by construction.
 
 use crate::{
+    config::file::DestinationSource,
     entry::{Account, EndedBy, EntryState},
+    history::{ChangeKind, KeyChange},
     id::{DestinationId, DeviceId, EntryRef, MessageId},
+    impact::Impact,
     messages::outbox::SignalSource,
     outcome::DeliveryError,
     record::Throughput,
@@ -42,6 +45,27 @@ pub struct RegistryObservation {
     pub destinations: u64,
     /// Routes.
     pub routes: u64,
+    /// Destinations of the store that can't be used any more.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub broken: Vec<BrokenDestination>,
+}
+
+/// A destination of the store that can't be used any more: what waits for it is kept.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BrokenDestination {
+    /// The alias.
+    pub destination: DestinationId,
+    /// Why.
+    pub reason: String,
+}
+
+/// Messages that wait for a destination that isn't there: nothing is delivered and nothing expires until it is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AbsentDestination {
+    /// The alias.
+    pub destination: DestinationId,
+    /// Messages that wait: queued, held, parked and dead ones.
+    pub waiting: u64,
 }
 
 /// The Outbox, seen from outside.
@@ -347,15 +371,57 @@ pub struct DestinationView {
     pub success: crate::agreement::Success,
     /// The windows as written.
     pub windows: crate::window::RawWindows,
-    /// Whether they were set at run time.
-    pub windows_overridden: bool,
-    /// Why those do not fit the agreement any more, if they don't: messages may expire before an opening.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub windows_flaw: Option<String>,
+    /// Where it is declared: what a file declares is changed there alone.
+    pub source: DestinationSource,
+    /// Version of the agreement; rises with every change.
+    pub version: u64,
     /// Open now, until when, next opening.
     pub now: Evaluation,
     /// What waits.
     pub load: Option<DestinationLoad>,
+}
+
+/// A change of a destination: what it did, or what it would do.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ChangeView {
+    /// The alias.
+    pub destination: DestinationId,
+    /// Whether nothing was changed, and this is what would be.
+    pub dry_run: bool,
+    /// What was done; absent where nothing differs.
+    pub kind: Option<ChangeKind>,
+    /// The keys that differ.
+    pub changes: Vec<KeyChange>,
+    /// Version of the agreement after it.
+    pub version: u64,
+    /// What waits for it: queued, held, parked and dead ones. Absent when the outbox could not be asked.
+    pub waiting: Option<u64>,
+    /// What it means.
+    pub impact: Impact,
+    /// Messages that were purged, where that was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub purged: Option<u64>,
+}
+
+/// A reload: what it did, or what it would do.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ReloadView {
+    /// Whether nothing was changed, and this is what would be.
+    pub dry_run: bool,
+    /// Destinations that come, go, or differ in what is written.
+    pub destinations: Vec<ChangeView>,
+    /// Destinations whose key files hold something else now.
+    pub new_keys: Vec<DestinationId>,
+    /// Destinations that were made through the API and stand behind a declaration of the same name.
+    pub shadowed: Vec<DestinationId>,
+    /// Whether the routes differ.
+    pub routes_changed: bool,
+    /// Keys that differ and need a restart.
+    pub needs_restart: Vec<String>,
+    /// Messages that wait for destinations that are not there (any more).
+    pub absent: Vec<AbsentDestination>,
+    /// What deserves a second look.
+    pub warnings: Vec<String>,
 }
 
 /// One entry, wherever it stands.

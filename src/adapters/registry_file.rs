@@ -11,15 +11,12 @@ use std::{
     path::{Path, PathBuf},
     sync::{Mutex, PoisonError},
 };
-use tidegate_actors::ports::registry_store::{RegistryState, RegistryStore, RegistryStoreError};
+use tidegate_actors::ports::registry_store::{RegistryState, RegistryStore, RegistryStoreError, STATE_VERSION};
+use tidegate_schemas::config::check::REGISTRY_FILE;
 
-/// Name of the file, in the state folder.
-pub const REGISTRY_FILE: &str = "registry.json";
 /// Name of what a write that was cut off leaves behind; the next write replaces it.
 const UNFINISHED_FILE: &str = "registry.json.new";
-/// The newest version of the format that is understood.
-const VERSION: u64 = 1;
-/// Largest file that is read, in bytes: 10,000 destinations with all their windows fit.
+/// Largest file that is read and written, in bytes: 10,000 destinations with all their windows fit.
 const FILE_BYTES_MAX: u64 = 64 << 20;
 
 /// The file. One of these per process: its lock keeps a restarted Registry from reading past a write of the one before.
@@ -60,6 +57,9 @@ impl RegistryStore for RegistryFile {
         let _turn = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
         let failed = |error: &dyn std::fmt::Display| RegistryStoreError::Io("written", error.to_string());
         let text = serde_json::to_vec_pretty(state).map_err(|error| failed(&error))?;
+        if text.len() as u64 > FILE_BYTES_MAX {
+            return Err(failed(&format!("it would have {} bytes, {FILE_BYTES_MAX} at most", text.len())));
+        }
         write(&self.folder, &text).map_err(|error| failed(&error))
     }
 }
@@ -80,8 +80,9 @@ fn parse(text: &str) -> Result<RegistryState, RegistryStoreError> {
     };
     let value: serde_json::Value = serde_json::from_str(text).map_err(damaged)?;
     let version = value.get("version").and_then(serde_json::Value::as_u64);
-    if let Some(version) = version.filter(|version| *version > VERSION) {
-        let reason = format!("version {version} was written by a newer program, this one knows {VERSION}");
+    if let Some(version) = version.filter(|version| *version != u64::from(STATE_VERSION)) {
+        let age = if version > u64::from(STATE_VERSION) { "a newer" } else { "an older" };
+        let reason = format!("version {version} was written by {age} program, this one knows {STATE_VERSION}");
         return Err(RegistryStoreError::Damaged(reason));
     }
     serde_json::from_str(text).map_err(damaged)
@@ -108,18 +109,19 @@ mod tests {
     use super::*;
     use std::os::unix::fs::PermissionsExt;
     use tidegate_actors::ports::registry_store::DestinationIdentity;
-    use tidegate_schemas::window::RawWindows;
+    use tidegate_schemas::history::{AgreementLog, Canonical, Who};
 
     fn state() -> RegistryState {
         let identity = DestinationIdentity { signing_seed: [7; 32], pseudonym: [9; 16] };
+        let id: tidegate_schemas::id::DestinationId = "cardiology".parse().unwrap();
+        let raw: Canonical = serde_json::from_str(r#"{"onion":"x.onion","lanes":3,"retry":{"jitter":0.25}}"#).unwrap();
+        let mut log = AgreementLog::default();
+        assert!(log.note(Some(&raw), "2026-11-23T12:00:00Z".parse().unwrap(), &Who::Admin));
         RegistryState {
-            version: 1,
-            windows: [(
-                "cardiology".parse().unwrap(),
-                RawWindows { timezone: Some("Europe/Madrid".to_owned()), allow: vec![] },
-            )]
-            .into(),
-            identities: [("cardiology".parse().unwrap(), identity)].into(),
+            destinations: [(id.clone(), raw)].into(),
+            agreements: [(id.clone(), log)].into(),
+            identities: [(id, identity)].into(),
+            ..RegistryState::default()
         }
     }
 
@@ -145,13 +147,21 @@ mod tests {
             let text = fs::read_to_string(file.path()).unwrap();
             text[..text.len() / 2].to_owned()
         };
-        for damaged in [cut.as_str(), "", "{}", "{\"version\":1,\"windows\":{},\"identities\":{},\"x\":1}", "\0\0\0"] {
+        for damaged in [
+            cut.as_str(),
+            "",
+            "{}",
+            "{\"version\":2,\"destinations\":{},\"agreements\":{},\"identities\":{},\"x\":1}",
+            "\0\0\0",
+        ] {
             fs::write(file.path(), damaged).unwrap();
             assert!(matches!(file.load(), Err(RegistryStoreError::Damaged(_))), "{damaged:?}");
             assert_eq!(fs::read_to_string(file.path()).unwrap(), damaged);
         }
-        fs::write(file.path(), "{\"version\":2}").unwrap();
-        assert!(file.load().unwrap_err().to_string().contains("newer program"));
+        for (version, age) in [(1, "an older program"), (3, "a newer program")] {
+            fs::write(file.path(), format!("{{\"version\":{version}}}")).unwrap();
+            assert!(file.load().unwrap_err().to_string().contains(age));
+        }
         // Not even UTF-8.
         fs::write(file.path(), [0xff, 0xfe]).unwrap();
         assert!(matches!(file.load(), Err(RegistryStoreError::Damaged(_))));
@@ -170,7 +180,8 @@ mod tests {
 
     #[test]
     fn an_error_quotes_nothing_of_the_file() {
-        let error = parse("{\"version\":1,\"windows\":{},\"identities\":\"swordfish\"}").unwrap_err();
+        let error =
+            parse("{\"version\":2,\"destinations\":{},\"agreements\":{},\"identities\":\"swordfish\"}").unwrap_err();
         assert!(!error.to_string().contains("swordfish"), "{error}");
     }
 }

@@ -13,8 +13,8 @@ use tidegate_actors::{
 };
 use tidegate_schemas::messages::{
     gateway::Observe,
-    outbox::{Enqueue, List, ListLedger, ListQuarantine, Loads, Operate, Show},
-    registry::{Current, SetWindows},
+    outbox::{CountAges, Enqueue, List, ListLedger, ListQuarantine, Loads, Operate, Show},
+    registry::{Current, History, PutDestination, PutWindows, Reload, RemoveDestination},
 };
 use tokio::time::Instant;
 
@@ -26,14 +26,24 @@ pub const ASK_LIMIT_S: u64 = 5;
 pub struct Access {
     /// Registry: what is in force.
     pub current: Option<Recipient<Current>>,
-    /// Registry: new windows.
-    pub set_windows: Option<Recipient<SetWindows>>,
+    /// Registry: a destination from now on.
+    pub put: Option<Recipient<PutDestination>>,
+    /// Registry: its windows from now on.
+    pub put_windows: Option<Recipient<PutWindows>>,
+    /// Registry: a destination that goes.
+    pub remove: Option<Recipient<RemoveDestination>>,
+    /// Registry: how an agreement came about.
+    pub history: Option<Recipient<History>>,
+    /// Registry: what the config files say now.
+    pub reload: Option<Recipient<Reload>>,
     /// Outbox: custody.
     pub enqueue: Option<Recipient<Enqueue>>,
     /// Outbox: what waits.
     pub loads: Option<Recipient<Loads>>,
     /// Outbox: pages of entries.
     pub list: Option<Recipient<List>>,
+    /// Outbox: ages of what waits.
+    pub count_ages: Option<Recipient<CountAges>>,
     /// Outbox: one entry.
     pub show: Option<Recipient<Show>>,
     /// Outbox: an operator's act.
@@ -122,10 +132,15 @@ pub fn situation(view: &View<Handles>) -> Situation {
     observe("reporter", handles.reporter.clone().map(Addr::recipient));
     let access = Access {
         current: registry.clone().map(Addr::recipient),
-        set_windows: registry.clone().map(Addr::recipient),
+        put: registry.clone().map(Addr::recipient),
+        put_windows: registry.clone().map(Addr::recipient),
+        remove: registry.clone().map(Addr::recipient),
+        history: registry.clone().map(Addr::recipient),
+        reload: registry.clone().map(Addr::recipient),
         enqueue: outbox.clone().map(Addr::recipient),
         loads: outbox.clone().map(Addr::recipient),
         list: outbox.clone().map(Addr::recipient),
+        count_ages: outbox.clone().map(Addr::recipient),
         show: outbox.clone().map(Addr::recipient),
         operate: outbox.clone().map(Addr::recipient),
         quarantine: outbox.clone().map(Addr::recipient),
@@ -164,10 +179,22 @@ where
     M: Message + Send + 'static,
     M::Result: Send,
 {
+    ask_within(whom, message, Duration::from_secs(ASK_LIMIT_S)).await
+}
+
+/// Asks an actor, for at most this long.
+///
+/// # Errors
+/// 503 if it is down, ends meanwhile, or does not answer in time.
+pub async fn ask_within<M>(whom: Option<&Recipient<M>>, message: M, limit: Duration) -> Result<M::Result, HttpProblem>
+where
+    M: Message + Send + 'static,
+    M::Result: Send,
+{
     let Some(whom) = whom else {
         return Err(HttpProblem::restarting());
     };
-    match tokio::time::timeout(Duration::from_secs(ASK_LIMIT_S), whom.send(message)).await {
+    match tokio::time::timeout(limit, whom.send(message)).await {
         Ok(Ok(answer)) => Ok(answer),
         Ok(Err(_)) => Err(HttpProblem::restarting()),
         Err(_) => Err(HttpProblem::no_answer()),

@@ -54,7 +54,7 @@ pub async fn json<T: DeserializeOwned>(body: web::Payload) -> Result<T, HttpProb
     let bytes = read(body, ADMIN_BODY_BYTES_MAX).await?;
     serde_json::from_slice(&bytes).map_err(|error| {
         let mut problem = HttpProblem::bad_request(format!("the body is not the JSON that is expected here: {error}"));
-        problem.errors.push(ValueError { pointer: String::new(), detail: error.to_string() });
+        problem.errors.push(ValueError { pointer: String::new(), detail: error.to_string(), place: None });
         problem
     })
 }

@@ -1,24 +1,26 @@
-//! Destinations: the agreement in short, the windows with what comes next, what waits; and setting windows at run time.
+//! Destinations: the agreement in short, where it comes from, the windows with what comes next, what waits; and setting windows at
+//! run time.
 
 use crate::admin::{
     App,
     access::{Situation, ask},
+    agreements::{self, DryRun},
     body,
     pages::Page,
     problem::HttpProblem,
 };
 use actix_web::{
     HttpRequest, HttpResponse,
-    web::{Data, Json, Path, Payload},
+    web::{Data, Json, Path, Payload, Query},
 };
 use jiff::Timestamp;
 use tidegate_schemas::{
     id::DestinationId,
     messages::{
         outbox::Loads,
-        registry::{Current, RegisteredDestination, SetWindows},
+        registry::{ChangeError, Current, PutWindows, RegisteredDestination},
     },
-    view::{DestinationLoad, DestinationView},
+    view::{ChangeView, DestinationLoad, DestinationView},
     window::RawWindows,
 };
 
@@ -37,26 +39,37 @@ pub(super) async fn show(app: Data<App>, id: Path<String>) -> Result<Json<Destin
 pub(super) async fn set_windows(
     app: Data<App>,
     id: Path<String>,
+    query: Query<DryRun>,
     payload: Payload,
-) -> Result<Json<DestinationView>, HttpProblem> {
-    let destination = name(&id)?;
+) -> Result<Json<ChangeView>, HttpProblem> {
     let windows: RawWindows = body::json(payload).await?;
-    let message = SetWindows { destination: destination.clone(), windows: Some(windows) };
-    ask(app.reach.look().access.set_windows.as_ref(), message).await??;
-    tracing::info!(%destination, "windows were set through the admin endpoint");
-    one(&app, &destination).await.map(Json)
+    put_windows(&app, &id, windows, query.dry_run).await
 }
 
-/// Back to the windows of the config file.
-pub(super) async fn reset_windows(app: Data<App>, id: Path<String>) -> Result<Json<DestinationView>, HttpProblem> {
-    let destination = name(&id)?;
-    let message = SetWindows { destination: destination.clone(), windows: None };
-    ask(app.reach.look().access.set_windows.as_ref(), message).await??;
-    tracing::info!(%destination, "windows went back to those of the config through the admin endpoint");
-    one(&app, &destination).await.map(Json)
+/// No windows: always open.
+pub(super) async fn reset_windows(
+    app: Data<App>,
+    id: Path<String>,
+    query: Query<DryRun>,
+) -> Result<Json<ChangeView>, HttpProblem> {
+    put_windows(&app, &id, RawWindows::default(), query.dry_run).await
 }
 
-fn name(text: &str) -> Result<DestinationId, HttpProblem> {
+async fn put_windows(app: &App, id: &str, windows: RawWindows, dry_run: bool) -> Result<Json<ChangeView>, HttpProblem> {
+    let destination = name(id)?;
+    let message = PutWindows { destination: destination.clone(), windows, dry_run };
+    let changed = ask(app.reach.look().access.put_windows.as_ref(), message).await?;
+    let changed = changed.map_err(|error| match error {
+        ChangeError::Values(problems) => HttpProblem::values(&problems, "windows"),
+        error => error.into(),
+    })?;
+    if !dry_run {
+        tracing::info!(%destination, "windows were set through the admin endpoint");
+    }
+    Ok(Json(agreements::view(app, changed, dry_run).await))
+}
+
+pub(super) fn name(text: &str) -> Result<DestinationId, HttpProblem> {
     text.parse().map_err(|error| HttpProblem::not_found(format!("this is not the name of a destination: {error}")))
 }
 
@@ -86,8 +99,8 @@ fn view(registered: &RegisteredDestination, load: Option<&DestinationLoad>, now:
         format: agreement.format,
         success: agreement.success,
         windows: agreement.windows.raw().clone(),
-        windows_overridden: registered.windows_overridden,
-        windows_flaw: registered.windows_flaw.clone(),
+        source: registered.source.clone(),
+        version: registered.version,
         now: agreement.windows.evaluate(now),
         load: load.cloned(),
     }

@@ -3,17 +3,19 @@
 //! The `type` is a URN whose last part names the kind of problem; `docs/admin-api.md` lists them. A detail says what to do. It
 //! never quotes a body, a token or an onion address.
 
+use crate::cli::config_errors::Report;
 use actix_web::{
     HttpResponse, ResponseError,
     http::{StatusCode, header},
 };
 use serde::{Deserialize, Serialize};
 use std::fmt;
+use tidegate_actors::ports::destination_check::PATH;
 use tidegate_schemas::{
-    config::Problems,
+    config::{Problem, Problems},
     messages::{
         outbox::{OperateError, StoreError},
-        registry::SetWindowsError,
+        registry::ChangeError,
     },
 };
 
@@ -29,6 +31,9 @@ pub struct ValueError {
     pub pointer: String,
     /// What is wrong with it, and what would be right.
     pub detail: String,
+    /// Where it stands, for a value of a config file: `FILE:LINE:COLUMN`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub place: Option<String>,
 }
 
 /// A refusal.
@@ -76,7 +81,7 @@ impl HttpProblem {
     pub fn bad_value(pointer: &str, detail: impl Into<String>) -> Self {
         let detail = detail.into();
         let mut problem = Self::bad_request(detail.clone());
-        problem.errors.push(ValueError { pointer: pointer.to_owned(), detail });
+        problem.errors.push(ValueError { pointer: pointer.to_owned(), detail, place: None });
         problem
     }
     /// There is no such thing.
@@ -138,18 +143,42 @@ impl HttpProblem {
         );
         problem.errors = problems
             .iter()
-            .map(|p| {
-                let hint = if p.hint.is_empty() { String::new() } else { format!(": {}", p.hint) };
-                ValueError { pointer: pointer(&p.path, body_root), detail: format!("{}{hint}", p.message) }
-            })
+            .map(|p| ValueError { pointer: pointer(&p.path, body_root), detail: detail(p), place: None })
             .collect();
         problem
+    }
+    /// The config files are wrong.
+    #[must_use]
+    pub fn config(report: &Report) -> Self {
+        let mut problem = Self::new(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "config",
+            "The config can't be used",
+            "see errors for each value; nothing changed",
+        );
+        let errors = report.problems().iter().map(|located| ValueError {
+            pointer: pointer(&located.problem.path, ""),
+            detail: detail(&located.problem),
+            place: Some(report.place(located)),
+        });
+        problem.errors = errors.collect();
+        problem
+    }
+    /// It is as it is, and that stands in the way.
+    fn conflict(kind: &str, title: &str, detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::CONFLICT, kind, title, detail)
     }
 
     fn after(mut self, seconds: u32) -> Self {
         self.retry_after_s = Some(seconds);
         self
     }
+}
+
+/// What is wrong, and what would be right.
+fn detail(problem: &Problem) -> String {
+    let hint = if problem.hint.is_empty() { String::new() } else { format!(": {}", problem.hint) };
+    format!("{}{hint}", problem.message)
 }
 
 /// `destination.a.windows.allow[0].cron` as a JSON pointer below the part named `body_root`: `/allow/0/cron`.
@@ -215,14 +244,18 @@ impl From<OperateError> for HttpProblem {
     }
 }
 
-impl From<SetWindowsError> for HttpProblem {
-    fn from(error: SetWindowsError) -> Self {
+impl From<ChangeError> for HttpProblem {
+    fn from(error: ChangeError) -> Self {
+        let detail = error.to_string();
         match error {
-            SetWindowsError::UnknownDestination(_) => Self::not_found(error.to_string()),
-            SetWindowsError::Windows(problems) => Self::values(&problems, "windows"),
-            SetWindowsError::Store(reason) => {
-                tracing::warn!(%reason, "windows could not be stored");
-                Self::unavailable("the windows could not be stored, nothing changed; see the gateway's log")
+            ChangeError::Unknown(_) => Self::not_found(detail),
+            ChangeError::Exists(_) => Self::conflict("exists", "It is there already", detail),
+            ChangeError::Declared { .. } => Self::conflict("declared", "It is declared in the config", detail),
+            ChangeError::Routed { .. } => Self::conflict("routed", "A route leads there", detail),
+            ChangeError::Values(problems) => Self::values(&problems, PATH),
+            ChangeError::Store(reason) => {
+                tracing::warn!(%reason, "a change of a destination could not be stored");
+                Self::unavailable("the change could not be stored, nothing changed; see the gateway's log")
             }
         }
     }
@@ -231,7 +264,6 @@ impl From<SetWindowsError> for HttpProblem {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tidegate_schemas::config::Problem;
 
     #[test]
     fn a_path_of_the_config_becomes_a_pointer_into_the_body() {
@@ -244,7 +276,10 @@ mod tests {
     #[test]
     fn each_wrong_value_has_its_pointer_and_its_hint() {
         let problem = HttpProblem::values(&Problem::new("x.windows.timezone", "unknown", "use UTC").into(), "windows");
-        assert_eq!(problem.errors, [ValueError { pointer: "/timezone".into(), detail: "unknown: use UTC".into() }]);
+        assert_eq!(
+            problem.errors,
+            [ValueError { pointer: "/timezone".into(), detail: "unknown: use UTC".into(), place: None }]
+        );
         assert_eq!(problem.status, 422);
     }
 

@@ -3,12 +3,17 @@
 use crate::admin::{
     App,
     access::{Line, Situation, ask},
+    agreements,
     problem::HttpProblem,
 };
 use actix_web::web::{Data, Json};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use tidegate_schemas::{clock::ClockView, messages::gateway::Observe, view::Observation};
+use tidegate_schemas::{
+    clock::ClockView,
+    messages::gateway::Observe,
+    view::{AbsentDestination, Observation},
+};
 
 /// The status of the gateway.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -27,6 +32,9 @@ pub struct StatusView {
     pub ready: bool,
     /// Every line of the list, lowest first.
     pub lines: Vec<LineView>,
+    /// Messages that wait for destinations that aren't there: nothing is delivered and nothing expires until they are.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub absent: Vec<AbsentDestination>,
 }
 
 /// One line: what the supervisor knows of it, and what it says of itself.
@@ -63,6 +71,7 @@ pub(super) async fn collect(app: &App) -> StatusView {
         ready: situation.ready(),
         phase: situation.phase,
         lines,
+        absent: agreements::absent(app).await,
     }
 }
 

@@ -4,7 +4,7 @@
 
 use super::{Global, exit::Failure, paths};
 use crate::admin::{
-    problem::HttpProblem,
+    problem::{HttpProblem, TYPE_PREFIX},
     token::{AdminToken, TOKEN_FILE},
 };
 use bytes::Bytes;
@@ -62,7 +62,7 @@ impl AdminClient {
     /// Sends a request with a JSON body, or with none.
     ///
     /// # Errors
-    /// When nobody answers (69), when the gateway says "not now" (75), and when it refuses (1).
+    /// When nobody answers (69), when the gateway says "not now" (75), when its config is wrong (78), and when it refuses (1).
     pub async fn send<T: DeserializeOwned>(
         &self,
         method: Method,
@@ -127,16 +127,20 @@ impl AdminClient {
 
 /// What a refusal means for the command.
 fn refusal(status: u16, body: &[u8]) -> Failure {
-    let message = match serde_json::from_slice::<HttpProblem>(body) {
+    let problem = serde_json::from_slice::<HttpProblem>(body);
+    let wrong_config = problem.as_ref().is_ok_and(|problem| problem.kind == format!("{TYPE_PREFIX}config"));
+    let message = match problem {
         Ok(problem) => problem.errors.iter().fold(format!("{}: {}", problem.title, problem.detail), |text, error| {
             let pointer = if error.pointer.is_empty() { "body" } else { &error.pointer };
-            format!("{text}\n  {pointer}: {}", error.detail)
+            let place = error.place.as_deref().unwrap_or(pointer);
+            format!("{text}\n  {place}: {}", error.detail)
         }),
         Err(_) => format!("the gateway answered with status {status}"),
     };
     match status {
         401 => Failure::failed(format!("{message}\nThe token is another gateway's? Name its file with --token-file")),
         429 | 503 => Failure::later(message),
+        _ if wrong_config => Failure::config(message),
         _ => Failure::failed(message),
     }
 }

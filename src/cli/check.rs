@@ -25,14 +25,11 @@ use tidegate_schemas::{
     agreement::{Ages, Destination, Lifetime, LifetimeEnd, Success},
     config::file::{Config, Homeserver, MqttProtocol, TorTransport, Vanguards},
     id::DestinationId,
+    impact::{OPENINGS_SHOWN, Opening, openings},
     onion::without_onion_addresses,
     route::{IdSource, PayloadHandling},
-    window::WindowSet,
     wire::WireFormat,
 };
-
-/// Openings that are shown of each destination.
-const OPENINGS_SHOWN: usize = 3;
 
 /// Checks the config and says what it found.
 ///
@@ -75,6 +72,7 @@ struct RefusedValue {
     path: String,
     message: String,
     hint: String,
+    file: Option<String>,
     line: Option<usize>,
     column: Option<usize>,
 }
@@ -82,9 +80,16 @@ struct RefusedValue {
 impl Refusal {
     fn of(report: &Report) -> Self {
         let problems = report.problems().iter().map(|located| {
-            let (line, column) = report.line_and_column(located).unzip();
+            let position = report.position(located);
             let problem = located.problem.clone();
-            RefusedValue { path: problem.path, message: problem.message, hint: problem.hint, line, column }
+            RefusedValue {
+                path: problem.path,
+                message: problem.message,
+                hint: problem.hint,
+                file: position.map(|(file, _, _)| file.display().to_string()),
+                line: position.map(|(_, line, _)| line),
+                column: position.map(|(_, _, column)| column),
+            }
         });
         Self { usable: false, problems: problems.collect() }
     }
@@ -121,14 +126,6 @@ struct Planned {
     timezone: String,
     always_open: bool,
     openings: Vec<Opening>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-struct Opening {
-    /// Absent for the one that is under way.
-    from: Option<Timestamp>,
-    /// Absent where no end is in sight.
-    until: Option<Timestamp>,
 }
 
 impl Plan {
@@ -239,8 +236,11 @@ fn routes(config: &Config) -> Vec<Line> {
             source(&route.destination, "the destination")
         );
         if !matches!(route.destination, IdSource::Fixed(_)) {
-            let allowed: Vec<&str> = route.allow.iter().map(DestinationId::as_str).collect();
-            let _ = write!(about, ", allowed: {}", allowed.join(", "));
+            let allowed = match &route.allow {
+                Some(allow) => allow.iter().map(DestinationId::as_str).collect::<Vec<_>>().join(", "),
+                None => "all destinations".to_owned(),
+            };
+            let _ = write!(about, ", allowed: {allowed}");
         }
         if route.payload == PayloadHandling::PrivateIot {
             about.push_str(", measure and value taken apart");
@@ -305,27 +305,6 @@ impl Planned {
     }
 }
 
-/// The openings from now on, the one under way first.
-fn openings(windows: &WindowSet, now: Timestamp, count: usize) -> Vec<Opening> {
-    let mut found = Vec::new();
-    let mut answer = windows.evaluate(now);
-    if windows.raw().allow.is_empty() {
-        return found;
-    }
-    if answer.open {
-        found.push(Opening { from: None, until: answer.until });
-        let Some(closing) = answer.until else { return found };
-        answer = windows.evaluate(closing);
-    }
-    while let (true, Some(from)) = (found.len() < count, answer.next_opening) {
-        let until = answer.next_closing;
-        found.push(Opening { from: Some(from), until });
-        let Some(closing) = until else { break };
-        answer = windows.evaluate(closing);
-    }
-    found
-}
-
 #[cfg(test)]
 mod tests {
     #![expect(clippy::unwrap_used, reason = "tests")]
@@ -378,7 +357,7 @@ Connects to
 
 Routes, the first that matches counts
   patient/+/+  from pacemaker to cardiology, measure and value taken apart
-  +/+/#        from the device of the topic to the destination of the topic, allowed: cardiology
+  +/+/#        from the device of the topic to the destination of the topic, allowed: all destinations
 
 Destinations
   cardiology  cloudevents, any 2xx is success, messages live 14d

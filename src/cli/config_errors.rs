@@ -1,4 +1,4 @@
-//! The config as a file: read, checked, and every problem shown at its place, with file, line, column and a caret.
+//! The config as files: read, checked, and every problem shown at its place, with file, line, column and a caret.
 //!
 //! ```text
 //! error: unknown time zone "Europe/Madird"
@@ -13,33 +13,26 @@
 //! The lines are those of the operator's file, but onion addresses in them are starred out, because what is shown may end up in a
 //! journal (PR-4). Secrets are not in this file in the first place.
 
+use super::config_files::{self, ConfigFile};
 use crate::{adapters::system_clock::SystemClock, telemetry};
 use annotate_snippets::{AnnotationKind, Group, Level, Origin, Renderer, Snippet};
-use std::{
-    env,
-    fs::File,
-    io::{self, Read},
-    path::{Path, PathBuf},
-};
+use std::{env, path::Path};
 use tidegate_actors::ports::clock::Clock;
 use tidegate_schemas::config::{
     Problem,
     check::Surroundings,
     file::Config,
-    source::{ConfigText, ENVIRONMENT_PREFIX, Located, Place},
+    source::{ConfigText, ENVIRONMENT_PREFIX, Located, Place, SourceText},
 };
 
-/// Largest config, secret, hosts file or file of device credentials that is read, in bytes.
-const FILE_BYTES_MAX: u64 = 8 << 20;
 /// Width of a shown line, in columns; longer ones are cut around the caret.
 const LINE_COLUMNS: usize = 140;
 
 /// All that is wrong with a config, ready to be shown.
 #[derive(Debug)]
 pub struct Report {
-    path: PathBuf,
-    /// The file's text, onion addresses starred out.
-    text: String,
+    /// The config file, then those of `conf.d`; onion addresses are starred out.
+    files: Vec<ConfigFile>,
     problems: Vec<Located>,
 }
 
@@ -54,34 +47,39 @@ pub fn environment() -> Vec<(String, String)> {
     settings
 }
 
-/// Reads and checks a config file. `state_dir` is the state folder where the file names none.
+/// Reads and checks a config file and those of `conf.d` beside it. `state_dir` is the state folder where they name none.
 ///
 /// # Errors
 /// The report of all that is wrong with it.
 pub fn load(path: &Path, state_dir: &Path, environment: &[(String, String)]) -> Result<Config, Report> {
-    let text = read_file(path).map_err(|error| {
+    let files = config_files::read(path).map_err(|(path, error)| {
         let hint = "name the config file with --config FILE; schemas/config/example.toml is one to begin with";
-        let problem = Problem::new("", format!("the config file could not be read: {error}"), hint);
+        let problem = Problem::new("", format!("{} could not be read: {error}", path.display()), hint);
         let problems = vec![Located { problem, place: Place::Nowhere }];
-        Report { path: path.to_owned(), text: String::new(), problems }
+        Report { files: vec![ConfigFile { path, text: String::new() }], problems }
     })?;
-    check(path, &text, state_dir, environment).map_err(|problems| Report {
-        path: path.to_owned(),
-        text: without_onion_addresses(&text),
-        problems,
+    check(path, &files, state_dir, environment).map_err(|problems| {
+        let starred = |ConfigFile { path, text }| ConfigFile { path, text: without_onion_addresses(&text) };
+        Report { files: files.into_iter().map(starred).collect(), problems }
     })
 }
 
-fn check(path: &Path, text: &str, state_dir: &Path, environment: &[(String, String)]) -> Result<Config, Vec<Located>> {
-    let parsed = ConfigText::parse(text, environment)?;
-    // A bare file name has the empty path as its parent, which is the current folder.
-    let base_dir = path.parent().unwrap_or(Path::new(""));
+fn check(
+    path: &Path,
+    files: &[ConfigFile],
+    state_dir: &Path,
+    environment: &[(String, String)],
+) -> Result<Config, Vec<Located>> {
+    let names: Vec<String> = files.iter().map(|file| file.path.display().to_string()).collect();
+    let texts: Vec<SourceText<'_>> =
+        files.iter().zip(&names).map(|(file, name)| SourceText { name, text: &file.text }).collect();
+    let parsed = ConfigText::parse_files(&texts, environment)?;
     let config = parsed.check(&Surroundings {
-        base_dir,
+        base_dir: config_files::base_dir(path),
         state_dir,
         now: SystemClock::default().now(),
         mqtt_tls: cfg!(feature = "mqtt-tls"),
-        read_file: &read_file,
+        read_file: &config_files::read_file,
     })?;
     match telemetry::filter(&config.log.filter) {
         Ok(_) => Ok(config),
@@ -91,15 +89,6 @@ fn check(path: &Path, text: &str, state_dir: &Path, environment: &[(String, Stri
             Err(vec![parsed.locate(Problem::new("log.filter", message, hint))])
         }
     }
-}
-
-fn read_file(path: &Path) -> io::Result<String> {
-    let mut text = String::new();
-    File::open(path)?.take(FILE_BYTES_MAX + 1).read_to_string(&mut text)?;
-    if text.len() as u64 > FILE_BYTES_MAX {
-        return Err(io::Error::new(io::ErrorKind::FileTooLarge, "it is larger than 8 MiB"));
-    }
-    Ok(text)
 }
 
 /// The text with every onion address, and what was meant to be one, starred out after its first four characters. The length in
@@ -123,13 +112,28 @@ impl Report {
         &self.problems
     }
 
-    /// Line and column of a problem's value, both from 1; columns count characters.
+    /// File, line and column of a problem's value, the latter from 1; columns count characters.
     #[must_use]
-    pub fn line_and_column(&self, located: &Located) -> Option<(usize, usize)> {
-        let Place::Text(span) = &located.place else { return None };
-        let before = self.text.get(..span.start)?;
+    pub fn position(&self, located: &Located) -> Option<(&Path, usize, usize)> {
+        let Place::Text(file, span) = &located.place else { return None };
+        let ConfigFile { path, text } = self.files.get(*file)?;
+        let before = text.get(..span.start)?;
         let line_start = before.rfind('\n').map_or(0, |at| at + 1);
-        Some((before.matches('\n').count() + 1, before[line_start..].chars().count() + 1))
+        Some((path, before.matches('\n').count() + 1, before[line_start..].chars().count() + 1))
+    }
+
+    /// Where a problem is, in words: `tidegate.toml:7:20`, or the setting of the environment.
+    #[must_use]
+    pub fn place(&self, located: &Located) -> String {
+        match (&located.place, self.position(located)) {
+            (_, Some((path, line, column))) => format!("{}:{line}:{column}", path.display()),
+            (Place::Environment(name), _) => format!("{name} in the environment"),
+            _ => self.path().display().to_string(),
+        }
+    }
+
+    fn path(&self) -> &Path {
+        self.files.first().map_or(Path::new(""), |file| &file.path)
     }
 
     /// The whole report as text, with colours for a terminal.
@@ -137,25 +141,28 @@ impl Report {
     pub fn render(&self, colours: bool) -> String {
         let renderer = if colours { Renderer::styled() } else { Renderer::plain() };
         let renderer = renderer.term_width(LINE_COLUMNS);
-        let path = self.path.display().to_string();
+        let paths: Vec<String> = self.files.iter().map(|file| file.path.display().to_string()).collect();
         let mut shown: Vec<String> =
-            self.problems.iter().map(|located| renderer.render(&[self.group(located, &path)])).collect();
+            self.problems.iter().map(|located| renderer.render(&[self.group(located, &paths)])).collect();
         let count = match self.problems.len() {
             1 => "1 problem".to_owned(),
             count => format!("{count} problems"),
         };
-        shown.push(format!("{path}: {count}; nothing was started"));
+        shown.push(format!("{}: {count}; nothing was started", self.path().display()));
         shown.join("\n\n")
     }
 
-    fn group<'a>(&'a self, located: &'a Located, path: &'a str) -> Group<'a> {
+    fn group<'a>(&'a self, located: &'a Located, paths: &'a [String]) -> Group<'a> {
         let Problem { path: key, message, hint } = &located.problem;
         let title = Level::ERROR.primary_title(message.as_str());
+        let path = paths.first().map_or("", String::as_str);
         let group = match &located.place {
-            Place::Text(span) => {
+            Place::Text(file, span) => {
                 let annotation = AnnotationKind::Primary.span(span.clone());
                 let annotation = if key.is_empty() { annotation } else { annotation.label(key.as_str()) };
-                title.element(Snippet::source(self.text.as_str()).path(path).annotation(annotation))
+                let text = self.files.get(*file).map_or("", |file| file.text.as_str());
+                let path = paths.get(*file).map_or(path, String::as_str);
+                title.element(Snippet::source(text).path(path).annotation(annotation))
             }
             Place::Environment(name) => title.element(Origin::path(format!("{name} in the environment"))),
             Place::Nowhere if key.is_empty() => title.element(Origin::path(path)),
@@ -178,7 +185,7 @@ mod tests {
         std::fs::write(&path, text).unwrap();
         let environment: Vec<_> = environment.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect();
         let mut report = load(&path, folder.path(), &environment).unwrap_err();
-        report.path = "tidegate.toml".into();
+        report.files[0].path = "tidegate.toml".into();
         report
     }
 
@@ -206,7 +213,7 @@ tidegate.toml: 1 problem; nothing was started";
         let shown = report.render(false);
         assert!(shown.contains("checksum") && shown.contains("tidegate.toml:2:9"), "{shown}");
         assert!(shown.contains("2hzy****") && !shown.contains(&wrong[4..20]), "{shown}");
-        assert_eq!(report.line_and_column(&report.problems()[0]), Some((2, 9)));
+        assert_eq!(report.position(&report.problems()[0]), Some((Path::new("tidegate.toml"), 2, 9)));
     }
 
     #[test]
@@ -218,7 +225,35 @@ tidegate.toml: 1 problem; nothing was started";
         let missing = load(Path::new("/nonexistent/tidegate.toml"), Path::new("/state"), &[]).unwrap_err();
         let shown = missing.render(false);
         assert!(shown.contains("--> /nonexistent/tidegate.toml") && shown.contains("--config"), "{shown}");
-        assert_eq!(missing.line_and_column(&missing.problems()[0]), None);
+        assert_eq!(missing.position(&missing.problems()[0]), None);
+    }
+
+    #[test]
+    fn a_problem_of_a_file_in_conf_d_is_shown_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("tidegate.toml");
+        let parts = folder.path().join(config_files::FOLDER);
+        std::fs::create_dir(&parts).unwrap();
+        std::fs::write(&path, format!("[destination.a]\nonion = \"{ONION}\"\nlanes = 99\n")).unwrap();
+        let text = format!("# é\n[destination.b]\nonion = \"{ONION}\"\nwindows.timezone = \"Europe/Madird\"\n");
+        std::fs::write(parts.join("b.toml"), &text).unwrap();
+        let twice = "[mqtt]\nport = 1\n";
+        let shown = |report: &Report| report.render(false).replace(&format!("{}/", folder.path().display()), "");
+        let report = load(&path, folder.path(), &[]).unwrap_err();
+        let expected = "\
+error: unknown time zone \"Europe/Madird\"
+ --> conf.d/b.toml:4:20
+  |
+4 | windows.timezone = \"Europe/Madird\"
+  |                    ^^^^^^^^^^^^^^^ destination.b.windows.timezone
+";
+        let said = shown(&report);
+        assert!(said.contains(expected) && said.contains("--> tidegate.toml:3:9"), "{said}");
+        assert!(!said.contains(&ONION[..20]) && said.ends_with("tidegate.toml: 2 problems; nothing was started"));
+        assert!(report.place(&report.problems()[1]).ends_with("conf.d/b.toml:4:20"));
+        std::fs::write(parts.join("c.toml"), twice).unwrap();
+        let said = shown(&load(&path, folder.path(), &[]).unwrap_err());
+        assert!(said.contains("--> conf.d/c.toml:1:2") && said.contains("alone"), "{said}");
     }
 
     #[test]

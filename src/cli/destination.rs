@@ -1,23 +1,22 @@
-//! `tidegate destination`: what was agreed with whom, when each opens next, what waits; and windows at run time.
+//! `tidegate destination`: what was agreed with whom, when each opens next, what waits; and changes at run time.
 
 use super::{
     Global,
     admin_client::AdminClient,
+    agreement::{self, Change, Removal},
     exit::{self, Failure},
     output,
 };
 use crate::admin::pages::Page;
 use clap::{Args, Subcommand};
 use http::Method;
-use std::{fs, io::Read as _, path::PathBuf, process::ExitCode};
+use std::{path::PathBuf, process::ExitCode};
 use tidegate_schemas::{
     id::DestinationId,
-    view::{DestinationLoad, DestinationView},
+    messages::registry::Expect,
+    view::{ChangeView, DestinationLoad, DestinationView},
     window::{Evaluation, RawWindow, RawWindows},
 };
-
-/// Longest file of windows, in bytes.
-const WINDOWS_FILE_BYTES_MAX: u64 = 64 * 1024;
 
 /// What to do with destinations.
 #[derive(Debug, Subcommand)]
@@ -29,7 +28,18 @@ pub enum DestinationCommand {
         /// Its name
         name: DestinationId,
     },
-    /// Set a destination's windows while the gateway runs, or go back to the config's
+    /// Make a destination while the gateway runs; it is kept in the state folder
+    Add(Change),
+    /// Change one that was made so: the file has all of it, as for `add`
+    Edit(Change),
+    /// Remove one that was made so; messages that wait for it are held or purged
+    Remove(Removal),
+    /// Show how the agreement with a destination came about: who changed what, and when
+    History {
+        /// Its name
+        name: DestinationId,
+    },
+    /// Set the windows of a destination that was made so
     #[command(subcommand)]
     Windows(WindowsCommand),
 }
@@ -39,10 +49,13 @@ pub enum DestinationCommand {
 pub enum WindowsCommand {
     /// These windows from now on, also after a restart
     Set(SetArgs),
-    /// Back to the windows of the config file
+    /// No windows: always open
     Reset {
         /// The destination's name
         name: DestinationId,
+        /// Only say what it would mean
+        #[arg(long)]
+        dry_run: bool,
     },
 }
 
@@ -70,6 +83,9 @@ pub struct SetArgs {
     /// Windows as JSON, as the admin API takes them; - is stdin
     #[arg(long, value_name = "FILE", conflicts_with_all = ["allow", "cron", "timezone"])]
     file: Option<PathBuf>,
+    /// Only say what it would mean
+    #[arg(long)]
+    dry_run: bool,
 }
 
 /// Does it.
@@ -84,15 +100,19 @@ pub(super) async fn run(global: &Global, command: DestinationCommand) -> Result<
             let view: DestinationView = client.get(&format!("/api/v1/destinations/{name}")).await?;
             shown(global, &view)?;
         }
+        DestinationCommand::Add(change) => agreement::put(global, &client, change, Expect::Absent).await?,
+        DestinationCommand::Edit(change) => agreement::put(global, &client, change, Expect::Present).await?,
+        DestinationCommand::Remove(removal) => agreement::remove(global, &client, removal).await?,
+        DestinationCommand::History { name } => agreement::history(global, &client, &name).await?,
         DestinationCommand::Windows(WindowsCommand::Set(args)) => {
-            let path = format!("/api/v1/destinations/{}/windows", args.name);
-            let view: DestinationView = client.send(Method::PUT, &path, Some(&windows(args)?)).await?;
-            shown(global, &view)?;
+            let path = format!("/api/v1/destinations/{}/windows?dry_run={}", args.name, args.dry_run);
+            let view: ChangeView = client.send(Method::PUT, &path, Some(&windows(args)?)).await?;
+            agreement::changed(global, &view)?;
         }
-        DestinationCommand::Windows(WindowsCommand::Reset { name }) => {
-            let path = format!("/api/v1/destinations/{name}/windows");
-            let view: DestinationView = client.send(Method::DELETE, &path, None::<&()>).await?;
-            shown(global, &view)?;
+        DestinationCommand::Windows(WindowsCommand::Reset { name, dry_run }) => {
+            let path = format!("/api/v1/destinations/{name}/windows?dry_run={dry_run}");
+            let view: ChangeView = client.send(Method::DELETE, &path, None::<&()>).await?;
+            agreement::changed(global, &view)?;
         }
     }
     Ok(ExitCode::from(exit::OK))
@@ -101,13 +121,7 @@ pub(super) async fn run(global: &Global, command: DestinationCommand) -> Result<
 /// The windows that the options ask for. Whether they can be kept, the gateway says.
 fn windows(args: SetArgs) -> Result<RawWindows, Failure> {
     if let Some(path) = &args.file {
-        let mut text = String::new();
-        let read = if path.as_os_str() == "-" {
-            std::io::stdin().take(WINDOWS_FILE_BYTES_MAX).read_to_string(&mut text)
-        } else {
-            fs::File::open(path).and_then(|file| file.take(WINDOWS_FILE_BYTES_MAX).read_to_string(&mut text))
-        };
-        read.map_err(|error| Failure::failed(format!("could not read {}: {error}", path.display())))?;
+        let text = agreement::text_of(path)?;
         return serde_json::from_str(&text)
             .map_err(|error| Failure::failed(format!("{} is not windows as JSON: {error}", path.display())));
     }
@@ -146,7 +160,9 @@ fn by_cron(text: &str) -> Result<RawWindow, Failure> {
 
 fn list(views: &[DestinationView]) -> Result<(), Failure> {
     if views.is_empty() {
-        output::message("there are no destinations: declare one in the config, [destination.NAME]");
+        output::message(
+            "there are no destinations: declare one in the config, [destination.NAME], or `tidegate destination add NAME`",
+        );
         return Ok(());
     }
     let mut table = output::table(&[
@@ -173,10 +189,7 @@ fn list(views: &[DestinationView]) -> Result<(), Failure> {
             count(|load| load.dead),
             count(|load| load.delivered),
             oldest.unwrap_or_default(),
-            match &view.windows_flaw {
-                Some(_) => "its windows don't fit its lifetime: see `tidegate destination show`".to_owned(),
-                None => load.map(state).unwrap_or_default(),
-            },
+            load.map(state).unwrap_or_default(),
         ]);
     }
     output::print(&table)
@@ -194,13 +207,11 @@ fn shown(global: &Global, view: &DestinationView) -> Result<(), Failure> {
     row("format", output::word(&view.format));
     row("success", output::word(&view.success));
     row("window", window(&view.now));
-    let whence = if view.windows_overridden { "set while running" } else { "from the config" };
-    row("windows", format!("{}; times of {}", whence, view.windows.timezone.as_deref().unwrap_or("UTC")));
+    row("declared in", view.source.to_string());
+    row("agreement", format!("version {}", view.version));
+    row("windows", format!("times of {}", view.windows.timezone.as_deref().unwrap_or("UTC")));
     for window in &view.windows.allow {
         row("", written(window));
-    }
-    if let Some(flaw) = &view.windows_flaw {
-        row("look here", format!("these windows don't fit the config's lifetime: {flaw}"));
     }
     if let Some(load) = &view.load {
         row(
@@ -267,7 +278,15 @@ mod tests {
     fn args(allow: &[&str], cron: &[&str]) -> SetArgs {
         let owned = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect();
         let name = "a".parse().unwrap();
-        SetArgs { name, timezone: None, allow: owned(allow), cron: owned(cron), always: false, file: None }
+        SetArgs {
+            name,
+            timezone: None,
+            allow: owned(allow),
+            cron: owned(cron),
+            always: false,
+            file: None,
+            dry_run: false,
+        }
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! A client command reads two keys of the config and leaves the rest unchecked: `tidegate status` has to work for an operator
 //! who can't read the secrets that the gateway can, and while the file is being edited.
 
-use super::{Global, exit::Failure};
+use super::{Global, config_files, exit::Failure};
 use serde::Deserialize;
 use std::{
     collections::BTreeMap,
@@ -83,7 +83,16 @@ pub fn settings(global: &Global) -> Result<Settings, Failure> {
         let reason = error.message().to_owned();
         Failure::config(format!("{}: {reason}; `tidegate check` shows the place", path.display()))
     })?;
-    Ok(from_partial(partial, path.parent(), &|name| env::var(name).ok()))
+    let mut settings = from_partial(partial, path.parent(), &|name| env::var(name).ok());
+    if let Some(destinations) = &mut settings.destinations {
+        // What can't be read here is the gateway's matter.
+        for part in config_files::parts(&path).unwrap_or_default() {
+            let part: Partial =
+                config_files::read_file(&part).ok().and_then(|text| toml::from_str(&text).ok()).unwrap_or_default();
+            destinations.extend(part.destination.into_keys());
+        }
+    }
+    Ok(settings)
 }
 
 fn from_partial(partial: Partial, base: Option<&Path>, environment: &dyn Fn(&str) -> Option<String>) -> Settings {

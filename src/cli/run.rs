@@ -5,7 +5,7 @@ use super::{
     exit::{self, Failure},
     output, paths,
 };
-use crate::{lifecycle, telemetry};
+use crate::{lifecycle, reload::Origin, telemetry};
 use std::{io::IsTerminal as _, process::ExitCode};
 
 /// Runs the gateway until a signal drains it or it gives up.
@@ -18,8 +18,8 @@ pub fn run(global: &Global) -> Result<ExitCode, Failure> {
             "there is no config file here: name one with --config FILE, or begin with schemas/config/example.toml",
         )
     })?;
-    let loaded = config_errors::load(&path, &paths::default_state_dir(), &config_errors::environment());
-    let config = match loaded {
+    let origin = Origin { path, state_dir: paths::default_state_dir(), environment: config_errors::environment() };
+    let config = match origin.load() {
         Ok(config) => config,
         Err(report) => {
             let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
@@ -31,6 +31,6 @@ pub fn run(global: &Global) -> Result<ExitCode, Failure> {
     for warning in &config.warnings {
         tracing::warn!(at = %warning.path, "{}", warning.message);
     }
-    let code = lifecycle::run(config).map_err(|error| Failure::failed(format!("{error:#}")))?;
+    let code = lifecycle::run(config, origin).map_err(|error| Failure::failed(format!("{error:#}")))?;
     Ok(ExitCode::from(code))
 }

@@ -9,7 +9,7 @@ use super::{
 use crate::admin::status::{LineView, StatusView};
 use std::process::ExitCode;
 use tidegate_schemas::clock::ClockView;
-use tidegate_schemas::view::{EmbeddedBrokerView, Observation, UplinkStatus};
+use tidegate_schemas::view::{AbsentDestination, BrokenDestination, EmbeddedBrokerView, Observation, UplinkStatus};
 
 /// What no count here can show.
 const WHAT_THE_BROKER_DROPS: &str = "What the broker itself drops is not counted here: packets above 1 MiB (MQTT 5), what is \
@@ -56,8 +56,21 @@ fn warnings(status: &StatusView) -> Vec<String> {
     } else if !hint.is_empty() {
         warnings.push(format!("the wall clock is believed: {why}; {hint}"));
     }
+    for AbsentDestination { destination, waiting } in &status.absent {
+        warnings.push(format!(
+            "{waiting} messages wait for {destination}, which is not there: nothing is delivered and nothing expires until it is; \
+             `tidegate destination remove {destination} --queued purge` removes them for good"
+        ));
+    }
     for observation in status.observations() {
         match observation {
+            Observation::Registry(registry) => {
+                for BrokenDestination { destination, reason } in &registry.broken {
+                    warnings.push(format!(
+                        "{destination} can't be used until it is put right (destination edit): {reason}"
+                    ));
+                }
+            }
             Observation::Outbox(outbox) => {
                 if outbox.gap != 0 {
                     warnings.push(format!("the account has a gap of {}: please report this", outbox.gap));
@@ -188,6 +201,7 @@ mod tests {
         let seen = [Observation::Outbox(outbox), Observation::Subscriber(subscriber)];
         let lines = seen.map(|seen| LineView { line: Line::default(), observation: Some(seen) });
         let status = StatusView {
+            absent: vec![],
             version: "1".into(),
             uptime_s: 1,
             now: jiff::Timestamp::UNIX_EPOCH,
@@ -218,6 +232,7 @@ mod tests {
         assert!(words(&seen[0]).contains("(process 41, started again 2 times)"), "{}", words(&seen[0]));
         let lines = seen.map(|seen| LineView { line: Line::default(), observation: Some(seen) }).to_vec();
         let status = StatusView {
+            absent: vec![],
             version: "1".into(),
             uptime_s: 1,
             now: jiff::Timestamp::UNIX_EPOCH,

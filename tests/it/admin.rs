@@ -12,6 +12,7 @@ use tidegate_actors::testing::seeded_entropy::SeededEntropy;
 use tidegate_schemas::{
     clock::ClockTrust,
     entry::{EntryState, Event},
+    onion::OnionAddress,
     route::Routes,
 };
 use tokio::sync::Semaphore;
@@ -37,6 +38,7 @@ async fn start_with(registry: Option<RegistryActor>, outbox: bool) -> World {
         token: token.clone(),
         reach: support::reach(registry.as_ref(), outbox.as_ref()),
         clock: Arc::new(StandingClock("2027-01-04T12:00:00Z".parse().unwrap())),
+        reloader: None,
     })
     .unwrap();
     World { address: serving.address(), serving, token: token.reveal().to_owned(), record, _state: state }
@@ -115,7 +117,7 @@ async fn nobody_gets_past_the_guard_on_any_route_by_any_of_the_tricks() {
             allowed += u32::from(method != "GET" && answer.status < 400);
         }
     }
-    assert_eq!((allowed, routes.len()), (0, 14));
+    assert_eq!((allowed, routes.len()), (0, 18));
     assert!(world.record.lock().unwrap().operated.is_empty());
     // Wrong tokens come last: after a few of them the answer is 429, and the right token passes all the same.
     let mut last = 0;
@@ -195,11 +197,19 @@ async fn windows_are_set_and_reset_and_each_wrong_value_is_pointed_at() {
     let body = r#"{"timezone":"Europe/Madrid","allow":[{"days":"mon-fri","from":"22:00","to":"02:00"}]}"#;
     let answer = world.ask("PUT", path, body).await;
     assert_eq!(answer.status, 200, "{}", answer.body);
-    let view = answer.json();
-    assert_eq!((&view["windows_overridden"], &view["now"]["open"]), (&true.into(), &false.into()));
+    let change = answer.json();
+    assert_eq!((&change["kind"], &change["impact"]["openings_before"]), (&"changed".into(), &serde_json::json!([])));
+    assert_eq!(change["impact"]["openings_after"][2]["from"], "2027-01-06T21:00:00Z");
+    let view = world.get("/api/v1/destinations/cardiology").await.json();
+    assert_eq!(
+        (&view["now"]["open"], &view["version"], &view["source"]["kind"]),
+        (&false.into(), &2.into(), &"api".into())
+    );
     assert_eq!(view["now"]["next_opening"], "2027-01-04T21:00:00Z");
-    let answer = world.ask("DELETE", path, "").await;
-    assert_eq!((answer.status, &answer.json()["windows_overridden"]), (200, &false.into()));
+    assert_eq!(world.ask("DELETE", &format!("{path}?dry_run=true"), "").await.status, 200);
+    assert_eq!(world.get("/api/v1/destinations/cardiology").await.json()["now"]["open"], false);
+    assert_eq!(world.ask("DELETE", path, "").await.status, 200);
+    assert_eq!(world.get("/api/v1/destinations/cardiology").await.json()["now"]["open"], true);
 
     let body = r#"{"timezone":"Europe/Madird","allow":[{"from":"22:00"},{"cron":"0 25 * * *","for":"20m"}]}"#;
     let answer = world.ask("PUT", path, body).await;
@@ -220,6 +230,81 @@ async fn windows_are_set_and_reset_and_each_wrong_value_is_pointed_at() {
     let answer = world.ask("PUT", path, "{}").await;
     answer.is_problem(503, "unavailable");
     assert!(!answer.body.contains("secret"));
+    world.stop().await;
+}
+
+#[actix::test]
+async fn a_destination_is_put_with_what_it_means_and_each_wrong_value_is_pointed_at() {
+    let world = start().await;
+    let path = "/api/v1/destinations/cardiology";
+    let onion = OnionAddress::from_public_key([3; 32]).reveal();
+    let mut body = serde_json::json!({
+        "onion": onion,
+        "lifetime": { "max_age": "9h" },
+        "windows": { "allow": [{ "from": "21:00", "to": "13:00" }, { "from": "13:00", "to": "15:00" }] },
+    });
+    let change = world.ask("PUT", &format!("{path}?dry_run=true"), &body.to_string()).await;
+    assert_eq!(change.status, 200, "{}", change.body);
+    assert_eq!(change.json()["waiting"], support::ENTRIES);
+    assert_eq!(change.json()["impact"]["waiting"]["expire_before_opening"], 0);
+    assert_eq!(world.get(path).await.json()["version"], 1, "a dry run");
+    body["lifetime"]["max_age"] = "9h".into();
+    body["windows"] =
+        serde_json::json!({ "allow": [{ "from": "21:00", "to": "12:00" }, { "from": "20:59", "to": "21:00" }] });
+    let change = world.ask("PUT", path, &body.to_string()).await;
+    // It opens in 8 h 59 min, and what waits is a minute old.
+    assert_eq!(change.json()["impact"]["waiting"]["expire_before_opening"], support::ENTRIES, "{}", change.body);
+    assert_eq!(world.get(path).await.json()["version"], 2);
+
+    let wrong = r#"{"onion":"example.org","lanes":99,"windows":{"allow":[{"cron":"0 25 * * *","for":"20m"}]}}"#;
+    let answer = world.ask("PUT", path, wrong).await;
+    answer.is_problem(422, "values");
+    let errors = answer.json()["errors"].clone();
+    let pointers: Vec<&str> = errors.as_array().unwrap().iter().map(|e| e["pointer"].as_str().unwrap()).collect();
+    assert_eq!(pointers, ["/onion", "/windows/allow/0/cron", "/lanes"]);
+    world.ask("PUT", path, r#"{"onoin":"x"}"#).await.is_problem(400, "bad-request");
+    let answer = world.ask("PUT", "/api/v1/destinations/lab", &body.to_string()).await;
+    answer.is_problem(409, "declared");
+    assert!(answer.body.contains("conf.d/lab.toml:7"), "{}", answer.body);
+    let new = body.to_string();
+    world.ask("PUT", &format!("{path}?expect=absent"), &new).await.is_problem(409, "exists");
+    world.ask("PUT", "/api/v1/destinations/moon?expect=present", &new).await.is_problem(404, "not-found");
+    world.ask("PUT", &format!("{path}?expects=absent"), &new).await.is_problem(400, "bad-request");
+    let history = world.get(&format!("{path}/history")).await;
+    assert_eq!((history.status, &history.json()["items"][0]["who"]), (200, &"admin".into()));
+    world.get("/api/v1/destinations/moon/history").await.is_problem(404, "not-found");
+    assert!(!history.body.contains(&onion[..20]));
+    world.stop().await;
+}
+
+#[actix::test]
+async fn removing_a_destination_asks_for_the_fate_of_what_waits() {
+    let world = start().await;
+    let path = "/api/v1/destinations/cardiology";
+    let answer = world.ask("DELETE", path, "").await;
+    answer.is_problem(409, "waiting");
+    assert!(answer.body.contains("120 queued, 0 held"), "{}", answer.body);
+    world.ask("DELETE", &format!("{path}?queued=burn"), "").await.is_problem(400, "bad-request");
+    world.ask("DELETE", "/api/v1/destinations/lab?queued=purge", "").await.is_problem(409, "declared");
+    let told = world.ask("DELETE", &format!("{path}?dry_run=true"), "").await;
+    assert_eq!(
+        (told.status, &told.json()["waiting"], &told.json()["kind"]),
+        (200, &support::ENTRIES.into(), &"removed".into())
+    );
+    assert_eq!(world.get(path).await.status, 200);
+
+    let held = world.ask("DELETE", &format!("{path}?queued=hold"), "").await;
+    assert_eq!((held.status, &held.json()["purged"]), (200, &serde_json::Value::Null), "{}", held.body);
+    assert!(world.record.lock().unwrap().operated.is_empty());
+    world.get(path).await.is_problem(404, "not-found");
+    assert_eq!(world.get("/api/v1/status").await.json()["absent"][0]["waiting"], support::ENTRIES);
+    // What was kept can still be purged, and so can what a purge that was cut off has left.
+    world.ask("DELETE", path, "").await.is_problem(404, "not-found");
+    let purged = world.ask("DELETE", &format!("{path}?queued=purge"), "").await;
+    assert_eq!((purged.status, &purged.json()["purged"]), (200, &support::ENTRIES.into()), "{}", purged.body);
+    let operated = world.record.lock().unwrap().operated.clone();
+    assert!(operated.len() as u64 == support::ENTRIES && operated.iter().all(|act| act.event == Event::Purge));
+    world.ask("POST", "/api/v1/reload", "").await.is_problem(503, "unavailable");
     world.stop().await;
 }
 

@@ -14,6 +14,7 @@ use tidegate_actors::testing::seeded_entropy::SeededEntropy;
 use tidegate_schemas::{
     config::devices::{DEVICES_FILE, Devices, hash_secret},
     entry::Event,
+    onion::OnionAddress,
     route::Routes,
 };
 use tokio::{process::Command, sync::Semaphore};
@@ -38,6 +39,7 @@ async fn start(outbox_up: bool) -> World {
         token,
         reach: support::reach(Some(&registry), outbox_up.then_some(&outbox)),
         clock: Arc::new(StandingClock("2027-01-04T12:00:00Z".parse().unwrap())),
+        reloader: None,
     })
     .unwrap();
     write_config(state.path(), &serving.address().to_string());
@@ -142,14 +144,49 @@ async fn windows_are_set_while_the_gateway_runs() {
     assert!(world.shows(&["destination", "list"]).await.contains("always open"));
     let set = ["destination", "windows", "set", "cardiology", "--timezone", "Europe/Madrid"];
     let shown = world.shows(&[&set[..], &["--allow", "mon-fri 22:00-02:00"]].concat()).await;
+    assert!(shown.contains("opened until now: always") && shown.contains("Mon 2027-01-04 21:00"), "{shown}");
+    let shown = world.shows(&["destination", "show", "cardiology"]).await;
     assert!(shown.contains("closed, opens Mon 2027-01-04 21:00"), "{shown}");
-    assert!(shown.contains("set while running; times of Europe/Madrid"), "{shown}");
+    assert!(shown.contains("the admin API") && shown.contains("times of Europe/Madrid"), "{shown}");
     let (code, said) = world.fails(&[&set[..], &["--allow", "someday"]].concat()).await;
     assert!(code == 1 && said.contains("/allow/0/days: not a set of days"), "{said}");
     assert_eq!(world.fails(&set).await.0, 2, "no windows given");
-    let shown = world.shows(&["destination", "windows", "reset", "cardiology"]).await;
-    assert!(shown.contains("always open") && shown.contains("from the config"), "{shown}");
+    let reset = ["destination", "windows", "reset", "cardiology"];
+    let shown = world.shows(&[&reset[..], &["--dry-run"]].concat()).await;
+    assert!(shown.contains("dry run") && shown.contains("opens from now on: always"), "{shown}");
+    assert!(world.shows(&["destination", "list"]).await.contains("closed, opens"));
+    world.shows(&reset).await;
+    assert!(world.shows(&["destination", "list"]).await.contains("always open"));
+    let (code, said) = world.fails(&["destination", "windows", "set", "lab", "--always"]).await;
+    assert!(code == 1 && said.contains("declared in conf.d/lab.toml:7"), "{said}");
     assert_eq!(world.fails(&["destination", "show", "nowhere"]).await.0, 1);
+    world.stop().await;
+}
+
+#[actix::test]
+async fn destinations_are_made_changed_and_removed_from_files_and_shown_with_their_history() {
+    let world = start(true).await;
+    let file = world.state.path().join("ward.toml");
+    let text = format!("onion = \"{}\"\nlanes = 1\n", OnionAddress::from_public_key([3; 32]).reveal());
+    fs::write(&file, &text).unwrap();
+    let file = file.to_str().unwrap();
+    assert!(world.shows(&["destination", "add", "ward", "--file", file, "--dry-run"]).await.contains("dry run"));
+    assert_eq!(world.fails(&["destination", "edit", "ward", "--file", file]).await.0, 1, "not there");
+    assert!(world.shows(&["destination", "add", "ward", "--file", file]).await.starts_with("ward: added"));
+    let (code, said) = world.fails(&["destination", "add", "ward", "--file", file]).await;
+    assert!(code == 1 && said.contains("there is a destination ward already"), "{said}");
+    fs::write(file, format!("{text}retry = {{ steps = [\"soon\"] }}\n")).unwrap();
+    let (code, said) = world.fails(&["destination", "edit", "ward", "--file", file]).await;
+    assert!(code == 1 && said.contains("/retry/steps/0: not a length of time"), "{said}");
+    assert!(world.shows(&["destination", "history", "ward"]).await.contains("2027-01-04 11:00:00Z  admin"));
+    assert!(world.shows(&["destination", "remove", "ward"]).await.contains("removed"), "nothing waits for it");
+
+    let (code, said) = world.fails(&["destination", "remove", "cardiology"]).await;
+    assert!(code == 1 && said.contains("120 queued") && said.contains("queued=hold"), "{said}");
+    let shown = world.shows(&["destination", "remove", "cardiology", "--queued", "hold"]).await;
+    assert!(shown.contains("120 messages wait for it: they are delivered when it comes back"), "{shown}");
+    assert!(world.shows(&["status"]).await.contains("! 120 messages wait for cardiology, which is not there"));
+    assert!(world.record.lock().unwrap().operated.is_empty());
     world.stop().await;
 }
 

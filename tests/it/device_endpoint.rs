@@ -47,7 +47,7 @@ fn routes() -> Routes {
         filter: "{device}/+/+".parse().unwrap(),
         device: IdSource::Capture,
         destination: IdSource::Fixed("cardiology".parse().unwrap()),
-        allow: vec!["cardiology".parse().unwrap()],
+        allow: Some(vec!["cardiology".parse().unwrap()]),
         payload: PayloadHandling::PrivateIot,
         retained: false,
         priority: tidegate_schemas::submission::Priority::Normal,

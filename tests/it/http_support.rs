@@ -11,19 +11,28 @@ use std::{
     sync::{Arc, Mutex},
 };
 use tidegate::admin::access::{Access, Line, Reach, Situation};
-use tidegate_actors::ports::clock::Clock;
+use tidegate_actors::{
+    ports::{clock::Clock, destination_check::DestinationCheck as _},
+    testing::toy_check::ToyCheck,
+};
 use tidegate_schemas::{
     agreement::{Destination, DestinationKeys, ServiceAgreement},
     clock::{ClockTrust, ConsensusTimes},
+    config::file::DestinationSource,
     entry::{Account, EntryState},
+    history::{AgreementChange, ChangeKind},
     id::{DestinationId, EntryRef, MessageId},
+    impact::AgeCounts,
     messages::{
         gateway::Observe,
         outbox::{
-            Accepted, Enqueue, EnqueueError, EntryName, EntryPage, List, ListLedger, ListQuarantine, Loads, Operate,
-            OperateError, Show, StoreError,
+            Accepted, CountAges, Enqueue, EnqueueError, EntryName, EntryPage, List, ListLedger, ListQuarantine, Loads,
+            Operate, OperateError, Show, StoreError,
         },
-        registry::{Current, RegisteredDestination, RegistrySnapshot, SetWindows, SetWindowsError},
+        registry::{
+            ChangeError, Changed, Current, Expect, History, PutDestination, PutWindows, RegisteredDestination,
+            RegistrySnapshot, RemoveDestination,
+        },
     },
     onion::{OnionAddress, OnionEndpoint},
     record::Throughput,
@@ -112,10 +121,12 @@ pub fn registry(routes: Routes) -> RegistryActor {
         let endpoint = OnionEndpoint { address: OnionAddress::from_public_key([7; 32]), port: 80 };
         let agreement = ServiceAgreement::default();
         let destination = Destination { id: id.clone(), endpoint, agreement, keys: DestinationKeys::default() };
-        (id, Arc::new(RegisteredDestination { destination, windows_overridden: false, windows_flaw: None }))
+        (id, Arc::new(RegisteredDestination { destination, source: DestinationSource::Api, version: 1 }))
     });
     let destinations = BTreeMap::from(destinations);
-    RegistryActor { snapshot: RegistrySnapshot { revision: 1, destinations, routes: Arc::new(routes) }, fail: false }
+    let routes = Arc::new(routes);
+    let snapshot = RegistrySnapshot { revision: 1, destinations, routes, ..RegistrySnapshot::default() };
+    RegistryActor { snapshot, fail: false }
 }
 
 impl Actor for RegistryActor {
@@ -127,31 +138,105 @@ impl Handler<Current> for RegistryActor {
         MessageResult(Arc::new(self.snapshot.clone()))
     }
 }
-impl Handler<SetWindows> for RegistryActor {
-    type Result = Result<WindowSet, SetWindowsError>;
-    fn handle(&mut self, message: SetWindows, _: &mut Self::Context) -> Self::Result {
+impl RegistryActor {
+    /// As the Registry would: the files' `lab` can't be changed, a store that fails keeps nothing.
+    fn change(
+        &mut self,
+        id: DestinationId,
+        dry_run: bool,
+        make: impl FnOnce(Option<&Destination>) -> Result<Option<Destination>, ChangeError>,
+    ) -> Result<Changed, ChangeError> {
         if self.fail {
-            return Err(SetWindowsError::Store("/var/secret: disk on fire".into()));
+            return Err(ChangeError::Store("/var/secret: disk on fire".into()));
         }
-        let id = message.destination;
-        let Some(found) = self.snapshot.destinations.get(&id) else {
-            return Err(SetWindowsError::UnknownDestination(id));
+        if id.as_str() == "lab" {
+            let source_of = DestinationSource::File { file: "conf.d/lab.toml".into(), line: 7 };
+            return Err(ChangeError::Declared { id, source_of });
+        }
+        let before = self.snapshot.destinations.get(&id).map(|found| found.destination.clone());
+        let after = make(before.as_ref())?;
+        if !dry_run {
+            match after.clone() {
+                Some(destination) => {
+                    let registered = RegisteredDestination { destination, source: DestinationSource::Api, version: 2 };
+                    self.snapshot.destinations.insert(id.clone(), Arc::new(registered));
+                }
+                None => drop(self.snapshot.destinations.remove(&id)),
+            }
+        }
+        let kind = match (&before, &after) {
+            (None, _) => ChangeKind::Added,
+            (_, None) => ChangeKind::Removed,
+            _ => ChangeKind::Changed,
         };
-        let path = format!("destination.{id}.windows");
-        let windows = message.windows.clone().unwrap_or_default();
-        let windows = WindowSet::from_raw(windows, &path).map_err(SetWindowsError::Windows)?;
-        let mut registered = (**found).clone();
-        registered.windows_overridden = message.windows.is_some();
-        registered.destination.agreement.windows = windows.clone();
-        self.snapshot.destinations.insert(id, Arc::new(registered));
-        Ok(windows)
+        let agreement = |destination: Destination| Box::new(destination.agreement);
+        Ok(Changed {
+            destination: id,
+            kind: Some(kind),
+            changes: vec![],
+            version: 2,
+            before: before.map(agreement),
+            after: after.map(agreement),
+        })
+    }
+}
+impl Handler<PutWindows> for RegistryActor {
+    type Result = Result<Changed, ChangeError>;
+    fn handle(&mut self, message: PutWindows, _: &mut Self::Context) -> Self::Result {
+        let id = message.destination.clone();
+        self.change(message.destination, message.dry_run, |before| {
+            let mut destination = before.cloned().ok_or(ChangeError::Unknown(id))?;
+            destination.agreement.windows =
+                WindowSet::from_raw(message.windows, "destination.windows").map_err(ChangeError::Values)?;
+            Ok(Some(destination))
+        })
+    }
+}
+impl Handler<PutDestination> for RegistryActor {
+    type Result = Result<Changed, ChangeError>;
+    fn handle(&mut self, message: PutDestination, _: &mut Self::Context) -> Self::Result {
+        let id = message.destination.clone();
+        self.change(message.destination, message.dry_run, |before| {
+            match (message.expect, before) {
+                (Expect::Absent, Some(_)) => return Err(ChangeError::Exists(id)),
+                (Expect::Present, None) => return Err(ChangeError::Unknown(id)),
+                _ => {}
+            }
+            let check = ToyCheck(Arc::new(StandingClock("2027-01-04T12:00:00Z".parse().unwrap())));
+            check.check(&id, &message.raw).map(Some).map_err(ChangeError::Values)
+        })
+    }
+}
+impl Handler<RemoveDestination> for RegistryActor {
+    type Result = Result<Changed, ChangeError>;
+    fn handle(&mut self, message: RemoveDestination, _: &mut Self::Context) -> Self::Result {
+        let id = message.destination.clone();
+        let gone = |before: Option<&Destination>| before.map(|_| None).ok_or(ChangeError::Unknown(id));
+        self.change(message.destination, message.dry_run, gone)
+    }
+}
+impl Handler<History> for RegistryActor {
+    type Result = Result<Option<Vec<AgreementChange>>, ChangeError>;
+    fn handle(&mut self, message: History, _: &mut Self::Context) -> Self::Result {
+        let change = AgreementChange {
+            version: 1,
+            at: "2027-01-04T11:00:00Z".parse().unwrap(),
+            who: "admin".into(),
+            kind: ChangeKind::Added,
+            changes: vec![],
+        };
+        Ok(self.snapshot.destinations.contains_key(&message.destination).then(|| vec![change]))
     }
 }
 impl Handler<Observe> for RegistryActor {
     type Result = MessageResult<Observe>;
     fn handle(&mut self, _: Observe, _: &mut Self::Context) -> Self::Result {
         let destinations = self.snapshot.destinations.len() as u64;
-        MessageResult(Observation::Registry(RegistryObservation { revision: 1, destinations, routes: 0 }))
+        MessageResult(Observation::Registry(RegistryObservation {
+            revision: 1,
+            destinations,
+            ..RegistryObservation::default()
+        }))
     }
 }
 
@@ -246,6 +331,14 @@ impl Handler<List> for OutboxActor {
         let entries: Vec<EntryView> = (first..=last).map(entry).collect();
         let next = entries.last().filter(|_| last < ENTRIES).map(|view| view.entry.clone());
         Ok(EntryPage { entries, next })
+    }
+}
+impl Handler<CountAges> for OutboxActor {
+    type Result = Result<AgeCounts, StoreError>;
+    /// All of them are a minute old.
+    fn handle(&mut self, message: CountAges, _: &mut Self::Context) -> Self::Result {
+        let at_least = message.at_least_ms.iter().map(|limit| if *limit <= 60_000 { ENTRIES } else { 0 }).collect();
+        Ok(AgeCounts { looked_at: ENTRIES, complete: true, at_least })
     }
 }
 impl Handler<Show> for OutboxActor {
@@ -349,12 +442,16 @@ pub fn reach(registry: Option<&Addr<RegistryActor>>, outbox: Option<&Addr<Outbox
     let mut access = Access::default();
     if let Some(registry) = registry {
         access.current = Some(registry.clone().recipient());
-        access.set_windows = Some(registry.clone().recipient());
+        access.put = Some(registry.clone().recipient());
+        access.put_windows = Some(registry.clone().recipient());
+        access.remove = Some(registry.clone().recipient());
+        access.history = Some(registry.clone().recipient());
         access.observers.push(("registry".into(), registry.clone().recipient()));
     }
     if let Some(outbox) = outbox {
         access.enqueue = Some(outbox.clone().recipient());
         access.list = Some(outbox.clone().recipient());
+        access.count_ages = Some(outbox.clone().recipient());
         access.show = Some(outbox.clone().recipient());
         access.operate = Some(outbox.clone().recipient());
         access.loads = Some(outbox.clone().recipient());

@@ -20,6 +20,8 @@ mod matrix;
 mod mqtt;
 mod receiver;
 #[cfg(feature = "testnet")]
+mod reload;
+#[cfg(feature = "testnet")]
 mod startup;
 mod store;
 #[cfg(feature = "testnet")]

@@ -7,7 +7,7 @@ use std::{
     fs::{self, File},
     io::Write as _,
     net::{SocketAddr, TcpStream},
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::Command,
     rc::Rc,
     time::{Duration, Instant},
@@ -15,11 +15,11 @@ use std::{
 use tempfile::TempDir;
 use tidegate::{
     adapters::arti::breadcrumb,
-    cli::config_errors,
     lab::{
         Process, ProcessSpec,
         ports::{free_ports, loopback},
     },
+    reload::Origin,
     wiring,
 };
 use tokio::time::sleep;
@@ -169,9 +169,10 @@ async fn a_slow_disk_at_the_start_does_not_hold_up_the_main_thread() {
             seen.set(seen.get().max(before.elapsed()));
         }
     });
-    let config = config_errors::load(&gateway.config(), Path::new("/nowhere"), &[]).ok().unwrap();
+    let origin = Origin { path: gateway.config(), state_dir: "/nowhere".into(), environment: vec![] };
+    let config = origin.load().ok().unwrap();
     let began = Instant::now();
-    let error = wiring::start(config).await.err().unwrap();
+    let error = wiring::start(config, origin).await.err().unwrap();
     assert!(format!("{error:#}").contains("another process"), "{error:#}");
     assert!(began.elapsed() > Duration::from_millis(800));
     sleep(Duration::from_millis(30)).await;

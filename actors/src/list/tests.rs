@@ -6,6 +6,7 @@ use crate::{
     testing::{
         faults::{Fault, Kind},
         memory_store::CommitFault,
+        toy_registry::destination,
         world::{DESTINATIONS, World},
     },
 };
@@ -14,8 +15,14 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     time::Duration,
 };
-use tidegate_schemas::{messages::registry::SetWindows, window::RawWindows};
+use tidegate_schemas::{
+    agreement::ServiceAgreement,
+    config::raw::RawDestination,
+    messages::registry::{Expect, PutDestination},
+};
 use tokio::time::{sleep, timeout};
+
+mod reload;
 
 /// A message every so often, and the time that a service takes to answer: some are always on their way.
 const FLOW: Duration = Duration::from_millis(190);
@@ -45,9 +52,18 @@ async fn couriers(world: &World) -> Vec<(String, u64)> {
 async fn stir(world: &World) {
     let registry = world.handles().registry;
     if let Some(registry) = registry {
-        let windows = SetWindows { destination: "ward".parse().unwrap(), windows: Some(RawWindows::default()) };
+        let raw = RawDestination {
+            onion: Some(destination("api", ServiceAgreement::default()).endpoint.reveal()),
+            ..RawDestination::default()
+        };
+        let put = PutDestination {
+            destination: "api".parse().unwrap(),
+            raw: Box::new(raw),
+            expect: Expect::Either,
+            dry_run: false,
+        };
         // It may be the one that falls.
-        let _ = registry.send(windows).await;
+        let _ = registry.send(put).await;
     }
     world.store.fail_next(1, CommitFault::Io);
     sleep(Duration::from_secs(3)).await;

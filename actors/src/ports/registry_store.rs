@@ -2,22 +2,40 @@
 
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use tidegate_schemas::{id::DestinationId, window::RawWindows};
+use tidegate_schemas::{
+    history::{AgreementLog, Canonical},
+    id::DestinationId,
+};
+
+/// Version of the durable state.
+pub const STATE_VERSION: u32 = 2;
 
 /// The Registry's durable state.
-#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RegistryState {
     /// Version of this format.
     pub version: u32,
-    /// Windows that were set at run time.
-    pub windows: BTreeMap<DestinationId, RawWindows>,
+    /// Destinations that were made at run time, as they were written.
+    pub destinations: BTreeMap<DestinationId, Canonical>,
+    /// The versions of every agreement, those of the config files too.
+    pub agreements: BTreeMap<DestinationId, AgreementLog>,
     /// What each destination knows this gateway by; made once.
     pub identities: BTreeMap<DestinationId, DestinationIdentity>,
 }
+impl Default for RegistryState {
+    fn default() -> Self {
+        Self {
+            version: STATE_VERSION,
+            destinations: BTreeMap::new(),
+            agreements: BTreeMap::new(),
+            identities: BTreeMap::new(),
+        }
+    }
+}
 impl std::fmt::Debug for RegistryState {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("RegistryState").field("windows", &self.windows).finish_non_exhaustive()
+        f.debug_struct("RegistryState").field("agreements", &self.agreements).finish_non_exhaustive()
     }
 }
 

@@ -1,10 +1,16 @@
 //! A Registry that always answers with one snapshot, for tests of the lines above it.
 
+use crate::registry::DeclaredCell;
 use actix::prelude::*;
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex},
+};
 use tidegate_schemas::{
     agreement::{Destination, DestinationKeys, ServiceAgreement},
-    messages::registry::{Current, RegisteredDestination, RegistrySnapshot},
+    config::{file::DestinationSource, raw::RawDestination},
+    history::Canonical,
+    messages::registry::{Current, Declared, DeclaredDestination, RegisteredDestination, RegistrySnapshot},
     onion::{OnionAddress, OnionEndpoint},
     route::Routes,
 };
@@ -52,15 +58,41 @@ pub fn destination(name: &str, agreement: ServiceAgreement) -> Destination {
     }
 }
 
+/// What a config says that declares these destinations, one a line, and these routes.
+#[must_use]
+pub fn declared(destinations: Vec<Destination>, routes: Routes) -> Arc<Declared> {
+    let declare = |(index, destination): (usize, Destination)| {
+        // As it would be written, as far as a test can tell it apart.
+        let raw = RawDestination {
+            onion: Some(destination.endpoint.reveal()),
+            format: destination.agreement.format,
+            lanes: Some(destination.agreement.lanes),
+            windows: destination.agreement.windows.raw().clone(),
+            ..RawDestination::default()
+        };
+        let line = u32::try_from(index + 1).unwrap_or_default();
+        let source = DestinationSource::File { file: "tidegate.toml".to_owned(), line };
+        DeclaredDestination { destination, raw: Canonical::of(&raw), source }
+    };
+    let destinations = destinations.into_iter().enumerate().map(declare).collect();
+    Arc::new(Declared { destinations, routes: Arc::new(routes) })
+}
+
+/// The same, as a Registry begins with it.
+#[must_use]
+pub fn declared_cell(destinations: Vec<Destination>, routes: Routes) -> DeclaredCell {
+    Arc::new(Mutex::new(declared(destinations, routes)))
+}
+
 /// A snapshot of these destinations, without routes.
 #[must_use]
 pub fn snapshot(destinations: Vec<Destination>) -> Arc<RegistrySnapshot> {
     let destinations: BTreeMap<_, _> = destinations
         .into_iter()
         .map(|destination| {
-            let registered = RegisteredDestination { destination, windows_overridden: false, windows_flaw: None };
+            let registered = RegisteredDestination { destination, source: DestinationSource::Api, version: 1 };
             (registered.destination.id.clone(), Arc::new(registered))
         })
         .collect();
-    Arc::new(RegistrySnapshot { revision: 1, destinations, routes: Arc::new(Routes::default()) })
+    Arc::new(RegistrySnapshot { revision: 1, destinations, ..RegistrySnapshot::default() })
 }

@@ -2,9 +2,17 @@
 //! destinations, onion services take what comes, a room hears of it. Under paused time, on one thread.
 
 use super::{
-    fake_room::FakeRoom, fake_source::FakeSource, fake_transport::FakeTransport, faults::Faults, faulty_ports::Faulty,
-    memory_registry::MemoryRegistry, memory_store::MemoryStore, seeded_entropy::SeededEntropy, sim_clock::SimClock,
-    toy_registry::destination,
+    fake_room::FakeRoom,
+    fake_source::FakeSource,
+    fake_transport::FakeTransport,
+    faults::Faults,
+    faulty_ports::Faulty,
+    memory_registry::MemoryRegistry,
+    memory_store::MemoryStore,
+    seeded_entropy::SeededEntropy,
+    sim_clock::SimClock,
+    toy_check::ToyCheck,
+    toy_registry::{declared_cell, destination},
 };
 use crate::{
     handles::Handles,
@@ -25,7 +33,7 @@ use tidegate_schemas::{
     agreement::{RetryPolicy, ServiceAgreement},
     clock::ConsensusTimes,
     id::DestinationId,
-    messages::{gateway::Observe, outbox::Loads},
+    messages::{gateway::Observe, outbox::Loads, registry::Declared},
     route::{IdSource, PayloadHandling, Route, Routes},
     view::{DispatcherObservation, Observation, OutboxObservation},
     wire::{self, ReceivedRequest, WireFormat},
@@ -93,8 +101,11 @@ impl World {
         let entropy = Faulty::new(Arc::new(SeededEntropy::new(1)), &faults);
         let parts = Parts {
             registry: RegistryParts {
-                destinations: DESTINATIONS.map(|(name, format)| destination(name, agreement(format))).to_vec(),
-                routes: Arc::new(Routes(vec![route()])),
+                declared: declared_cell(
+                    DESTINATIONS.map(|(name, format)| destination(name, agreement(format))).to_vec(),
+                    Routes(vec![route()]),
+                ),
+                check: Arc::new(ToyCheck(Arc::clone(&clock))),
                 store: Faulty::new(Arc::new(MemoryRegistry::default()), &faults),
                 clock: Arc::clone(&clock),
                 entropy: entropy.clone(),
@@ -123,6 +134,20 @@ impl World {
     #[must_use]
     pub fn published(&self) -> u64 {
         self.published.get()
+    }
+
+    /// Nobody publishes any more.
+    pub fn hush(&self) {
+        self.publisher.abort();
+    }
+
+    /// What the config files say.
+    ///
+    /// # Panics
+    /// When somebody panicked while changing it.
+    #[must_use]
+    pub fn declared(&self) -> Arc<Declared> {
+        Arc::clone(&self.parts.registry.declared.lock().expect("it is only replaced"))
     }
 
     /// The addresses of the lines that are up.
@@ -299,7 +324,7 @@ fn route() -> Route {
         filter: "{destination}/{device}/pulse".parse().expect("a filter"),
         device: IdSource::Capture,
         destination: IdSource::Capture,
-        allow: DESTINATIONS.map(|(name, _)| name.parse().expect("an id")).to_vec(),
+        allow: Some(DESTINATIONS.map(|(name, _)| name.parse().expect("an id")).to_vec()),
         payload: PayloadHandling::Opaque,
         retained: false,
         priority: tidegate_schemas::submission::Priority::Normal,

@@ -10,9 +10,12 @@ mod listeners;
 mod openings;
 mod routes;
 mod secrets;
+mod stored;
 
+pub use destinations::check_destination;
 pub use homeserver::PASSWORD_BYTES_MAX;
 pub use openings::check_openings;
+pub use stored::REGISTRY_FILE;
 
 use super::{
     Problem, Problems,
@@ -22,6 +25,7 @@ use super::{
     raw::{
         RawAdmin, RawClock, RawConfig, RawHttp, RawLog, RawLogFormat, RawOutbox, RawTor, RawTransport, RawVanguards,
     },
+    settings::Settings,
 };
 use crate::clock::TrustPolicy;
 use core::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -64,13 +68,19 @@ struct Checker<'a> {
     warnings: Vec<Problem>,
 }
 
+impl<'a> Checker<'a> {
+    fn new(around: &Surroundings<'a>) -> Self {
+        Self { around: *around, problems: Problems::default(), warnings: Vec::new() }
+    }
+}
+
 impl RawConfig {
     /// The checked config.
     ///
     /// # Errors
     /// All problems at once.
     pub fn check(self, around: &Surroundings<'_>) -> Result<Config, Problems> {
-        let mut checker = Checker { around: *around, problems: Problems::default(), warnings: Vec::new() };
+        let mut checker = Checker::new(around);
         if let Some(version) = self.version.filter(|version| *version != VERSION) {
             checker.refuse("version", format!("version {version} is not known to this program"), "write version = 1");
         }
@@ -78,6 +88,8 @@ impl RawConfig {
         let devices = checker.devices(&state_dir);
         let has_credentials = !devices.is_empty();
         let declared: Vec<String> = self.destination.keys().cloned().collect();
+        let known: Vec<String> = declared.iter().cloned().chain(checker.stored(&state_dir)).collect();
+        let declarations = destinations::declarations(&self.destination);
         let mqtt = checker.broker(self.mqtt);
         let http = checker.http(&self.http, has_credentials);
         let admin = checker.admin(self.admin);
@@ -87,10 +99,10 @@ impl RawConfig {
         let outbox = checker.outbox(&self.outbox);
         let clock = checker.clock(&self.clock);
         let log = checker.log(self.log);
-        let routes = checker.routes(self.route, &declared);
+        let routes = checker.routes(self.route, &known);
         let destinations = checker.destinations(self.destination);
-        checker.warn_of_idle(&declared, &routes, mqtt.is_some());
-        checker.warn_of_strangers(&devices, &declared);
+        checker.warn_of_idle(&known, &routes, mqtt.is_some());
+        checker.warn_of_strangers(&devices, &known);
         let Checker { problems, warnings, .. } = checker;
         problems.into_result(Config {
             state_dir,
@@ -106,6 +118,8 @@ impl RawConfig {
             destinations,
             devices,
             warnings,
+            declarations,
+            settings: Settings::default(),
         })
     }
 }

@@ -1,10 +1,18 @@
 //! A checked config: what `run` works with. [`super::raw::RawConfig::check`] makes it.
 
-use super::{Problem, devices::Devices};
-use crate::{agreement::Destination, clock::TrustPolicy, onion::OnionEndpoint, route::Routes};
+use super::{Problem, devices::Devices, settings::Settings};
+use crate::{
+    agreement::Destination,
+    clock::TrustPolicy,
+    history::Canonical,
+    id::DestinationId,
+    messages::registry::{Declared, DeclaredDestination},
+    onion::OnionEndpoint,
+    route::Routes,
+};
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use serde::Deserialize;
-use std::path::PathBuf;
+use serde::{Deserialize, Serialize};
+use std::{collections::BTreeMap, fmt, path::PathBuf, sync::Arc};
 
 /// A checked config: what `run` works with.
 #[derive(Debug, Clone, PartialEq)]
@@ -36,6 +44,60 @@ pub struct Config {
     pub devices: Devices,
     /// What is allowed but deserves a second look: told by `check`, and logged once by `run`.
     pub warnings: Vec<Problem>,
+    /// How and where each destination is declared.
+    pub declarations: BTreeMap<DestinationId, Declaration>,
+    /// What can't be changed while the gateway runs.
+    pub settings: Settings,
+}
+
+impl Config {
+    /// What the Registry needs of it: the part that a reload replaces.
+    #[must_use]
+    pub fn declared(&self) -> Declared {
+        let destinations = self.destinations.iter().filter_map(|destination| {
+            let Declaration { raw, source } = self.declarations.get(&destination.id)?.clone();
+            Some(DeclaredDestination { destination: destination.clone(), raw, source })
+        });
+        Declared { destinations: destinations.collect(), routes: Arc::new(self.routes.clone()) }
+    }
+}
+
+/// How and where a destination is declared.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Declaration {
+    /// As it is written.
+    pub raw: Canonical,
+    /// Where.
+    pub source: DestinationSource,
+}
+
+/// Where a destination comes from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum DestinationSource {
+    /// A config file: it can be changed there alone.
+    File {
+        /// Its path.
+        file: String,
+        /// The line, from 1.
+        line: u32,
+    },
+    /// The environment of the process.
+    Environment {
+        /// Name of the setting.
+        name: String,
+    },
+    /// The admin API: it lives in the store.
+    Api,
+}
+impl fmt::Display for DestinationSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File { file, line } => write!(f, "{file}:{line}"),
+            Self::Environment { name } => write!(f, "{name} in the environment"),
+            Self::Api => f.write_str("the admin API"),
+        }
+    }
 }
 
 /// `[mqtt]`

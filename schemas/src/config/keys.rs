@@ -200,7 +200,7 @@ pub const KEYS: &[ConfigKey] = &[
         "route[].allow",
         "list of destinations",
         "",
-        "What this route may yield, whatever the device says; the rest goes to quarantine. Default: the fixed destination, or all declared ones.",
+        "What this route may yield, whatever the device says; the rest goes to quarantine. Default: the fixed destination, or all that there are.",
     ),
     key(
         "route[].payload",
@@ -530,12 +530,16 @@ pub fn reference() -> String {
 const PREFACE: &str = "\
 # Config
 
-One file in TOML. Without `--config FILE` (or `TIDEGATE_CONFIG`) it is `./tidegate.toml`, then `/etc/tidegate/tidegate.toml`.
+A file in TOML, and those of `conf.d` beside it. Without `--config FILE` (or `TIDEGATE_CONFIG`) it is `./tidegate.toml`, then `/etc/tidegate/tidegate.toml`.
 `schemas/config/example.toml` has every key with its default. This page is printed from the list in `schemas/src/config/keys.rs`.
 
 `tidegate check` reads the file as `run` does, and says all that is wrong with it at once, with file, line, column and what would
 do; if nothing is, it shows the next openings of every destination. It ends with 0, or with 78 for a config that can't be used.
 
+- **`conf.d/*.toml`** beside the config file, in the order of their names, hold more of `[destination.NAME]` and `[[route]]`, and nothing else.
+  A destination is declared in one place. Relative paths begin at the folder of the config file itself. Routes of the config file
+  come first.
+- **Reload**: `tidegate reload` or SIGHUP takes over destinations and routes, all or nothing. Other sections need a restart; it names them.
 - **Unknown keys are errors**, with a suggestion.
 - **Environment**: `TIDEGATE__SECTION__KEY` replaces a key of the file (`TIDEGATE__MQTT__HOST=10.0.0.5`,
   `TIDEGATE__DESTINATION__CARDIOLOGY__LANES=4`). The value is TOML if it reads as TOML, else text. In names, `-` is written as `_`.

@@ -15,7 +15,7 @@ use crate::{
     window::RawWindows,
     wire::WireFormat,
 };
-use serde::{Deserialize, Deserializer, de};
+use serde::{Deserialize, Deserializer, Serialize, de};
 use std::{collections::BTreeMap, fmt, path::PathBuf};
 
 /// The whole file.
@@ -49,10 +49,10 @@ pub struct RawConfig {
 }
 
 /// A secret: never in the config itself, always in a file of its own.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RawSecret {
-    /// The file, relative to the folder of the config file.
+    /// The file, relative to the folder of the config file (of `tidegate.toml`, in `conf.d` and over the admin API too).
     pub file: PathBuf,
 }
 
@@ -264,7 +264,7 @@ impl<'de> Deserialize<'de> for RawIdSource {
 ///
 /// The agreement's keys are repeated here because serde's `flatten` would switch off the refusal of unknown keys and lose the
 /// place of every error. [`RawDestination::agreement`] names every field, so a key that is added there can't be forgotten here.
-#[derive(Clone, Default, Deserialize)]
+#[derive(Clone, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct RawDestination {
     /// `ADDRESS.onion`, with `:PORT` unless it is 80.

@@ -1,9 +1,21 @@
-//! The text of a config, with the settings of the environment laid over it, and the place of every value.
+//! The texts of a config, with the settings of the environment laid over them, and the place of every value.
 //!
-//! Every problem of a text comes with its [`Place`], so that whoever shows it can point at the line. The environment is given as
-//! name and value; names other than `TIDEGATE__...` are not ours and are left alone.
+//! The first text is the config file; those of `conf.d` are merged into it ([`super::merge`]). Every problem comes with its
+//! [`Place`], so that whoever shows it can point at the line. The environment is given as name and value; names other than
+//! `TIDEGATE__...` are not ours and are left alone.
+//!
+//! All texts lie behind one another on one line of bytes, the environment's settings behind the last: a span says by itself which
+//! file it is of.
 
-use super::{Problem, check::Surroundings, file::Config, keys, raw::RawConfig};
+use super::{
+    Problem,
+    check::Surroundings,
+    file::{Config, DestinationSource},
+    keys, merge,
+    raw::RawConfig,
+    settings,
+};
+use crate::id::DestinationId;
 use serde::Deserialize;
 use std::ops::Range;
 use toml::{
@@ -14,19 +26,34 @@ use toml::{
 /// What the names of our settings in the environment begin with. `TIDEGATE_CONFIG` and the like are the command line's.
 pub const ENVIRONMENT_PREFIX: &str = "TIDEGATE__";
 
-/// A parsed text, not yet checked.
+/// One file of a config.
+#[derive(Debug, Clone, Copy)]
+pub struct SourceText<'i> {
+    /// Its path, as it is shown.
+    pub name: &'i str,
+    /// What it holds.
+    pub text: &'i str,
+}
+
+/// The parsed texts, not yet checked.
 #[derive(Debug, Clone)]
 pub struct ConfigText<'i> {
-    text: &'i str,
-    environment: &'i [(String, String)],
+    texts: Texts<'i>,
     table: Spanned<DeTable<'i>>,
+}
+
+/// The line of bytes on which spans are counted.
+#[derive(Debug, Clone)]
+pub(super) struct Texts<'i> {
+    files: Vec<SourceText<'i>>,
+    environment: &'i [(String, String)],
 }
 
 /// Where a value stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Place {
-    /// In the text, in bytes; within one line.
-    Text(Range<usize>),
+    /// In a text: which of them, and where in it, in bytes; within one line.
+    Text(usize, Range<usize>),
     /// In the environment, under this name.
     Environment(String),
     /// Nowhere: it is absent, and so is everything around it.
@@ -42,34 +69,100 @@ pub struct Located {
     pub place: Place,
 }
 
+impl<'i> Texts<'i> {
+    /// Where a file begins.
+    pub fn begin(&self, file: usize) -> usize {
+        self.files.iter().take(file).map(|file| file.text.len() + 1).sum()
+    }
+
+    /// Spans behind the texts stand for the settings of the environment.
+    fn environment_span(&self, index: usize) -> Range<usize> {
+        let at = self.begin(self.files.len()) + index;
+        at..at
+    }
+
+    fn name(&self, file: usize) -> &'i str {
+        self.files.get(file).map_or("", |file| file.name)
+    }
+
+    /// Where a span is.
+    pub fn place(&self, span: Range<usize>) -> Place {
+        let end = self.begin(self.files.len());
+        if span.start >= end {
+            let setting = self.environment.get(span.start - end);
+            return setting.map_or(Place::Nowhere, |(name, _)| Place::Environment(name.clone()));
+        }
+        let Some(file) = (0..self.files.len()).rev().find(|file| self.begin(*file) <= span.start) else {
+            return Place::Nowhere;
+        };
+        let (text, begin) = (self.files[file].text, self.begin(file));
+        let start = floor(text, span.start - begin);
+        let end = floor(text, span.end.saturating_sub(begin).clamp(start, text.len()));
+        // A table's span goes over many lines; its first one says enough.
+        let line_end = text[start..].find('\n').map_or(text.len(), |length| start + length);
+        Place::Text(file, start..end.min(line_end))
+    }
+
+    /// File and line of a place, for people and for the admin API.
+    pub fn source(&self, place: &Place) -> DestinationSource {
+        match place {
+            Place::Text(file, span) => {
+                let before = self.files.get(*file).and_then(|file| file.text.get(..span.start)).unwrap_or_default();
+                let line = u32::try_from(before.matches('\n').count() + 1).unwrap_or(u32::MAX);
+                DestinationSource::File { file: self.name(*file).to_owned(), line }
+            }
+            Place::Environment(name) => DestinationSource::Environment { name: name.clone() },
+            Place::Nowhere => DestinationSource::File { file: self.name(0).to_owned(), line: 1 },
+        }
+    }
+}
+
 impl<'i> ConfigText<'i> {
-    /// Parses the text and lays the environment over it.
+    /// Parses one text and lays the environment over it.
     ///
     /// # Errors
     /// Every syntax error, and every setting of the environment that has no place to go.
     pub fn parse(text: &'i str, environment: &'i [(String, String)]) -> Result<Self, Vec<Located>> {
-        let (mut table, errors) = DeTable::parse_recoverable(text);
-        let mut located: Vec<Located> = errors
-            .iter()
-            .map(|error| Located {
-                problem: Problem::new("", error.message(), ""),
-                place: place_of(error.span().unwrap_or_default(), text, environment),
-            })
-            .collect();
+        Self::parse_files(&[SourceText { name: "tidegate.toml", text }], environment)
+    }
+
+    /// Parses the config file and those of `conf.d`, merges them, and lays the environment over them.
+    ///
+    /// # Errors
+    /// Every syntax error, what doesn't belong into `conf.d` or is there twice, and every setting of the environment that has no
+    /// place to go.
+    pub fn parse_files(files: &[SourceText<'i>], environment: &'i [(String, String)]) -> Result<Self, Vec<Located>> {
+        let texts = Texts { files: files.to_vec(), environment };
+        let mut located = Vec::new();
+        let mut whole: Option<Spanned<DeTable<'i>>> = None;
+        for (index, file) in files.iter().enumerate() {
+            let begin = texts.begin(index);
+            let (table, errors) = DeTable::parse_recoverable(file.text);
+            for error in &errors {
+                let span = error.span().unwrap_or_default();
+                let place = texts.place(begin + span.start..begin + span.end);
+                located.push(Located { problem: Problem::new("", error.message(), ""), place });
+            }
+            match &mut whole {
+                None => whole = Some(table),
+                Some(whole) => merge::merge(whole.get_mut(), table.into_inner(), begin, &texts, &mut located),
+            }
+        }
+        let mut table = whole.unwrap_or_else(|| Spanned::new(0..0, DeTable::new()));
         for (index, (name, value)) in environment.iter().enumerate() {
             let Some(path) = name.strip_prefix(ENVIRONMENT_PREFIX) else { continue };
-            if let Err(problem) = overlay(table.get_mut(), path, value, environment_span(text, index)) {
+            if let Err(problem) = overlay(table.get_mut(), path, value, texts.environment_span(index)) {
                 located.push(Located { problem, place: Place::Environment(name.clone()) });
             }
         }
         in_order(&mut located);
-        if located.is_empty() { Ok(Self { text, environment, table }) } else { Err(located) }
+        if located.is_empty() { Ok(Self { texts, table }) } else { Err(located) }
     }
 
     /// The checked config.
     ///
     /// # Errors
-    /// All problems at once, in the order of the text.
+    /// All problems at once, in the order of the texts.
     pub fn check(&self, around: &Surroundings<'_>) -> Result<Config, Vec<Located>> {
         let mut table = self.table.clone();
         let unknown = keys::take_unknown(table.get_mut());
@@ -79,18 +172,29 @@ impl<'i> ConfigText<'i> {
                 located.extend(problems.iter().map(|problem| self.locate(problem.clone())));
             }),
             Err(error) => {
-                let place = place_of(error.span().unwrap_or_default(), self.text, self.environment);
+                let place = self.texts.place(error.span().unwrap_or_default());
                 located.push(Located { problem: Problem::new("", in_words(error.message()), ""), place });
                 Err(())
             }
         };
         match checked {
-            Ok(config) if located.is_empty() => Ok(config),
+            Ok(mut config) if located.is_empty() => {
+                for (id, declaration) in &mut config.declarations {
+                    declaration.source = self.source(id);
+                }
+                config.settings = settings::of(self.table.get_ref());
+                Ok(config)
+            }
             _ => {
                 in_order(&mut located);
                 Err(located)
             }
         }
+    }
+
+    /// Where a destination is declared.
+    fn source(&self, id: &DestinationId) -> DestinationSource {
+        self.texts.source(&self.place(&format!("destination.{id}"), true))
     }
 
     /// A problem with the place of its value, or of the nearest table around it that is there.
@@ -124,7 +228,7 @@ impl<'i> ConfigText<'i> {
             let DeValue::Table(inner) = value.get_ref() else { break };
             (table, rest) = (inner, after.trim_start_matches('.'));
         }
-        found.map_or(Place::Nowhere, |span| place_of(span, self.text, self.environment))
+        found.map_or(Place::Nowhere, |span| self.texts.place(span))
     }
 }
 
@@ -142,11 +246,11 @@ fn in_words(message: &str) -> String {
     words.iter().fold(message.to_owned(), |message, (from, to)| message.replace(from, to))
 }
 
-/// In the order of the text; what is not in the text comes last.
+/// In the order of the texts; what is in none of them comes last.
 fn in_order(located: &mut [Located]) {
     located.sort_by_key(|located| match &located.place {
-        Place::Text(span) => span.start,
-        Place::Environment(_) | Place::Nowhere => usize::MAX,
+        Place::Text(file, span) => (*file, span.start),
+        Place::Environment(_) | Place::Nowhere => (usize::MAX, 0),
     });
 }
 
@@ -179,25 +283,6 @@ fn elements<'t, 'i, 'p>(
         rest = after;
     }
     Some((value, rest))
-}
-
-/// Spans beyond the text stand for the settings of the environment.
-fn environment_span(text: &str, index: usize) -> Range<usize> {
-    let at = text.len() + 1 + index;
-    at..at
-}
-
-fn place_of(span: Range<usize>, text: &str, environment: &[(String, String)]) -> Place {
-    if span.start > text.len() {
-        return environment
-            .get(span.start - text.len() - 1)
-            .map_or(Place::Nowhere, |(name, _)| Place::Environment(name.clone()));
-    }
-    let start = floor(text, span.start);
-    let end = floor(text, span.end.clamp(start, text.len()));
-    // A table's span goes over many lines; its first one says enough.
-    let line_end = text[start..].find('\n').map_or(text.len(), |length| start + length);
-    Place::Text(start..end.min(line_end))
 }
 
 fn floor(text: &str, mut at: usize) -> usize {

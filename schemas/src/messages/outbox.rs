@@ -7,6 +7,7 @@ use crate::{
     agreement::{HeadOfLine, Lifetime, Limits, RetryPolicy, SignalPolicy},
     entry::{EndedBy, Entry, EntryState, Event, IllegalTransition},
     id::{DestinationId, EntryRef, MessageId},
+    impact::AgeCounts,
     outcome::DeliveryError,
     submission::{Origin, QuarantineReason, Redelivery, Submission},
     view::{DestinationLoad, EntryView, LedgerView, QuarantineView, Shown},
@@ -487,6 +488,20 @@ pub struct EntryPage {
     /// Where the next page starts; absent on the last one.
     pub next: Option<EntryRef>,
 }
+
+/// "How many of this destination's waiting messages are this old or older?" Looks at the oldest ones first, and at a bounded number
+/// of them.
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "Result<AgeCounts, StoreError>")]
+pub struct CountAges {
+    /// Whose.
+    pub destination: DestinationId,
+    /// Ages, in milliseconds of custody; at most [`THRESHOLDS_MAX`].
+    pub at_least_ms: Vec<u64>,
+}
+
+/// Most ages that one [`CountAges`] asks for.
+pub const THRESHOLDS_MAX: usize = 8;
 
 /// How an operator names an entry: by its place or by its id on the wire.
 #[derive(Debug, Clone, PartialEq, Eq)]

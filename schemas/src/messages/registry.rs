@@ -1,13 +1,15 @@
 //! What can be said to the Registry: who the destinations are, and what was agreed with them.
 
 use crate::{
-    agreement::Destination,
-    config::Problems,
+    agreement::{Destination, ServiceAgreement},
+    config::{Problems, file::DestinationSource, raw::RawDestination},
+    history::{AgreementChange, Canonical, ChangeKind, KeyChange},
     id::DestinationId,
     route::Routes,
-    window::{RawWindows, WindowSet},
+    window::RawWindows,
 };
 use actix::prelude::*;
+use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, sync::Arc};
 
 /// All that is known of destinations and routes, at one moment.
@@ -15,8 +17,10 @@ use std::{collections::BTreeMap, sync::Arc};
 pub struct RegistrySnapshot {
     /// Rises with every change.
     pub revision: u64,
-    /// By alias.
+    /// Those that are in force, by alias.
     pub destinations: BTreeMap<DestinationId, Arc<RegisteredDestination>>,
+    /// Those of the store that can't be used any more, and why: nothing is delivered to them, and nothing lost.
+    pub broken: BTreeMap<DestinationId, String>,
     /// Routes of the config.
     pub routes: Arc<Routes>,
 }
@@ -26,10 +30,30 @@ pub struct RegistrySnapshot {
 pub struct RegisteredDestination {
     /// The destination with the agreement in force.
     pub destination: Destination,
-    /// Whether its windows were set at run time, over those of the file.
-    pub windows_overridden: bool,
-    /// Why those don't fit the agreement that is in the file now, if they don't.
-    pub windows_flaw: Option<String>,
+    /// Where it is declared.
+    pub source: DestinationSource,
+    /// Version of its agreement, from 1.
+    pub version: u64,
+}
+
+/// What the config files say of destinations and routes: the part that a reload replaces, in one go.
+#[derive(Debug, Clone, Default)]
+pub struct Declared {
+    /// The destinations.
+    pub destinations: Vec<DeclaredDestination>,
+    /// The routes.
+    pub routes: Arc<Routes>,
+}
+
+/// A destination of the config files.
+#[derive(Debug, Clone)]
+pub struct DeclaredDestination {
+    /// Checked.
+    pub destination: Destination,
+    /// As it is written.
+    pub raw: Canonical,
+    /// Where.
+    pub source: DestinationSource,
 }
 
 /// "What is in force now?"
@@ -37,27 +61,133 @@ pub struct RegisteredDestination {
 #[rtype(result = "Arc<RegistrySnapshot>")]
 pub struct Current;
 
-/// "These are the windows of this destination from now on." Persisted before the answer, effective at once.
-/// `None` goes back to the windows of the file.
+/// Whether a destination has to be there already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Expect {
+    /// It is the same.
+    #[default]
+    Either,
+    /// It must be new.
+    Absent,
+    /// It must be there.
+    Present,
+}
+
+/// "This is the agreement with this destination from now on." On disk before the answer, effective at once.
 #[derive(Debug, Clone, Message)]
-#[rtype(result = "Result<WindowSet, SetWindowsError>")]
-pub struct SetWindows {
+#[rtype(result = "Result<Changed, ChangeError>")]
+pub struct PutDestination {
+    /// Whose.
+    pub destination: DestinationId,
+    /// As it is written.
+    pub raw: Box<RawDestination>,
+    /// Whether it is new.
+    pub expect: Expect,
+    /// Only say what would change.
+    pub dry_run: bool,
+}
+
+/// "These are its windows from now on", the rest of the agreement staying as it is. No windows: always open.
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "Result<Changed, ChangeError>")]
+pub struct PutWindows {
     /// Whose.
     pub destination: DestinationId,
     /// The new windows.
-    pub windows: Option<RawWindows>,
+    pub windows: RawWindows,
+    /// Only say what would change.
+    pub dry_run: bool,
 }
 
-/// Why windows were not set.
+/// "This destination is no more." What waits for it stays in the outbox under its name. What it knows this gateway by is kept, so
+/// that it is the same one if it comes back.
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "Result<Changed, ChangeError>")]
+pub struct RemoveDestination {
+    /// Which.
+    pub destination: DestinationId,
+    /// Only say what would change.
+    pub dry_run: bool,
+}
+
+/// "How did the agreement with this destination come about?" Newest first; `None` for one that was never there.
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "Result<Option<Vec<AgreementChange>>, ChangeError>")]
+pub struct History {
+    /// Whose.
+    pub destination: DestinationId,
+}
+
+/// "The config files say this now." All of it or nothing.
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "Result<Reloaded, ChangeError>")]
+pub struct Reload {
+    /// What they say, checked.
+    pub declared: Arc<Declared>,
+    /// Only say what would change.
+    pub dry_run: bool,
+}
+
+/// What a change did, or would do.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Changed {
+    /// Whose agreement.
+    pub destination: DestinationId,
+    /// What was done; absent when nothing differs.
+    pub kind: Option<ChangeKind>,
+    /// The keys that differ; empty for one that comes or goes.
+    pub changes: Vec<KeyChange>,
+    /// The version after it.
+    pub version: u64,
+    /// The agreement that was in force, if one was.
+    pub before: Option<Box<ServiceAgreement>>,
+    /// The agreement that is in force then, unless it goes.
+    pub after: Option<Box<ServiceAgreement>>,
+}
+
+/// What a reload did, or would do.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Reloaded {
+    /// One for each destination that comes, goes, or differs in what is written.
+    pub changed: Vec<Changed>,
+    /// Destinations whose keys have other contents now, while nothing differs in what is written.
+    pub new_keys: Vec<DestinationId>,
+    /// Destinations of the store that stand behind a declaration of the same name.
+    pub shadowed: Vec<DestinationId>,
+    /// Whether the routes differ.
+    pub routes_changed: bool,
+}
+
+/// Why something was not changed. Nothing was, then.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum SetWindowsError {
+pub enum ChangeError {
     /// No such destination.
     #[error("there is no destination {0}")]
-    UnknownDestination(DestinationId),
-    /// They can't be kept.
-    #[error("these windows can't be kept: {0}")]
-    Windows(Problems),
-    /// They could not be written to disk; nothing changed.
-    #[error("the windows could not be stored ({0}); nothing changed")]
+    Unknown(DestinationId),
+    /// One is there already.
+    #[error("there is a destination {0} already")]
+    Exists(DestinationId),
+    /// The files win.
+    #[error("{id} is declared in {source_of}: change it there, then `tidegate reload`")]
+    Declared {
+        /// Which.
+        id: DestinationId,
+        /// Where.
+        source_of: DestinationSource,
+    },
+    /// A route leads there.
+    #[error("the route on {topic} names {id}: change the route first, then `tidegate reload`")]
+    Routed {
+        /// Which.
+        id: DestinationId,
+        /// The filter of the route.
+        topic: String,
+    },
+    /// It can't be kept.
+    #[error("this can't be kept: {0}")]
+    Values(Problems),
+    /// It could not be written to disk.
+    #[error("it could not be stored ({0}); nothing changed")]
     Store(String),
 }

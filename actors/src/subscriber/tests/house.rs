@@ -15,6 +15,7 @@ use std::{
 };
 use tidegate_schemas::{
     agreement::{Destination, DestinationKeys, ServiceAgreement},
+    config::file::DestinationSource,
     id::{EntryRef, MessageId},
     messages::{
         gateway::{Observe, Shutdown},
@@ -155,7 +156,7 @@ pub fn route(filter: &str) -> Route {
         filter: filter.parse().unwrap(),
         device: IdSource::Fixed("pacemaker".parse().unwrap()),
         destination: IdSource::Capture,
-        allow: vec!["cardiology".parse().unwrap(), "nowhere".parse().unwrap()],
+        allow: Some(vec!["cardiology".parse().unwrap(), "nowhere".parse().unwrap()]),
         payload: PayloadHandling::Opaque,
         retained: false,
         priority: tidegate_schemas::submission::Priority::Normal,
@@ -172,8 +173,13 @@ pub fn snapshot(routes: Vec<Route>) -> RegistrySnapshot {
         agreement: ServiceAgreement::default(),
         keys: DestinationKeys::default(),
     };
-    let registered = Arc::new(RegisteredDestination { destination, windows_overridden: false, windows_flaw: None });
-    RegistrySnapshot { revision: 1, destinations: BTreeMap::from([(id, registered)]), routes: Arc::new(Routes(routes)) }
+    let registered = Arc::new(RegisteredDestination { destination, source: DestinationSource::Api, version: 1 });
+    RegistrySnapshot {
+        revision: 1,
+        destinations: BTreeMap::from([(id, registered)]),
+        routes: Arc::new(Routes(routes)),
+        ..RegistrySnapshot::default()
+    }
 }
 
 /// A Subscriber, its broker and its floor.

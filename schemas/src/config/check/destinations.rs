@@ -1,13 +1,45 @@
-//! `[destination.NAME]`: the onion service, its keys, and the agreement with it.
+//! `[destination.NAME]`: the onion service, its keys, and the agreement with it. The same check holds for a destination that is
+//! made through the admin API ([`check_destination`]).
 
-use super::{Checker, check_openings};
+use super::{Checker, Surroundings, check_openings};
 use crate::{
     agreement::{DESTINATIONS_MAX, Destination, DestinationKeys},
-    config::raw::RawDestination,
+    config::{
+        Problems,
+        file::{Declaration, DestinationSource},
+        raw::RawDestination,
+    },
+    history::Canonical,
     id::DestinationId,
     onion::{OnionAddress, OnionEndpoint},
 };
 use std::collections::BTreeMap;
+
+/// Checks one destination by itself; paths of problems begin with `path`.
+///
+/// # Errors
+/// All problems at once.
+pub fn check_destination(
+    id: &DestinationId,
+    raw: &RawDestination,
+    around: &Surroundings<'_>,
+    path: &str,
+) -> Result<Destination, Problems> {
+    let mut checker = Checker::new(around);
+    match checker.destination(id.as_str(), raw, path) {
+        Some(destination) => checker.problems.into_result(destination),
+        None => Err(checker.problems),
+    }
+}
+
+/// What was written of each destination. Where it stands, the text knows.
+pub(super) fn declarations(raw: &BTreeMap<String, RawDestination>) -> BTreeMap<DestinationId, Declaration> {
+    let nowhere = DestinationSource::File { file: String::new(), line: 0 };
+    let named = raw.iter().filter_map(|(name, raw)| {
+        Some((name.parse().ok()?, Declaration { raw: Canonical::of(raw), source: nowhere.clone() }))
+    });
+    named.collect()
+}
 
 impl Checker<'_> {
     pub(super) fn destinations(&mut self, raw: BTreeMap<String, RawDestination>) -> Vec<Destination> {

@@ -35,11 +35,11 @@ impl Checker<'_> {
             self.declared(id.as_str(), format!("{path}.destination"), declared);
         }
         let allow = match (&raw.allow, &destination) {
-            (Some(names), _) => self.allow(names, path, declared),
-            (None, Some(IdSource::Fixed(id))) => vec![id.clone()],
-            (None, _) => declared.iter().filter_map(|name| name.parse().ok()).collect(),
+            (Some(names), _) => Some(self.allow(names, path, declared)),
+            (None, Some(IdSource::Fixed(id))) => Some(vec![id.clone()]),
+            (None, _) => None,
         };
-        if let (Some(_), Some(IdSource::Fixed(id))) = (&raw.allow, &destination)
+        if let (Some(allow), Some(IdSource::Fixed(id))) = (&allow, &destination)
             && !allow.contains(id)
         {
             let message = format!("this route always yields {id}, which its allow-list does not have");

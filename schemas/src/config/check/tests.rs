@@ -96,6 +96,35 @@ fn a_destination_gets_its_keys_from_their_files() {
 }
 
 #[test]
+fn routes_may_lead_to_destinations_that_were_made_through_the_api() {
+    let text = "[[route]]\ntopic = \"a/{device}\"\ndestination = \"ward\"\n";
+    assert!(refusal(text, "route[0].destination").contains("no destination \"ward\""));
+    let stored = r#"{"version":2,"destinations":{"ward":{"onion":"x"}},"agreements":{},"identities":{}}"#;
+    let config = Files::with("/state/registry.json", stored).check(text).unwrap();
+    assert!(!warned(&config, "destination"));
+    assert!(config.routes.0[0].names(&"ward".parse().unwrap()));
+}
+
+#[test]
+fn one_destination_is_checked_by_itself_as_in_a_file() {
+    let around = Surroundings {
+        base_dir: Path::new("/etc/tidegate"),
+        state_dir: Path::new("/state"),
+        now: "2026-11-23T12:00:00Z".parse().unwrap(),
+        mqtt_tls: false,
+        read_file: &|_| Err(io::ErrorKind::NotFound.into()),
+    };
+    let raw = |json: &str| serde_json::from_str(json).unwrap();
+    let id = "a".parse().unwrap();
+    let made = check_destination(&id, &raw(&format!("{{\"onion\":\"{ONION}\",\"lanes\":3}}")), &around, "it").unwrap();
+    assert_eq!((made.agreement.lanes, &made.id), (3, &id));
+    let wrong = raw(r#"{"onion":"x","lanes":99,"write_key":{"file":"none"},"windows":{"timezone":"Moon"}}"#);
+    let problems = check_destination(&id, &wrong, &around, "it").unwrap_err();
+    let paths: Vec<_> = problems.iter().map(|problem| problem.path.as_str()).collect();
+    assert_eq!(paths, ["it.onion", "it.write_key.file", "it.windows.timezone", "it.lanes"]);
+}
+
+#[test]
 fn an_onion_address_must_be_one() {
     let wrong = ONION.replacen('g', "h", 1);
     assert!(refusal(&format!("[destination.a]\nonion = \"{wrong}\""), "destination.a.onion").contains("checksum"));
@@ -128,9 +157,9 @@ fn routes_yield_what_exists() {
     let config = accepted(&text("topic = \"{destination}/{device}/#\""));
     let route = &config.routes.0[0];
     assert_eq!((&route.device, &route.destination), (&IdSource::Capture, &IdSource::Capture));
-    assert_eq!(route.allow.len(), 2);
+    assert_eq!(route.allow, None, "all that there are");
     let config = accepted(&text("topic = \"x/+\"\ndevice = \"d\"\ndestination = \"lab\""));
-    assert_eq!(config.routes.0[0].allow, ["lab".parse().unwrap()]);
+    assert_eq!(config.routes.0[0].allow, Some(vec!["lab".parse().unwrap()]));
     let config = accepted(&text("topic = \"x/+\"\ndevice = { property = true }\ndestination = \"lab\""));
     assert_eq!(config.routes.0[0].device, IdSource::Property);
     assert!(warned(&config, "route[0].device"));

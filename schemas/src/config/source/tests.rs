@@ -28,7 +28,7 @@ fn marks(text: &str, located: &[Located]) -> Vec<(usize, usize, String)> {
     located
         .iter()
         .map(|located| match &located.place {
-            Place::Text(span) => {
+            Place::Text(_, span) => {
                 let before = &text[..span.start];
                 let line = before.matches('\n').count() + 1;
                 let column = before.len() - before.rfind('\n').map_or(0, |at| at + 1) + 1;
@@ -116,6 +116,58 @@ fn the_environment_replaces_adds_and_is_named_when_it_is_wrong() {
     }
 }
 
+#[test]
+fn files_of_conf_d_bring_destinations_and_routes_and_are_told_at_their_own_lines() {
+    let around = Surroundings {
+        base_dir: Path::new("/etc/tidegate"),
+        state_dir: Path::new("/state"),
+        now: "2026-11-23T12:00:00Z".parse().unwrap(),
+        mqtt_tls: false,
+        read_file: &nothing,
+    };
+    let main = format!(
+        "[[route]]\ntopic = \"a/{{device}}\"\ndestination = \"ward\"\n[destination.lab]\nonion = \"{ONION}\"\n"
+    );
+    let ward = format!(
+        "# the ward\n\n[destination.ward]\nonion = \"{ONION}\"\n[[route]]\ntopic = \"{{destination}}/{{device}}\"\n"
+    );
+    let files =
+        |ward| [SourceText { name: "tidegate.toml", text: &main }, SourceText { name: "conf.d/ward.toml", text: ward }];
+    let environment = [("TIDEGATE__DESTINATION__WARD__LANES", "4"), ("TIDEGATE__DESTINATION__HOME__ONION", ONION)]
+        .map(|(name, value)| (name.to_owned(), value.to_owned()));
+    let config = ConfigText::parse_files(&files(&ward), &environment).unwrap().check(&around).unwrap();
+    assert_eq!(config.routes.0.len(), 2);
+    assert_eq!((config.routes.0[0].allow.as_ref().unwrap().len(), &config.routes.0[1].allow), (1, &None));
+    let sources: Vec<String> = config.declarations.values().map(|declared| declared.source.to_string()).collect();
+    assert_eq!(
+        sources,
+        ["TIDEGATE__DESTINATION__HOME__ONION in the environment", "tidegate.toml:4", "conf.d/ward.toml:3"]
+    );
+    assert_eq!(
+        config
+            .declared()
+            .destinations
+            .iter()
+            .find(|d| d.destination.id.as_str() == "ward")
+            .unwrap()
+            .destination
+            .agreement
+            .lanes,
+        4
+    );
+
+    let wrong = ward.replace("# the ward", "# é").replace(&ONION[..1], "x").replace("{device}", "{devise}");
+    let located = ConfigText::parse_files(&files(&wrong), &[]).unwrap().check(&around).unwrap_err();
+    let at: Vec<(usize, usize)> = located
+        .iter()
+        .map(|located| {
+            let Place::Text(file, span) = &located.place else { panic!("{located:?}") };
+            (*file, files(&wrong)[*file].text[..span.start].matches('\n').count() + 1)
+        })
+        .collect();
+    assert_eq!(at, [(1, 4), (1, 6)], "{located:?}");
+}
+
 proptest! {
     #[test]
     fn no_text_and_no_environment_panics(text in "[\\[\\]a-z=.\"\n {}0-9é]{0,60}", name in "[A-Z_]{0,12}", value in ".{0,12}") {
@@ -126,7 +178,7 @@ proptest! {
     fn a_path_is_never_located_off_a_line(path in "[a-z\\[\\]0-9.]{0,30}") {
         let text = "[[route]]\ntopic = \"é\"\n[a.b]\nc = [[1, 2], { d = 3 }]\n";
         let parsed = ConfigText::parse(text, &[]).unwrap();
-        if let Place::Text(span) = parsed.locate(Problem::new(path, "", "")).place {
+        if let Place::Text(_, span) = parsed.locate(Problem::new(path, "", "")).place {
             prop_assert!(!text[span].contains('\n'));
         }
     }

@@ -1,0 +1,313 @@
+//! The Registry's book: what the files declare and what the store holds, merged, and every change to it. Blocks; knows no actor.
+//!
+//! Each change is worked out on a copy, written to disk, and then taken over: when the disk refuses, nothing has changed.
+
+use super::RegistryParts;
+use crate::ports::{
+    entropy::Entropy,
+    registry_store::{DestinationIdentity, RegistryState, STATE_VERSION},
+};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, PoisonError},
+};
+use tidegate_schemas::{
+    agreement::{DESTINATIONS_MAX, Destination, ServiceAgreement},
+    config::{Problem, Problems, file::DestinationSource, raw::RawDestination},
+    history::{AgreementChange, Canonical, Who},
+    id::DestinationId,
+    messages::registry::{
+        ChangeError, Changed, Declared, DeclaredDestination, Expect, PutDestination, PutWindows, RegisteredDestination,
+        RegistrySnapshot, Reloaded, RemoveDestination,
+    },
+};
+
+/// What a checked destination of the store is, or why it can't be used.
+type Stored = Result<Destination, String>;
+
+/// See the module.
+#[derive(Default)]
+pub(super) struct Book {
+    state: RegistryState,
+    declared: Arc<Declared>,
+    stored: BTreeMap<DestinationId, Stored>,
+    revision: u64,
+}
+
+impl Book {
+    /// Reads the store, takes note of what the files say now, and draws the identities that are missing: they are on disk before
+    /// anybody hears of them.
+    pub fn open(parts: &RegistryParts) -> Result<Self, &'static str> {
+        let state = parts.store.load().map_err(|error| {
+            tracing::error!(%error, "the registry can't start");
+            "its store could not be read"
+        })?;
+        if state.version != STATE_VERSION {
+            tracing::error!(
+                version = state.version,
+                "the registry file was written by another version of this program"
+            );
+            return Err("its store was written by another version");
+        }
+        let declared = Arc::clone(&parts.declared.lock().unwrap_or_else(PoisonError::into_inner));
+        let stored = state.destinations.iter().map(|(id, raw)| (id.clone(), check_stored(parts, id, raw))).collect();
+        let mut book = Self { state, declared, stored, revision: 1 };
+        let next = book.noted(parts, &book.declared, book.state.clone(), &|place| Who::Files(place));
+        if next != book.state {
+            parts.store.save(&next).map_err(|error| {
+                tracing::error!(%error, "the registry can't keep what the config says now");
+                "its store could not be written"
+            })?;
+            book.state = next;
+        }
+        Ok(book)
+    }
+
+    /// What is in force.
+    pub fn snapshot(&self) -> RegistrySnapshot {
+        let mut snapshot = RegistrySnapshot {
+            revision: self.revision,
+            routes: Arc::clone(&self.declared.routes),
+            ..RegistrySnapshot::default()
+        };
+        for (id, stored) in &self.stored {
+            match stored {
+                Ok(destination) => {
+                    snapshot.destinations.insert(id.clone(), self.registered(destination, &DestinationSource::Api));
+                }
+                Err(reason) => drop(snapshot.broken.insert(id.clone(), reason.clone())),
+            }
+        }
+        // The files win.
+        for DeclaredDestination { destination, source, .. } in &self.declared.destinations {
+            snapshot.broken.remove(&destination.id);
+            snapshot.destinations.insert(destination.id.clone(), self.registered(destination, source));
+        }
+        snapshot
+    }
+
+    fn registered(&self, destination: &Destination, source: &DestinationSource) -> Arc<RegisteredDestination> {
+        let mut destination = destination.clone();
+        if let Some(identity) = self.state.identities.get(&destination.id) {
+            destination.keys.signing_seed = identity.signing_seed;
+            destination.keys.pseudonym = identity.pseudonym;
+        }
+        let version = self.state.agreements.get(&destination.id).map_or(0, |log| log.version);
+        Arc::new(RegisteredDestination { destination, source: source.clone(), version })
+    }
+
+    /// Rises with every change.
+    pub fn revision(&self) -> u64 {
+        self.revision
+    }
+
+    /// The history of one destination, newest first.
+    pub fn history(&self, id: &DestinationId) -> Option<Vec<AgreementChange>> {
+        Some(self.state.agreements.get(id)?.changes.iter().rev().cloned().collect())
+    }
+
+    /// Puts a destination into the store.
+    pub fn put(&mut self, parts: &RegistryParts, message: PutDestination) -> Result<Changed, ChangeError> {
+        let PutDestination { destination: id, raw, expect, dry_run } = message;
+        self.may_change(&id)?;
+        match (expect, self.state.destinations.contains_key(&id)) {
+            (Expect::Absent, true) => return Err(ChangeError::Exists(id)),
+            (Expect::Present, false) => return Err(ChangeError::Unknown(id)),
+            _ => {}
+        }
+        let others = self.declared.destinations.iter().map(|declared| &declared.destination.id);
+        let names: BTreeSet<_> = others.chain(self.state.destinations.keys()).chain([&id]).collect();
+        if names.len() > DESTINATIONS_MAX {
+            let message = format!("there are {DESTINATIONS_MAX} destinations already");
+            return Err(ChangeError::Values(Problem::new(crate::ports::destination_check::PATH, message, "").into()));
+        }
+        self.keep(parts, &id, &raw, dry_run)
+    }
+
+    /// Changes the windows of a destination of the store.
+    pub fn put_windows(&mut self, parts: &RegistryParts, message: PutWindows) -> Result<Changed, ChangeError> {
+        let PutWindows { destination: id, windows, dry_run } = message;
+        self.may_change(&id)?;
+        let canonical = self.state.destinations.get(&id).ok_or_else(|| ChangeError::Unknown(id.clone()))?;
+        let mut raw = canonical.raw().map_err(|error| {
+            ChangeError::Values(Problem::new("destination", error.to_string(), "put the whole destination").into())
+        })?;
+        raw.windows = windows;
+        self.keep(parts, &id, &raw, dry_run)
+    }
+
+    fn keep(
+        &mut self,
+        parts: &RegistryParts,
+        id: &DestinationId,
+        raw: &RawDestination,
+        dry_run: bool,
+    ) -> Result<Changed, ChangeError> {
+        let checked = parts.check.check(id, raw).map_err(ChangeError::Values)?;
+        let canonical = Canonical::of(raw);
+        let before = self.stored.get(id).and_then(|stored| stored.as_ref().ok());
+        let changed = self.changed(id, Some(&canonical), before, Some(&checked));
+        if dry_run {
+            return Ok(changed);
+        }
+        let mut next = self.state.clone();
+        next.destinations.insert(id.clone(), canonical.clone());
+        next.agreements.entry(id.clone()).or_default().note(Some(&canonical), parts.clock.now(), &Who::Admin);
+        identify(&mut next, id, &*parts.entropy);
+        self.save(parts, next)?;
+        self.stored.insert(id.clone(), Ok(checked));
+        Ok(changed)
+    }
+
+    /// Takes a destination out of the store.
+    pub fn remove(&mut self, parts: &RegistryParts, message: RemoveDestination) -> Result<Changed, ChangeError> {
+        let RemoveDestination { destination: id, dry_run } = message;
+        self.may_change(&id)?;
+        if !self.state.destinations.contains_key(&id) {
+            return Err(ChangeError::Unknown(id));
+        }
+        if let Some(route) = self.declared.routes.0.iter().find(|route| route.names(&id)) {
+            return Err(ChangeError::Routed { id, topic: route.filter.subscription() });
+        }
+        let before = self.stored.get(&id).and_then(|stored| stored.as_ref().ok());
+        let changed = self.changed(&id, None, before, None);
+        if dry_run {
+            return Ok(changed);
+        }
+        let mut next = self.state.clone();
+        next.destinations.remove(&id);
+        next.agreements.entry(id.clone()).or_default().note(None, parts.clock.now(), &Who::Admin);
+        self.save(parts, next)?;
+        self.stored.remove(&id);
+        Ok(changed)
+    }
+
+    /// Takes over what the files say, all of it or nothing.
+    pub fn reload(
+        &mut self,
+        parts: &RegistryParts,
+        declared: &Arc<Declared>,
+        dry_run: bool,
+    ) -> Result<Reloaded, ChangeError> {
+        let reloaded = self.compare(declared);
+        if dry_run {
+            return Ok(reloaded);
+        }
+        let next = self.noted(parts, declared, self.state.clone(), &|place| Who::Reload(place));
+        if next == self.state {
+            self.revision += 1;
+        } else {
+            self.save(parts, next)?;
+        }
+        self.declared = Arc::clone(declared);
+        // What a Registry begins with that has to start again.
+        *parts.declared.lock().unwrap_or_else(PoisonError::into_inner) = Arc::clone(declared);
+        Ok(reloaded)
+    }
+
+    fn compare(&self, declared: &Declared) -> Reloaded {
+        let (old, new) = (by_name(&self.declared), by_name(declared));
+        let stored = |id: &DestinationId| self.stored.get(id).and_then(|stored| stored.as_ref().ok());
+        let mut reloaded = Reloaded { routes_changed: self.declared.routes != declared.routes, ..Reloaded::default() };
+        let names: BTreeSet<&DestinationId> = old.keys().chain(new.keys()).copied().collect();
+        for id in names {
+            let (before, after) = (old.get(id), new.get(id));
+            // One that the files drop may be there in the store.
+            let canonical = after.map(|after| &after.raw).or_else(|| self.state.destinations.get(id));
+            let before = before.map(|before| &before.destination).or_else(|| stored(id));
+            let checked = after.map(|after| &after.destination).or_else(|| stored(id));
+            let changed = self.changed(id, canonical, before, checked);
+            if changed.kind.is_some() {
+                reloaded.changed.push(changed);
+            } else if before.map(|before| &before.keys) != checked.map(|after| &after.keys) {
+                reloaded.new_keys.push(id.clone());
+            }
+        }
+        reloaded.shadowed = self.state.destinations.keys().filter(|id| new.contains_key(id)).cloned().collect();
+        reloaded
+    }
+
+    /// What the next state of one destination changes.
+    fn changed(
+        &self,
+        id: &DestinationId,
+        next: Option<&Canonical>,
+        before: Option<&Destination>,
+        after: Option<&Destination>,
+    ) -> Changed {
+        let log = self.state.agreements.get(id).cloned().unwrap_or_default();
+        let agreement = |destination: &Destination| Box::<ServiceAgreement>::new(destination.agreement.clone());
+        let (kind, changes) = log.change(next).map_or((None, Vec::new()), |(kind, changes)| (Some(kind), changes));
+        Changed {
+            destination: id.clone(),
+            version: log.version + u64::from(kind.is_some()),
+            kind,
+            changes,
+            before: before.map(agreement),
+            after: after.map(agreement),
+        }
+    }
+
+    /// That the files don't have it.
+    fn may_change(&self, id: &DestinationId) -> Result<(), ChangeError> {
+        match self.declared.destinations.iter().find(|declared| declared.destination.id == *id) {
+            Some(declared) => Err(ChangeError::Declared { id: id.clone(), source_of: declared.source.clone() }),
+            None => Ok(()),
+        }
+    }
+
+    /// The state with this declared: every version and identity that it asks for.
+    fn noted(
+        &self,
+        parts: &RegistryParts,
+        declared: &Declared,
+        mut next: RegistryState,
+        who: &dyn Fn(Option<String>) -> Who,
+    ) -> RegistryState {
+        let now = parts.clock.now();
+        let declared = by_name(declared);
+        for (id, declaration) in &declared {
+            let place = Some(declaration.source.to_string());
+            next.agreements.entry((*id).clone()).or_default().note(Some(&declaration.raw), now, &who(place));
+            identify(&mut next, id, &*parts.entropy);
+        }
+        for (id, log) in &mut next.agreements {
+            if !declared.contains_key(id) {
+                // One that only the store has, again or still, or one that is gone.
+                log.note(next.destinations.get(id), now, &who(None));
+            }
+        }
+        next
+    }
+
+    fn save(&mut self, parts: &RegistryParts, next: RegistryState) -> Result<(), ChangeError> {
+        parts.store.save(&next).map_err(|error| ChangeError::Store(error.to_string()))?;
+        self.state = next;
+        self.revision += 1;
+        Ok(())
+    }
+}
+
+fn by_name(declared: &Declared) -> BTreeMap<&DestinationId, &DeclaredDestination> {
+    declared.destinations.iter().map(|declared| (&declared.destination.id, declared)).collect()
+}
+
+fn check_stored(parts: &RegistryParts, id: &DestinationId, raw: &Canonical) -> Stored {
+    let problems = match raw.raw() {
+        Ok(raw) => parts.check.check(id, &raw),
+        Err(error) => Err(Problems::from(Problem::new("destination", error.to_string(), ""))),
+    };
+    problems.map_err(|problems| {
+        tracing::error!(destination = %id, %problems, "a destination that was made at run time can't be used any more: \
+            what waits for it is kept; put it right through the admin API");
+        problems.to_string()
+    })
+}
+
+fn identify(state: &mut RegistryState, id: &DestinationId, entropy: &dyn Entropy) {
+    if !state.identities.contains_key(id) {
+        let mut signing_seed = [0; 32];
+        entropy.fill(&mut signing_seed);
+        state.identities.insert(id.clone(), DestinationIdentity { signing_seed, pseudonym: entropy.bytes16() });
+    }
+}

@@ -1,0 +1,267 @@
+//! Destinations made, changed and removed through the admin API, the history of every agreement, and reloads of the config.
+//!
+//! What a config file declares is changed there alone: such a request is refused with file and line. Every change can be asked for
+//! with `dry_run=true`: the answer says what it would mean, and nothing happens.
+
+use super::{App, access::ask, body, destinations, pages::Page, problem::HttpProblem};
+use actix_web::{
+    HttpRequest, HttpResponse,
+    http::StatusCode,
+    web::{Data, Json, Path, Payload, Query},
+};
+use futures_util::future::join_all;
+use serde::Deserialize;
+use std::time::Duration;
+use tidegate_schemas::{
+    config::raw::RawDestination,
+    entry::Event,
+    id::DestinationId,
+    impact::{Impact, OPENINGS_SHOWN, Thresholds, WaitingImpact, openings},
+    messages::{
+        outbox::{CountAges, List, Loads, Operate, OperateError, PAGE_ENTRIES_MAX},
+        registry::{ChangeError, Changed, Current, Expect, History, PutDestination, RemoveDestination},
+    },
+    view::{AbsentDestination, ChangeView, DestinationLoad, ReloadView},
+};
+use tokio::time::Instant;
+
+/// How long one request goes on purging; what is left then, the next one purges.
+const PURGE_LIMIT: Duration = Duration::from_secs(5);
+
+/// Parameters of a change.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct PutQuery {
+    #[serde(default)]
+    dry_run: bool,
+    #[serde(default)]
+    expect: Expect,
+}
+
+/// Parameters of a reload.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct DryRun {
+    #[serde(default)]
+    pub(super) dry_run: bool,
+}
+
+/// What becomes of messages that wait for a destination that is removed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Fate {
+    /// They stay in the outbox under its name, and are delivered when it comes back.
+    Hold,
+    /// They are removed for good.
+    Purge,
+}
+
+/// Parameters of a removal.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RemoveQuery {
+    #[serde(default)]
+    dry_run: bool,
+    queued: Option<Fate>,
+}
+
+/// A destination from now on, on disk and in force when answered.
+pub(super) async fn put(
+    app: Data<App>,
+    id: Path<String>,
+    query: Query<PutQuery>,
+    payload: Payload,
+) -> Result<Json<ChangeView>, HttpProblem> {
+    let destination = destinations::name(&id)?;
+    let raw: Box<RawDestination> = body::json(payload).await?;
+    let PutQuery { dry_run, expect } = query.into_inner();
+    let message = PutDestination { destination: destination.clone(), raw, expect, dry_run };
+    let changed = ask(app.reach.look().access.put.as_ref(), message).await??;
+    if !dry_run {
+        tracing::info!(%destination, version = changed.version, "a destination was put through the admin endpoint");
+    }
+    Ok(Json(view(&app, changed, dry_run).await))
+}
+
+/// A destination is no more; what waits for it is held or purged.
+pub(super) async fn remove(
+    app: Data<App>,
+    id: Path<String>,
+    query: Query<RemoveQuery>,
+) -> Result<Json<ChangeView>, HttpProblem> {
+    let destination = destinations::name(&id)?;
+    let RemoveQuery { dry_run, queued } = query.into_inner();
+    let loads = ask(app.reach.look().access.loads.as_ref(), Loads).await?;
+    let load = loads.iter().find(|load| load.destination == destination);
+    let waiting = load.map_or(0, waits);
+    let remove = |dry_run| {
+        let message = RemoveDestination { destination: destination.clone(), dry_run };
+        async { ask(app.reach.look().access.remove.as_ref(), message).await }
+    };
+    if let (1.., Some(load), None, false) = (waiting, load, queued, dry_run) {
+        // One that can't be removed at all is told so first.
+        remove(true).await??;
+        return Err(fate_needed(load));
+    }
+    let changed = match remove(dry_run).await? {
+        // It went before, and its messages were kept, or a purge was cut off.
+        Err(ChangeError::Unknown(id)) if waiting > 0 && queued == Some(Fate::Purge) => {
+            Changed { destination: id, kind: None, changes: Vec::new(), version: 0, before: None, after: None }
+        }
+        changed => changed?,
+    };
+    if !dry_run {
+        tracing::info!(%destination, waiting, fate = ?queued, "a destination was removed through the admin endpoint");
+    }
+    // It is gone first: nothing new comes, and should the purge be cut off, it can be asked for again.
+    let purged = match queued {
+        Some(Fate::Purge) if !dry_run => Some(purge(&app, &destination).await?),
+        _ => None,
+    };
+    let view = view(&app, changed, dry_run).await;
+    Ok(Json(ChangeView { purged, ..view }))
+}
+
+fn fate_needed(load: &DestinationLoad) -> HttpProblem {
+    let detail = format!(
+        "{} queued, {} held, {} parked and {} dead messages wait for it: say queued=hold to keep them until it comes back, or \
+         queued=purge to remove them for good; nothing changed",
+        load.queued, load.held, load.parked, load.dead
+    );
+    HttpProblem::new(StatusCode::CONFLICT, "waiting", "Messages wait for this destination", detail)
+}
+
+/// How the agreement came about, newest first.
+pub(super) async fn history(
+    app: Data<App>,
+    id: Path<String>,
+    request: HttpRequest,
+) -> Result<HttpResponse, HttpProblem> {
+    let destination = destinations::name(&id)?;
+    let message = History { destination: destination.clone() };
+    let items = ask(app.reach.look().access.history.as_ref(), message).await??;
+    let items = items.ok_or_else(|| HttpProblem::not_found(format!("there never was a destination {destination}")))?;
+    Ok(Page { items, next: None }.respond(request.query_string()))
+}
+
+/// Takes over what the config files say now.
+pub(super) async fn reload(app: Data<App>, query: Query<DryRun>) -> Result<Json<ReloadView>, HttpProblem> {
+    let Some(reloader) = &app.reloader else {
+        return Err(HttpProblem::unavailable("this gateway was started without config files"));
+    };
+    let dry_run = query.dry_run;
+    let outcome = reloader.reload(dry_run).await?;
+    let mut destinations = Vec::with_capacity(outcome.reloaded.changed.len());
+    for changed in outcome.reloaded.changed {
+        destinations.push(view(&app, changed, dry_run).await);
+    }
+    let mut absent = absent(&app).await;
+    if dry_run {
+        // Those that would go, and those that would come back.
+        let goes = |view: &&ChangeView| view.impact.openings_after.is_none() && view.waiting.unwrap_or(0) > 0;
+        let gone = destinations.iter().filter(goes);
+        absent.extend(gone.map(|view| AbsentDestination {
+            destination: view.destination.clone(),
+            waiting: view.waiting.unwrap_or(0),
+        }));
+        absent.retain(|absent| {
+            let comes =
+                |view: &ChangeView| view.destination == absent.destination && view.impact.openings_after.is_some();
+            !destinations.iter().any(comes)
+        });
+    }
+    Ok(Json(ReloadView {
+        dry_run,
+        destinations,
+        new_keys: outcome.reloaded.new_keys,
+        shadowed: outcome.reloaded.shadowed,
+        routes_changed: outcome.reloaded.routes_changed,
+        needs_restart: outcome.needs_restart,
+        absent,
+        warnings: outcome.warnings.iter().map(|warning| format!("{}: {}", warning.path, warning.message)).collect(),
+    }))
+}
+
+/// Messages that wait for destinations that aren't there; none when the lines that know are down.
+pub(super) async fn absent(app: &App) -> Vec<AbsentDestination> {
+    let access = app.reach.look().access;
+    let Ok(loads) = ask(access.loads.as_ref(), Loads).await else { return Vec::new() };
+    let Ok(registry) = ask(access.current.as_ref(), Current).await else { return Vec::new() };
+    let absent = loads.iter().filter(|load| waits(load) > 0 && !registry.destinations.contains_key(&load.destination));
+    absent.map(|load| AbsentDestination { destination: load.destination.clone(), waiting: waits(load) }).collect()
+}
+
+fn waits(load: &DestinationLoad) -> u64 {
+    load.queued + load.held + load.parked + load.dead
+}
+
+/// The change with what it means. What can't be found out is absent.
+pub(super) async fn view(app: &App, changed: Changed, dry_run: bool) -> ChangeView {
+    let loads = ask(app.reach.look().access.loads.as_ref(), Loads).await.ok();
+    let load = loads.as_ref().map(|loads| loads.iter().find(|load| load.destination == changed.destination));
+    let waiting = load.map(|load| load.map_or(0, waits));
+    let now = app.clock.now();
+    let shown =
+        |agreement: &tidegate_schemas::agreement::ServiceAgreement| openings(&agreement.windows, now, OPENINGS_SHOWN);
+    let impact = Impact {
+        openings_before: changed.before.as_deref().map(shown),
+        openings_after: changed.after.as_deref().map(shown),
+        waiting: if waiting.unwrap_or(0) > 0 { waiting_impact(app, &changed).await } else { None },
+    };
+    ChangeView {
+        destination: changed.destination,
+        dry_run,
+        kind: changed.kind,
+        changes: changed.changes,
+        version: changed.version,
+        waiting,
+        impact,
+        purged: None,
+    }
+}
+
+async fn waiting_impact(app: &App, changed: &Changed) -> Option<WaitingImpact> {
+    let agreement = changed.after.as_deref()?;
+    let thresholds = Thresholds::of(
+        agreement.lifetime.max_age().unwrap_or(jiff::SignedDuration::MAX),
+        &agreement.windows,
+        app.clock.now(),
+    );
+    let message = CountAges { destination: changed.destination.clone(), at_least_ms: thresholds.to_count() };
+    let counts = ask(app.reach.look().access.count_ages.as_ref(), message).await.ok()?.ok()?;
+    thresholds.impact(&counts)
+}
+
+/// Purges what waits for a destination, page by page, for a bounded time. How many.
+async fn purge(app: &App, destination: &DestinationId) -> Result<u64, HttpProblem> {
+    let until = Instant::now() + PURGE_LIMIT;
+    let (mut purged, mut after) = (0, None);
+    loop {
+        let page = List {
+            destination: Some(destination.clone()),
+            states: Vec::new(),
+            device: None,
+            after,
+            limit: PAGE_ENTRIES_MAX,
+        };
+        let access = app.reach.look().access;
+        let page = ask(access.list.as_ref(), page).await??;
+        // All at once: the outbox commits them together.
+        let acts = page
+            .entries
+            .into_iter()
+            .map(|entry| ask(access.operate.as_ref(), Operate { entry: entry.entry, event: Event::Purge }));
+        for answer in join_all(acts).await {
+            match answer? {
+                Ok(_) => purged += 1,
+                // It was delivered, or ended otherwise, meanwhile.
+                Err(OperateError::Unknown(_) | OperateError::Illegal(_)) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        after = page.next;
+        if after.is_none() || Instant::now() >= until {
+            return Ok(purged);
+        }
+    }
+}

@@ -1,7 +1,7 @@
 //! The Outbox: single writer of everything durable, and custodian of every message from its acknowledgement on.
 //!
 //! - *Hears* `Enqueue`, `Quarantine`, `Ignore`, `Settle`, `Fail`, `Spend`, `Operate`, `PendingReports`, `Reported` (writes), `Pick`, `StillQueued`,
-//!   `Loads`, `List`, `CountAges`, `Show`, `ListQuarantine`, `ListLedger` (reads).
+//!   `Loads`, `List`, `Foresee`, `Show`, `ListQuarantine`, `ListLedger` (reads).
 //! - *Asks* the Registry below for lifetimes, once in a sweep.
 //! - *Rings* the Dispatcher when something is queued, the Reporter when something ended.
 //! - *If it dies*: everything above restarts; the store is re-attached, not re-opened; what was not answered was not promised.
@@ -19,6 +19,7 @@ pub mod custody_clock;
 
 mod core;
 mod damage;
+mod foresee;
 mod op;
 mod read;
 mod redelivery;
@@ -47,13 +48,12 @@ use tidegate_schemas::{
     agreement::Destination,
     custody::{ClockRecord, CustodyTime},
     id::{DestinationId, EntryRef},
-    impact::AgeCounts,
     messages::{
         gateway::{Observe, Shutdown},
         outbox::{
-            CountAges, Enqueue, EnqueueError, EntryPage, Fail, Ignore, List, ListLedger, ListQuarantine, Loads,
+            Enqueue, EnqueueError, EntryPage, Fail, Foresee, Foreseen, Ignore, List, ListLedger, ListQuarantine, Loads,
             Operate, OperateError, PAGE_ENTRIES_MAX, PendingReports, Pick, Quarantine, Reported, SetPaused, Settle,
-            Show, Signal, SignalError, SignalTaken, Spend, StillQueued, StoreError, Sweep, SweepTerms, THRESHOLDS_MAX,
+            Show, Signal, SignalError, SignalTaken, Spend, StillQueued, StoreError, Sweep, SweepTerms,
         },
         registry::Current,
     },
@@ -452,12 +452,13 @@ impl Handler<List> for Outbox {
     }
 }
 
-impl Handler<CountAges> for Outbox {
-    type Result = ResponseFuture<Result<AgeCounts, StoreError>>;
-    fn handle(&mut self, mut message: CountAges, _: &mut Self::Context) -> Self::Result {
-        let time = self.custody_now();
-        message.at_least_ms.truncate(THRESHOLDS_MAX);
-        self.read(move |store| read::count_ages(store, &message.destination, &message.at_least_ms, &time))
+impl Handler<Foresee> for Outbox {
+    type Result = ResponseFuture<Result<Foreseen, StoreError>>;
+    fn handle(&mut self, message: Foresee, _: &mut Self::Context) -> Self::Result {
+        let (time, now) = (self.custody_now(), self.parts.clock.now());
+        let known = self.shared().loads.values().find(|(r, _)| r.name == message.destination).map(|(r, _)| r.clone());
+        let record = known.unwrap_or_else(|| DestinationRecord::new(message.destination.clone()));
+        self.read(move |store| foresee::foresee(store, &message, &record, time, now))
     }
 }
 

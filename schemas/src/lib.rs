@@ -18,6 +18,8 @@ pub mod agreement;
 
 pub mod history;
 
+pub mod forecast;
+
 pub mod impact;
 
 pub mod entry;

@@ -1,6 +1,7 @@
 //! What is shown: snapshots of the actors and the bodies of the admin API. No payload, no onion address, by construction.
 
 use crate::{
+    agreement::Evaluation,
     config::file::DestinationSource,
     entry::{Account, EndedBy, EntryState},
     history::{ChangeKind, KeyChange},
@@ -10,7 +11,6 @@ use crate::{
     outcome::DeliveryError,
     record::Throughput,
     submission::{Origin, Priority, QuarantineReason},
-    window::Evaluation,
 };
 use serde::{Deserialize, Serialize};
 

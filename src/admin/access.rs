@@ -13,7 +13,7 @@ use tidegate_actors::{
 };
 use tidegate_schemas::messages::{
     gateway::Observe,
-    outbox::{CountAges, Enqueue, List, ListLedger, ListQuarantine, Loads, Operate, Show},
+    outbox::{Enqueue, Foresee, List, ListLedger, ListQuarantine, Loads, Operate, Show},
     registry::{Current, History, PutDestination, PutWindows, Reload, RemoveDestination},
 };
 use tokio::time::Instant;
@@ -43,7 +43,7 @@ pub struct Access {
     /// Outbox: pages of entries.
     pub list: Option<Recipient<List>>,
     /// Outbox: ages of what waits.
-    pub count_ages: Option<Recipient<CountAges>>,
+    pub foresee: Option<Recipient<Foresee>>,
     /// Outbox: one entry.
     pub show: Option<Recipient<Show>>,
     /// Outbox: an operator's act.
@@ -140,7 +140,7 @@ pub fn situation(view: &View<Handles>) -> Situation {
         enqueue: outbox.clone().map(Addr::recipient),
         loads: outbox.clone().map(Addr::recipient),
         list: outbox.clone().map(Addr::recipient),
-        count_ages: outbox.clone().map(Addr::recipient),
+        foresee: outbox.clone().map(Addr::recipient),
         show: outbox.clone().map(Addr::recipient),
         operate: outbox.clone().map(Addr::recipient),
         quarantine: outbox.clone().map(Addr::recipient),

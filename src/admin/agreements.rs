@@ -11,14 +11,15 @@ use actix_web::{
 };
 use futures_util::future::join_all;
 use serde::Deserialize;
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 use tidegate_schemas::{
     config::raw::RawDestination,
     entry::Event,
+    forecast::Forecast,
     id::DestinationId,
-    impact::{Impact, OPENINGS_SHOWN, Thresholds, WaitingImpact, openings},
+    impact::{Impact, OPENINGS_SHOWN, openings},
     messages::{
-        outbox::{CountAges, List, Loads, Operate, OperateError, PAGE_ENTRIES_MAX},
+        outbox::{Foresee, List, Loads, Operate, OperateError, PAGE_ENTRIES_MAX},
         registry::{ChangeError, Changed, Current, Expect, History, PutDestination, RemoveDestination},
     },
     view::{AbsentDestination, ChangeView, DestinationLoad, ReloadView},
@@ -201,12 +202,11 @@ pub(super) async fn view(app: &App, changed: Changed, dry_run: bool) -> ChangeVi
     let load = loads.as_ref().map(|loads| loads.iter().find(|load| load.destination == changed.destination));
     let waiting = load.map(|load| load.map_or(0, waits));
     let now = app.clock.now();
-    let shown =
-        |agreement: &tidegate_schemas::agreement::ServiceAgreement| openings(&agreement.windows, now, OPENINGS_SHOWN);
+    let shown = |agreement: &tidegate_schemas::agreement::ServiceAgreement| openings(agreement, now, OPENINGS_SHOWN);
     let impact = Impact {
         openings_before: changed.before.as_deref().map(shown),
         openings_after: changed.after.as_deref().map(shown),
-        waiting: if waiting.unwrap_or(0) > 0 { waiting_impact(app, &changed).await } else { None },
+        forecast: if waiting.unwrap_or(0) > 0 { foreseen(app, &changed).await } else { None },
     };
     ChangeView {
         destination: changed.destination,
@@ -220,16 +220,10 @@ pub(super) async fn view(app: &App, changed: Changed, dry_run: bool) -> ChangeVi
     }
 }
 
-async fn waiting_impact(app: &App, changed: &Changed) -> Option<WaitingImpact> {
-    let agreement = changed.after.as_deref()?;
-    let thresholds = Thresholds::of(
-        agreement.lifetime.max_age().unwrap_or(jiff::SignedDuration::MAX),
-        &agreement.windows,
-        app.clock.now(),
-    );
-    let message = CountAges { destination: changed.destination.clone(), at_least_ms: thresholds.to_count() };
-    let counts = ask(app.reach.look().access.count_ages.as_ref(), message).await.ok()?.ok()?;
-    thresholds.impact(&counts)
+async fn foreseen(app: &App, changed: &Changed) -> Option<Forecast> {
+    let agreement = Arc::new(changed.after.as_deref()?.clone());
+    let message = Foresee { destination: changed.destination.clone(), agreement, about: None };
+    Some(ask(app.reach.look().access.foresee.as_ref(), message).await.ok()?.ok()?.forecast)
 }
 
 /// Purges what waits for a destination, page by page, for a bounded time. How many.

@@ -14,9 +14,10 @@ use tidegate_schemas::{
     config::raw::RawDestination,
     history::{AgreementChange, ChangeKind},
     id::DestinationId,
-    impact::{Impact, Opening},
+    impact::Impact,
     messages::registry::Expect,
     view::ChangeView,
+    window::Opening,
 };
 
 /// Longest file that is sent, in bytes: the admin endpoint's limit.
@@ -169,18 +170,21 @@ fn impact(impact: &Impact) -> Vec<String> {
             lines.extend(openings.as_ref().map(|openings| format!("  {title}: {}", written(openings))));
         }
     }
-    if let Some(waiting) = &impact.waiting {
-        let least = if waiting.complete { "" } else { "at least " };
-        if waiting.over > 0 {
-            lines.push(format!(
-                "  {least}{} waiting messages are older than the lifetime: they expire at once",
-                waiting.over
-            ));
-        }
-        if waiting.expire_before_opening > 0 {
-            let count = waiting.expire_before_opening;
-            lines.push(format!("  {least}{count} waiting messages expire before the next opening"));
-        }
+    if let Some(forecast) = &impact.forecast {
+        let least = if forecast.complete { "" } else { "at least " };
+        let told = [
+            (forecast.over_now, "are older than the lifetime: they expire at once"),
+            (forecast.end_before_opening, "expire before the next opening"),
+            (
+                forecast.will_miss - forecast.over_now.min(forecast.will_miss),
+                "will expire before their turn comes, at the rate of late",
+            ),
+        ];
+        lines.extend(
+            told.iter()
+                .filter(|(count, _)| *count > 0)
+                .map(|(count, what)| format!("  {least}{count} waiting messages {what}")),
+        );
     }
     lines
 }
@@ -189,7 +193,7 @@ fn written(openings: &[Opening]) -> String {
     if openings.is_empty() {
         return "always".to_owned();
     }
-    let each = openings.iter().map(|opening| match (opening.from, opening.until) {
+    let each = openings.iter().map(|opening| match (opening.start, opening.end) {
         (None, Some(until)) => format!("now, until {}", output::moment(until)),
         (None, None) => "now".to_owned(),
         (Some(from), _) => output::moment(from),
@@ -201,7 +205,7 @@ fn written(openings: &[Opening]) -> String {
 mod tests {
     #![expect(clippy::unwrap_used, reason = "tests")]
     use super::*;
-    use tidegate_schemas::{history::KeyChange, impact::WaitingImpact};
+    use tidegate_schemas::{forecast::Forecast, history::KeyChange};
 
     #[test]
     fn a_destination_is_read_from_toml_and_json_and_an_error_shows_no_address() {
@@ -218,7 +222,7 @@ mod tests {
 
     #[test]
     fn a_change_is_told_with_what_it_means() {
-        let opening = |at: &str| Opening { from: Some(at.parse().unwrap()), until: None };
+        let opening = |at: &str| Opening { start: Some(at.parse().unwrap()), end: None };
         let view = ChangeView {
             destination: "lab".parse().unwrap(),
             dry_run: true,
@@ -229,7 +233,7 @@ mod tests {
             impact: Impact {
                 openings_before: Some(vec![]),
                 openings_after: Some(vec![opening("2026-11-23T21:00:00Z")]),
-                waiting: Some(WaitingImpact { looked_at: 7, complete: false, over: 2, expire_before_opening: 1 }),
+                forecast: Some(Forecast { messages: 7, over_now: 2, end_before_opening: 1, ..Forecast::default() }),
             },
             purged: None,
         };

@@ -22,12 +22,13 @@ use std::{
 };
 use tidegate_actors::ports::clock::Clock;
 use tidegate_schemas::{
-    agreement::{Ages, Destination, Lifetime, LifetimeEnd, Success},
+    agreement::{Ages, Destination, Lifetime, LifetimeEnd, Success, Validity},
     config::file::{Config, Homeserver, MqttProtocol, TorTransport, Vanguards},
     id::DestinationId,
-    impact::{OPENINGS_SHOWN, Opening, openings},
+    impact::{OPENINGS_SHOWN, openings},
     onion::without_onion_addresses,
     route::{IdSource, PayloadHandling},
+    window::Opening,
     wire::WireFormat,
 };
 
@@ -268,14 +269,15 @@ fn life(lifetime: &Lifetime) -> String {
 
 fn planned(destination: &Destination, now: Timestamp) -> Planned {
     let agreement = &destination.agreement;
+    let always_open = agreement.windows.is_always() && agreement.valid == Validity::default();
     Planned {
         destination: destination.id.clone(),
         format: agreement.format,
         success: agreement.success,
         lifetime: life(&agreement.lifetime),
         timezone: agreement.windows.zone_name().to_owned(),
-        always_open: agreement.windows.raw().allow.is_empty(),
-        openings: openings(&agreement.windows, now, OPENINGS_SHOWN),
+        always_open,
+        openings: if always_open { Vec::new() } else { openings(agreement, now, OPENINGS_SHOWN) },
     }
 }
 
@@ -294,8 +296,8 @@ impl Planned {
         let zone = TimeZone::get(&self.timezone).unwrap_or(TimeZone::UTC);
         let show = |at: Timestamp, form: &str| at.to_zoned(zone.clone()).strftime(form).to_string();
         for opening in &self.openings {
-            let from = opening.from.map_or_else(|| "open now".to_owned(), |from| show(from, "%a %Y-%m-%d %H:%M %Z"));
-            let until = match opening.until {
+            let from = opening.start.map_or_else(|| "open now".to_owned(), |from| show(from, "%a %Y-%m-%d %H:%M %Z"));
+            let until = match opening.end {
                 Some(until) => format!("until {}", show(until, "%a %H:%M %Z")),
                 None => "with no end in sight".to_owned(),
             };
@@ -376,9 +378,9 @@ Look twice at
     fn an_opening_under_way_comes_first() {
         let openings = plan(TEXT, "2026-11-23T23:00:00Z").destinations.remove(0).openings;
         assert_eq!(openings.len(), 3);
-        assert_eq!(openings[0].from, None);
-        assert_eq!(openings[0].until, Some("2026-11-24T01:00:00Z".parse().unwrap()));
-        assert_eq!(openings[1].from, Some("2026-11-24T21:00:00Z".parse().unwrap()));
+        assert_eq!(openings[0].start, None);
+        assert_eq!(openings[0].end, Some("2026-11-24T01:00:00Z".parse().unwrap()));
+        assert_eq!(openings[1].start, Some("2026-11-24T21:00:00Z".parse().unwrap()));
     }
 
     #[test]

@@ -20,14 +20,14 @@ use tidegate_schemas::{
     clock::{ClockTrust, ConsensusTimes},
     config::file::DestinationSource,
     entry::{Account, EntryState},
+    forecast::{Forecast, Turn},
     history::{AgreementChange, ChangeKind},
     id::{DestinationId, EntryRef, MessageId},
-    impact::AgeCounts,
     messages::{
         gateway::Observe,
         outbox::{
-            Accepted, CountAges, Enqueue, EnqueueError, EntryName, EntryPage, List, ListLedger, ListQuarantine, Loads,
-            Operate, OperateError, Show, StoreError,
+            Accepted, Enqueue, EnqueueError, EntryName, EntryPage, Foresee, Foreseen, List, ListLedger, ListQuarantine,
+            Loads, Operate, OperateError, Show, StoreError,
         },
         registry::{
             ChangeError, Changed, Current, Expect, History, PutDestination, PutWindows, RegisteredDestination,
@@ -333,12 +333,12 @@ impl Handler<List> for OutboxActor {
         Ok(EntryPage { entries, next })
     }
 }
-impl Handler<CountAges> for OutboxActor {
-    type Result = Result<AgeCounts, StoreError>;
-    /// All of them are a minute old.
-    fn handle(&mut self, message: CountAges, _: &mut Self::Context) -> Self::Result {
-        let at_least = message.at_least_ms.iter().map(|limit| if *limit <= 60_000 { ENTRIES } else { 0 }).collect();
-        Ok(AgeCounts { looked_at: ENTRIES, complete: true, at_least })
+impl Handler<Foresee> for OutboxActor {
+    type Result = Result<Foreseen, StoreError>;
+    fn handle(&mut self, message: Foresee, _: &mut Self::Context) -> Self::Result {
+        let turn = message.about.map(|seq| Turn { ahead: seq - 1, at: None, ends: None });
+        let forecast = Forecast { messages: ENTRIES, complete: true, over_now: ENTRIES, turn, ..Forecast::default() };
+        Ok(Foreseen { forecast, behind: None })
     }
 }
 impl Handler<Show> for OutboxActor {
@@ -451,7 +451,7 @@ pub fn reach(registry: Option<&Addr<RegistryActor>>, outbox: Option<&Addr<Outbox
     if let Some(outbox) = outbox {
         access.enqueue = Some(outbox.clone().recipient());
         access.list = Some(outbox.clone().recipient());
-        access.count_ages = Some(outbox.clone().recipient());
+        access.foresee = Some(outbox.clone().recipient());
         access.show = Some(outbox.clone().recipient());
         access.operate = Some(outbox.clone().recipient());
         access.loads = Some(outbox.clone().recipient());

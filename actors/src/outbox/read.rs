@@ -5,7 +5,6 @@ use tidegate_schemas::{
     custody::CustodyTime,
     entry::{Entry, EntryState},
     id::{DestinationId, DeviceId, EntryRef, MessageId},
-    impact::AgeCounts,
     messages::outbox::{EntryName, EntryPage, StoreError},
     record::{self, DestinationNumber, EntryRecord, LedgerRecord, QuarantineRecord, RecordError, key},
     submission::Payload,
@@ -13,7 +12,7 @@ use tidegate_schemas::{
 };
 
 /// Pairs read at a time: a long iterator would fill the memory.
-const SLICE: usize = 256;
+pub(super) const SLICE: usize = 256;
 /// Records that one listing looks at before it gives a page with a cursor, however few match.
 const LOOKED_AT_MAX: usize = 20_000;
 
@@ -25,7 +24,7 @@ pub(super) struct Picked {
     pub damaged: Vec<u64>,
 }
 
-fn number_of(store: &dyn OutboxStore, name: &DestinationId) -> Result<Option<u32>, StoreError> {
+pub(super) fn number_of(store: &dyn OutboxStore, name: &DestinationId) -> Result<Option<u32>, StoreError> {
     let at = key::name(name.as_str());
     let Some(value) = store.get(&at)? else { return Ok(None) };
     record::decode::<DestinationNumber>(&at, &value)
@@ -223,30 +222,6 @@ impl<'s> Places<'s> {
         };
         Ok(if from_queue { self.queued.slice.pop_front() } else { self.aside.slice.pop_front() })
     }
-}
-
-/// How many of a destination's waiting entries are of these ages, among the oldest [`LOOKED_AT_MAX`].
-pub(super) fn count_ages(
-    store: &dyn OutboxStore,
-    destination: &DestinationId,
-    at_least_ms: &[u64],
-    time: &CustodyTime,
-) -> Result<AgeCounts, StoreError> {
-    let mut counts = AgeCounts { looked_at: 0, complete: true, at_least: vec![0; at_least_ms.len()] };
-    let Some(number) = number_of(store, destination)? else { return Ok(counts) };
-    let mut places = Places::new(store, number, 0);
-    while let Some((seq, record)) = places.next()? {
-        if counts.looked_at >= LOOKED_AT_MAX as u64 {
-            counts.complete = false;
-            break;
-        }
-        counts.looked_at += 1;
-        let age = record.view(EntryRef { destination: destination.clone(), seq }, time).age_ms;
-        for (count, limit) in counts.at_least.iter_mut().zip(at_least_ms) {
-            *count += u64::from(age >= *limit);
-        }
-    }
-    Ok(counts)
 }
 
 /// One entry by place or id; one that has ended is looked for in the ledger.

@@ -74,7 +74,7 @@ fn id(name: &str) -> DestinationId {
 
 fn nightly() -> RawWindows {
     let window = RawWindow { from: Some("22:00".into()), to: Some("02:00".into()), ..RawWindow::default() };
-    RawWindows { timezone: Some("Europe/Madrid".into()), allow: vec![window] }
+    RawWindows { timezone: Some("Europe/Madrid".into()), allow: vec![window], ..RawWindows::default() }
 }
 
 fn raw(name: &str, windows: RawWindows) -> RawDestination {
@@ -224,10 +224,10 @@ fn what_cannot_be_kept_is_refused_before_the_disk_hears_of_it() {
         let saves = store.saves();
         let cron = |cron: &str| {
             let window = RawWindow { cron: Some(cron.into()), lasts: Some("1h".into()), ..RawWindow::default() };
-            RawWindows { timezone: None, allow: vec![window] }
+            RawWindows { allow: vec![window], ..RawWindows::default() }
         };
         for (windows, path) in [
-            (RawWindows { timezone: Some("Europe/Madird".into()), allow: vec![] }, "windows.timezone"),
+            (RawWindows { timezone: Some("Europe/Madird".into()), ..RawWindows::default() }, "windows.timezone"),
             (cron("0 25 * * *"), "windows.allow[0].cron"),
             (cron("0 0 30 2 *"), "windows.allow[0].cron"),
             // Once a year, while messages live 14 days.

@@ -4,10 +4,10 @@
 //! committed in groups; the mailbox holds nothing back.
 
 use crate::{
-    agreement::{HeadOfLine, Lifetime, Limits, RetryPolicy, SignalPolicy},
+    agreement::{HeadOfLine, Lifetime, Limits, RetryPolicy, ServiceAgreement, SignalPolicy},
     entry::{EndedBy, Entry, EntryState, Event, IllegalTransition},
+    forecast::Forecast,
     id::{DestinationId, EntryRef, MessageId},
-    impact::AgeCounts,
     outcome::DeliveryError,
     submission::{Origin, QuarantineReason, Redelivery, Submission},
     view::{DestinationLoad, EntryView, LedgerView, QuarantineView, Shown},
@@ -489,19 +489,26 @@ pub struct EntryPage {
     pub next: Option<EntryRef>,
 }
 
-/// "How many of this destination's waiting messages are this old or older?" Looks at the oldest ones first, and at a bounded number
-/// of them.
+/// "What will become of what is queued for this destination, under this agreement?" Nothing changes.
 #[derive(Debug, Clone, Message)]
-#[rtype(result = "Result<AgeCounts, StoreError>")]
-pub struct CountAges {
-    /// Whose.
+#[rtype(result = "Result<Foreseen, StoreError>")]
+pub struct Foresee {
+    /// Whose queue.
     pub destination: DestinationId,
-    /// Ages, in milliseconds of custody; at most [`THRESHOLDS_MAX`].
-    pub at_least_ms: Vec<u64>,
+    /// The agreement: the one in force, or another.
+    pub agreement: std::sync::Arc<ServiceAgreement>,
+    /// A place to be told more of.
+    pub about: Option<u64>,
 }
 
-/// Most ages that one [`CountAges`] asks for.
-pub const THRESHOLDS_MAX: usize = 8;
+/// The answer to [`Foresee`].
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Foreseen {
+    /// The forecast.
+    pub forecast: Forecast,
+    /// The earlier message of the same device that was refused and holds back the one that was asked about.
+    pub behind: Option<u64>,
+}
 
 /// How an operator names an entry: by its place or by its id on the wire.
 #[derive(Debug, Clone, PartialEq, Eq)]

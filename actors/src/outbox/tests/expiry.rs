@@ -57,23 +57,3 @@ async fn a_lifetime_of_its_own_ends_an_entry_deep_in_the_queue_too() {
     let seen = observe(&outbox).await;
     assert_eq!((seen.account.queued, seen.account.expired, seen.gap), (600, 1, 0));
 }
-
-#[actix::test]
-async fn the_ages_of_what_waits_are_counted_wherever_it_lies() {
-    tokio::time::pause();
-    let rig = Rig::new();
-    let outbox = rig.start();
-    for _ in 0..3 {
-        enqueue(&outbox, submission("p", "x")).await.unwrap();
-    }
-    settle_range(&outbox, 2..=2, Event::Park).await;
-    tokio::time::sleep(Duration::from_secs(100)).await;
-    enqueue(&outbox, submission("p", "x")).await.unwrap();
-    let count = |destination: &str, at_least_ms: &[u64]| {
-        outbox.send(CountAges { destination: destination.parse().unwrap(), at_least_ms: at_least_ms.to_vec() })
-    };
-    let counts = count("ward", &[0, 50_000, 1_000_000]).await.unwrap().unwrap();
-    assert_eq!((counts.looked_at, counts.complete, counts.at_least), (4, true, vec![4, 3, 0]));
-    let none = count("moon", &[0]).await.unwrap().unwrap();
-    assert_eq!((none.looked_at, none.at_least), (0, vec![0]));
-}

@@ -13,6 +13,8 @@
 //! | GET `/api/v1/destinations`, `/{id}` | agreements in short, windows, what waits | `destinations` |
 //! | PUT, DELETE `/api/v1/destinations/{id}` | make, change and remove destinations | `agreements` |
 //! | GET `/api/v1/destinations/{id}/history` | how the agreement came about | `agreements` |
+//! | GET `/api/v1/destinations/{id}/openings`, `/forecast` | what comes | `foresight` |
+//! | POST `/api/v1/destinations/{id}/simulate` | what another agreement would mean | `foresight` |
 //! | PUT, DELETE `/api/v1/destinations/{id}/windows` | windows from now on; always open | `destinations` |
 //! | POST `/api/v1/reload` | take over what the config files say now | `agreements` |
 //! | GET `/api/v1/outbox`, `/{destination}/{seq}`, `/{uuid}` | entries | `outbox` |
@@ -28,6 +30,7 @@
 
 pub mod access;
 pub mod body;
+pub mod foresight;
 pub mod listener;
 pub mod outbox;
 pub mod pages;
@@ -120,6 +123,13 @@ fn routes() -> Vec<Endpoint> {
             route: web::delete().to(agreements::remove),
         },
         get("/api/v1/destinations/{destination}/history", web::get().to(agreements::history)),
+        get("/api/v1/destinations/{destination}/openings", web::get().to(foresight::openings)),
+        get("/api/v1/destinations/{destination}/forecast", web::get().to(foresight::forecast)),
+        Endpoint {
+            method: Method::POST,
+            path: "/api/v1/destinations/{destination}/simulate",
+            route: web::post().to(foresight::simulate),
+        },
         Endpoint {
             method: Method::PUT,
             path: "/api/v1/destinations/{destination}/windows",

@@ -17,6 +17,7 @@ mod device;
 mod embedded_broker;
 mod outbox;
 mod output;
+mod pacemaker;
 mod paths;
 mod receiver;
 mod reload;
@@ -25,6 +26,7 @@ mod simulate;
 mod status;
 #[cfg(feature = "testnet")]
 mod testnet;
+mod windows;
 
 use clap::{Args, Parser, Subcommand};
 use exit::Failure;
@@ -88,6 +90,11 @@ pub enum Command {
     /// Look at the messages in custody, and act on them
     #[command(subcommand)]
     Outbox(outbox::OutboxCommand),
+    /// Show when destinations open
+    #[command(subcommand)]
+    Windows(windows::WindowsCommand),
+    /// Show what another config would mean: the openings, and what would become of what waits
+    Simulate(simulate::SimulateArgs),
     /// Look at destinations, and make, change and remove them while the gateway runs
     #[command(subcommand)]
     Destination(destination::DestinationCommand),
@@ -131,6 +138,8 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Status => block_on(status::run(&global)),
         Command::Outbox(command) => block_on(outbox::run(&global, command)),
         Command::Destination(command) => block_on(destination::run(&global, command)),
+        Command::Windows(command) => block_on(windows::run(&global, command)),
+        Command::Simulate(args) => block_on(simulate::run(&global, args)),
         Command::Device(args) => device::run(&global, args),
     }
 }

@@ -5,8 +5,9 @@
 use super::{
     Global, block_on,
     exit::{self, Failure},
-    output, paths,
-    simulate::{self, SimulateArgs},
+    output,
+    pacemaker::{self, PacemakerArgs},
+    paths,
 };
 use crate::{adapters::system_entropy::SystemEntropy, device_endpoint::credentials::read_devices};
 use clap::{Args, Subcommand};
@@ -34,7 +35,7 @@ pub struct DeviceArgs {
     #[command(subcommand)]
     command: Option<DeviceCommand>,
     #[command(flatten)]
-    simulate: SimulateArgs,
+    pacemaker: PacemakerArgs,
 }
 
 /// What to do with devices.
@@ -59,14 +60,14 @@ pub enum DeviceCommand {
         name: DeviceId,
     },
     /// Be a simulated pacemaker that publishes the paper's two readings
-    Simulate(SimulateArgs),
+    Simulate(PacemakerArgs),
 }
 
 /// Does it.
 pub(super) fn run(global: &Global, args: DeviceArgs) -> Result<ExitCode, Failure> {
     match args.command {
-        None => block_on(simulate::run(global, args.simulate)),
-        Some(DeviceCommand::Simulate(args)) => block_on(simulate::run(global, args)),
+        None => block_on(pacemaker::run(global, args.pacemaker)),
+        Some(DeviceCommand::Simulate(args)) => block_on(pacemaker::run(global, args)),
         Some(DeviceCommand::Add { name, destinations, replace }) => add(global, name, destinations, replace),
         Some(DeviceCommand::List) => list(global),
         Some(DeviceCommand::Remove { name }) => remove(global, &name),

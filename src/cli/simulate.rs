@@ -1,203 +1,207 @@
-//! A simulated pacemaker: the paper's ESP32, which publishes `patient/tension/mmHg` and `patient/beats/bpm` in turn.
+//! `tidegate simulate`: what another config would mean for what waits now, before it is in force.
+//!
+//! The config is checked here, as `check` does it; each of its agreements is then laid before the running gateway, which knows the
+//! queue. Nothing changes.
 
 use super::{
     Global,
+    admin_client::AdminClient,
+    config_errors,
     exit::{self, Failure},
-    output, paths,
+    output, paths, windows,
 };
-use crate::adapters::mqtt_publisher::{PublishError, Published, Publisher, PublisherSettings};
+use crate::admin::{
+    foresight::{Foresight, Simulated},
+    pages::Page,
+};
 use clap::Args;
-use serde_json::json;
+use http::Method;
+use jiff::{SignedDuration, Timestamp};
+use serde::Serialize;
 use std::{
-    fs,
-    net::{IpAddr, Ipv4Addr, SocketAddr},
-    path::PathBuf,
+    io::{self, IsTerminal as _},
     process::ExitCode,
-    time::Duration,
 };
-use tidegate_schemas::id::DeviceId;
-use tokio::time::{Instant, MissedTickBehavior, interval};
+use tidegate_actors::ports::clock::Clock as _;
+use tidegate_schemas::{
+    agreement::ServiceAgreement,
+    config::{file::Config, parse_duration},
+    forecast::Forecast,
+    id::DestinationId,
+    view::DestinationView,
+    window::Opening,
+};
 
-/// Most readings a second.
-const RATE_MAX: f64 = 100_000.0;
-/// Fewest readings a second: one a day.
-const RATE_MIN: f64 = 1.0 / 86_400.0;
+/// Openings that are shown where no time is given.
+const OPENINGS: usize = 5;
+/// Most openings that are shown.
+const OPENINGS_MAX: usize = 1_000;
 
-/// How to simulate.
+/// What to simulate.
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  tidegate simulate --config new.toml
+  tidegate simulate --config new.toml --from 2027-03-20T00:00:00Z --for 14d
+  tidegate simulate --config new.toml --offline")]
 pub struct SimulateArgs {
-    /// Readings to publish in all; without it, until Ctrl-C
-    #[arg(long, value_name = "NUMBER")]
-    count: Option<u64>,
-    /// Readings a second
-    #[arg(long, default_value_t = 0.2, value_name = "NUMBER")]
-    rate: f64,
-    /// Broker [default: the config's, or 127.0.0.1:1883]
-    #[arg(long, value_name = "ADDRESS:PORT")]
-    broker: Option<String>,
-    /// Quality of service: 1 waits for the broker's acknowledgement; 0 is what the paper's device sends
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(0..=1), value_name = "0|1")]
-    qos: u8,
-    /// First level of the topics
-    #[arg(long, default_value = "patient", value_name = "NAME")]
-    name: DeviceId,
-    /// Publish the same two readings for ever, instead of ones that wander
+    /// Openings from this moment on [default: now]
+    #[arg(long, value_name = "TIME")]
+    from: Option<Timestamp>,
+    /// Openings for so long, such as 14d [default: the next five]
+    #[arg(long = "for", value_name = "LENGTH", value_parser = length)]
+    lasts: Option<SignedDuration>,
+    /// Only this destination
+    #[arg(long, value_name = "NAME")]
+    destination: Option<DestinationId>,
+    /// Without the running gateway: the openings alone
     #[arg(long)]
-    constant: bool,
-    /// User name at the broker; needs --password-file
-    #[arg(long, requires = "password_file", value_name = "NAME")]
-    username: Option<String>,
-    /// File with the password
-    #[arg(long, requires = "username", value_name = "FILE")]
-    password_file: Option<PathBuf>,
+    offline: bool,
 }
 
-/// Shortest time between two lines of progress.
-const PROGRESS_PAUSE: Duration = Duration::from_secs(1);
-/// Ends a line of progress: what stands before it is how many readings were published.
-pub(super) const PROGRESS: &str = " readings published so far";
-
-/// One reading: topic and payload, exactly as the paper's device writes them.
-fn reading(name: &DeviceId, number: u64, constant: bool) -> (String, String) {
-    // Two slow waves of different length, so that charts have something to show and a run can be repeated.
-    #[expect(clippy::cast_precision_loss, reason = "the phase of a wave")]
-    let phase = if constant { 0.0 } else { (number / 2) as f64 };
-    if number.is_multiple_of(2) {
-        let tension = 120.0 + 12.0 * (phase / 9.0).sin();
-        (format!("{name}/tension/mmHg"), format!("Tension: {tension:.2} mmHg "))
-    } else {
-        let beats = 70.0 + 8.0 * (phase / 5.0).sin();
-        (format!("{name}/beats/bpm"), format!("Beats: {beats:.2} bpm "))
-    }
+fn length(text: &str) -> Result<SignedDuration, String> {
+    parse_duration(text).and_then(|length| match length.as_secs() {
+        60..=316_224_000 => Ok(length),
+        _ => Err("this is from 60s to ten years".to_owned()),
+    })
 }
 
-/// Publishes until the count is reached or Ctrl-C comes.
+/// One destination of the other config.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+enum Told {
+    /// The gateway knows it.
+    Simulated(Box<Simulated>),
+    /// It would be new, or nobody was asked.
+    Openings { destination: DestinationId, timezone: String, openings: Vec<Opening> },
+}
+
+/// Does it. The exit code is 78 when the config is wrong.
 pub(super) async fn run(global: &Global, args: SimulateArgs) -> Result<ExitCode, Failure> {
-    if !(RATE_MIN..=RATE_MAX).contains(&args.rate) {
-        return Err(Failure::usage(format!("--rate is from one a day to {RATE_MAX} a second")));
+    let config = load(global)?;
+    let client = if args.offline { None } else { Some(AdminClient::new(global)?) };
+    let known: Vec<DestinationId> = match &client {
+        Some(client) => {
+            let page: Page<DestinationView> = client.get("/api/v1/destinations").await?;
+            page.items.into_iter().map(|view| view.destination).collect()
+        }
+        None => Vec::new(),
+    };
+    let from = args.from.unwrap_or_else(|| crate::adapters::system_clock::SystemClock::default().now());
+    let mut told = Vec::new();
+    for declared in config.declared().destinations {
+        let id = declared.destination.id.clone();
+        if args.destination.as_ref().is_some_and(|wanted| *wanted != id) {
+            continue;
+        }
+        let agreement = &declared.destination.agreement;
+        told.push(match client.as_ref().filter(|_| known.contains(&id)) {
+            Some(client) => {
+                let raw = declared.raw.raw().map_err(|error| Failure::failed(error.to_string()))?.agreement();
+                Told::Simulated(Box::new(client.send(Method::POST, &path(&id, &args), Some(&raw)).await?))
+            }
+            None => openings(id, agreement, from, &args),
+        });
     }
-    let settings = publisher_settings(global, &args)?;
-    let broker = settings.broker;
-    let mut publisher = Publisher::connect(&settings).await.map_err(unreachable)?;
-    if !global.json {
-        output::message(&format!("publishing to {broker} at QoS {}, {} readings a second", args.qos, args.rate));
+    if let Some(wanted) = args.destination.filter(|_| told.is_empty()) {
+        return Err(Failure::usage(format!("that config declares no destination {wanted}")));
     }
-    let began = Instant::now();
-    let stopped = publish(&mut publisher, &args).await?;
-    let published = publisher.finish().await.map_err(unreachable)?;
-    tell(global, &args, &published, began.elapsed())?;
-    let short = args.qos == 1 && published.acknowledged < published.sent;
-    if short && !stopped {
-        let missing = published.sent.saturating_sub(published.acknowledged);
-        return Err(Failure::failed(format!("{missing} readings were not acknowledged by the broker")));
+    if global.json {
+        output::json(&told)?;
+    } else {
+        told.iter().try_for_each(shown)?;
     }
     Ok(ExitCode::from(exit::OK))
 }
 
-/// Whether Ctrl-C ended it.
-async fn publish(publisher: &mut Publisher, args: &SimulateArgs) -> Result<bool, Failure> {
-    let mut ticks = interval(Duration::from_secs_f64(1.0 / args.rate));
-    // A broker that was slow for a moment doesn't lower the rate.
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Burst);
-    let mut told = Instant::now();
-    for number in 0..args.count.unwrap_or(u64::MAX) {
-        let (topic, payload) = reading(&args.name, number, args.constant);
-        tokio::select! {
-            _ = tokio::signal::ctrl_c() => return Ok(true),
-            sent = async {
-                ticks.tick().await;
-                publisher.publish(&topic, payload.into_bytes()).await
-            } => sent.map_err(unreachable)?,
+fn load(global: &Global) -> Result<Config, Failure> {
+    let path = paths::config_file(global)
+        .ok_or_else(|| Failure::usage("there is no config file: name one with --config FILE"))?;
+    let loaded = config_errors::load(&path, &paths::default_state_dir(), &config_errors::environment());
+    loaded.map_err(|report| {
+        let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+        Failure::config(report.render(io::stderr().is_terminal() && !no_color))
+    })
+}
+
+fn path(id: &DestinationId, args: &SimulateArgs) -> String {
+    let from = args.from.map(|from| format!("&from={from}")).unwrap_or_default();
+    let how_many = match args.lasts {
+        Some(lasts) => format!("for={}&count={OPENINGS_MAX}", lasts.as_secs()),
+        None => format!("count={OPENINGS}"),
+    };
+    format!("/api/v1/destinations/{id}/simulate?{how_many}{from}")
+}
+
+fn openings(destination: DestinationId, agreement: &ServiceAgreement, from: Timestamp, args: &SimulateArgs) -> Told {
+    let end = args.lasts.and_then(|lasts| from.checked_add(lasts).ok());
+    let count = if end.is_some() { OPENINGS_MAX } else { OPENINGS };
+    let ahead = agreement.openings(from).take(count);
+    let openings = ahead.take_while(|opening| end.is_none_or(|end| opening.start.is_none_or(|start| start < end)));
+    Told::Openings { destination, timezone: agreement.windows.zone_name().to_owned(), openings: openings.collect() }
+}
+
+fn shown(told: &Told) -> Result<(), Failure> {
+    match told {
+        Told::Openings { destination, timezone, openings } => {
+            output::line(&format!("{destination}: openings, times of {timezone}"))?;
+            windows::table(openings, timezone)?;
+            output::line("")
         }
-        if told.elapsed() >= PROGRESS_PAUSE {
-            told = Instant::now();
-            output::message(&format!("{}{PROGRESS}", number + 1));
+        Told::Simulated(simulated) => {
+            let Simulated { destination, before, after } = &**simulated;
+            output::line(&format!("{destination}: openings, times of {}", after.timezone))?;
+            windows::table(&after.openings, &after.timezone)?;
+            lines(before, after).iter().try_for_each(|line| output::line(line))?;
+            output::line("")
         }
     }
-    Ok(false)
 }
 
-fn tell(global: &Global, args: &SimulateArgs, published: &Published, took: Duration) -> Result<(), Failure> {
-    let Published { sent, acknowledged, refused, reconnects, .. } = published;
-    if global.json {
-        return output::json(&json!({
-            "published": sent, "acknowledged": acknowledged, "refused": refused, "reconnects": reconnects,
-            "qos": args.qos, "seconds": took.as_secs_f64(),
-        }));
-    }
-    let acknowledged = match args.qos {
-        0 => "no acknowledgement at QoS 0".to_owned(),
-        _ => format!("{acknowledged} acknowledged, {refused} refused"),
+/// What becomes of the queue, side by side.
+fn lines(before: &Foresight, after: &Foresight) -> Vec<String> {
+    let mut lines = Vec::new();
+    let queued = &after.forecast;
+    let least = if queued.complete { "" } else { "at least " };
+    lines.push(format!("{least}{} messages wait ({})", queued.messages, output::bytes(queued.bytes)));
+    let count = |what: &str, of: fn(&Forecast) -> u64| {
+        let (now, then) = (of(&before.forecast), of(&after.forecast));
+        (now > 0 || then > 0).then(|| format!("  {what}: {then} (as it is: {now})"))
     };
-    output::line(&format!(
-        "{sent} readings published in {:.1} s: {acknowledged}, {reconnects} reconnects",
-        took.as_secs_f64()
-    ))
-}
-
-#[expect(clippy::needless_pass_by_value, reason = "used as a function for map_err")]
-fn unreachable(error: PublishError) -> Failure {
-    Failure::unreachable(format!("{error}; name the broker with --broker, or start one"))
-}
-
-fn publisher_settings(global: &Global, args: &SimulateArgs) -> Result<PublisherSettings, Failure> {
-    let broker = match &args.broker {
-        Some(text) => {
-            let (host, port) = text
-                .rsplit_once(':')
-                .and_then(|(host, port)| Some((host, port.parse().ok()?)))
-                .ok_or_else(|| Failure::usage(format!("--broker is ADDRESS:PORT, not {text:?}")))?;
-            address(host, port)?
+    lines.extend(count("would expire at once", |forecast| forecast.over_now));
+    lines.extend(count("would expire before the next opening", |forecast| forecast.end_before_opening));
+    lines.extend(count("would expire before their turn comes", |forecast| forecast.will_miss));
+    lines.push(match (after.forecast.openings_needed, after.forecast.done_at) {
+        (Some(openings), Some(done)) => {
+            format!("  at the rate of late all have gone by {}, in {openings} openings", output::moment(done))
         }
-        None => {
-            let (host, port) = paths::settings(global)?.broker;
-            address(&host, port)?
-        }
-    };
-    let credentials = match (&args.username, &args.password_file) {
-        (Some(name), Some(path)) => {
-            let password = fs::read_to_string(path)
-                .map_err(|error| Failure::failed(format!("could not read {}: {error}", path.display())))?;
-            Some((name.clone(), password.trim_end_matches(['\r', '\n']).to_owned()))
-        }
-        _ => None,
-    };
-    let client_id = format!("tidegate-device-{}-{}", args.name, std::process::id());
-    Ok(PublisherSettings { broker, client_id, credentials, acknowledged: args.qos == 1 })
-}
-
-fn address(host: &str, port: u16) -> Result<SocketAddr, Failure> {
-    let host = host.trim_start_matches('[').trim_end_matches(']');
-    let ip = match host {
-        "localhost" => IpAddr::V4(Ipv4Addr::LOCALHOST),
-        _ => host.parse().map_err(|_| {
-            Failure::usage(format!("give the broker by address: {host:?} is a name, and names are not looked up"))
-        })?,
-    };
-    let ip = if ip.is_unspecified() { IpAddr::V4(Ipv4Addr::LOCALHOST) } else { ip };
-    Ok(SocketAddr::new(ip, port))
+        _ if after.forecast.rate.is_none() => "  no rate is known yet: too little was delivered".to_owned(),
+        _ => "  no end is in sight".to_owned(),
+    });
+    lines
 }
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "tests")]
     use super::*;
 
-    #[test]
-    fn the_readings_are_the_papers() {
-        let name: DeviceId = "patient".parse().unwrap();
-        let expected = [("patient/tension/mmHg", "Tension: 120.00 mmHg "), ("patient/beats/bpm", "Beats: 70.00 bpm ")];
-        for (number, (topic, payload)) in (0..).zip(expected) {
-            assert_eq!(reading(&name, number, false), (topic.to_owned(), payload.to_owned()));
-        }
-        assert_eq!(reading(&name, 1_001, true).1, "Beats: 70.00 bpm ");
-        assert_ne!(reading(&name, 20, false).1, reading(&name, 0, false).1);
+    fn foresight(over_now: u64) -> Foresight {
+        let forecast = Forecast {
+            messages: 7,
+            bytes: 2_048,
+            complete: true,
+            over_now,
+            will_miss: over_now,
+            ..Forecast::default()
+        };
+        Foresight { timezone: "UTC".into(), openings: vec![], forecast }
     }
 
     #[test]
-    fn a_broker_is_named_by_address() {
-        assert_eq!(address("localhost", 1).unwrap(), "127.0.0.1:1".parse().unwrap());
-        assert_eq!(address("[::1]", 1).unwrap(), "[::1]:1".parse().unwrap());
-        assert_eq!(address("broker.example", 1).unwrap_err().code, exit::USAGE);
+    fn what_changes_for_the_queue_is_told_side_by_side() {
+        let told = lines(&foresight(0), &foresight(3));
+        assert_eq!(told[0], "7 messages wait (2 KiB)");
+        assert_eq!(told[1], "  would expire at once: 3 (as it is: 0)");
+        assert_eq!(told[2], "  would expire before their turn comes: 3 (as it is: 0)");
+        assert!(told[3].contains("no rate is known"));
     }
 }

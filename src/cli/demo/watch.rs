@@ -7,7 +7,7 @@ use super::{
 use crate::{
     adapters::matrix::ACKNOWLEDGEMENT,
     admin::status::StatusView,
-    cli::{output, simulate::PROGRESS},
+    cli::{output, pacemaker::PROGRESS},
     lab::{HttpError, HttpRequest, Process},
 };
 use jiff::{SignedDuration, Timestamp, tz::TimeZone};

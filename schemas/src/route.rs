@@ -188,11 +188,19 @@ pub struct Route {
 }
 
 impl Route {
-    /// Whether it names this destination by itself: without it, the route would make no sense.
+    /// The destinations that it names by itself: without them, it would make no sense.
+    pub fn named(&self) -> impl Iterator<Item = &DestinationId> {
+        let fixed = match &self.destination {
+            IdSource::Fixed(id) => Some(id),
+            IdSource::Capture | IdSource::Property => None,
+        };
+        self.allow.iter().flatten().chain(fixed)
+    }
+
+    /// Whether it names this one.
     #[must_use]
     pub fn names(&self, id: &DestinationId) -> bool {
-        self.allow.as_ref().is_some_and(|allow| allow.contains(id))
-            || matches!(&self.destination, IdSource::Fixed(fixed) if fixed == id)
+        self.named().any(|named| named == id)
     }
 }
 

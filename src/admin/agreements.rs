@@ -11,8 +11,9 @@ use actix_web::{
 };
 use futures_util::future::join_all;
 use serde::Deserialize;
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use tidegate_schemas::{
+    agreement::ServiceAgreement,
     config::raw::RawDestination,
     entry::Event,
     forecast::Forecast,
@@ -28,6 +29,9 @@ use tokio::time::Instant;
 
 /// How long one request goes on purging; what is left then, the next one purges.
 const PURGE_LIMIT: Duration = Duration::from_secs(5);
+
+/// Destinations of one reload for which the ages of what waits are counted: each is a look into the store.
+const AGES_COUNTED_MAX: usize = 50;
 
 /// Parameters of a change.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -152,9 +156,11 @@ pub(super) async fn reload(app: Data<App>, query: Query<DryRun>) -> Result<Json<
     };
     let dry_run = query.dry_run;
     let outcome = reloader.reload(dry_run).await?;
+    let loads = loads(&app).await;
     let mut destinations = Vec::with_capacity(outcome.reloaded.changed.len());
-    for changed in outcome.reloaded.changed {
-        destinations.push(view(&app, changed, dry_run).await);
+    for (index, changed) in outcome.reloaded.changed.into_iter().enumerate() {
+        let foresee = index < AGES_COUNTED_MAX;
+        destinations.push(view_among(&app, changed, dry_run, loads.as_ref(), foresee).await);
     }
     let mut absent = absent(&app).await;
     if dry_run {
@@ -196,17 +202,33 @@ fn waits(load: &DestinationLoad) -> u64 {
     load.queued + load.held + load.parked + load.dead
 }
 
+/// What waits, by destination.
+async fn loads(app: &App) -> Option<BTreeMap<DestinationId, u64>> {
+    let loads = ask(app.reach.look().access.loads.as_ref(), Loads).await.ok()?;
+    Some(loads.iter().map(|load| (load.destination.clone(), waits(load))).collect())
+}
+
 /// The change with what it means. What can't be found out is absent.
 pub(super) async fn view(app: &App, changed: Changed, dry_run: bool) -> ChangeView {
-    let loads = ask(app.reach.look().access.loads.as_ref(), Loads).await.ok();
-    let load = loads.as_ref().map(|loads| loads.iter().find(|load| load.destination == changed.destination));
-    let waiting = load.map(|load| load.map_or(0, waits));
+    let loads = loads(app).await;
+    view_among(app, changed, dry_run, loads.as_ref(), true).await
+}
+
+async fn view_among(
+    app: &App,
+    changed: Changed,
+    dry_run: bool,
+    loads: Option<&BTreeMap<DestinationId, u64>>,
+    foresee: bool,
+) -> ChangeView {
+    let waiting = loads.map(|loads| loads.get(&changed.destination).copied().unwrap_or(0));
     let now = app.clock.now();
-    let shown = |agreement: &tidegate_schemas::agreement::ServiceAgreement| openings(agreement, now, OPENINGS_SHOWN);
+    let shown = |agreement: &ServiceAgreement| openings(agreement, now, OPENINGS_SHOWN);
+    let counted = foresee && waiting.unwrap_or(0) > 0;
     let impact = Impact {
         openings_before: changed.before.as_deref().map(shown),
         openings_after: changed.after.as_deref().map(shown),
-        forecast: if waiting.unwrap_or(0) > 0 { foreseen(app, &changed).await } else { None },
+        forecast: if counted { foreseen(app, &changed).await } else { None },
     };
     ChangeView {
         destination: changed.destination,

@@ -7,6 +7,7 @@ use crate::admin::{
     problem::HttpProblem,
 };
 use actix_web::web::{Data, Json};
+use futures_util::future::{join, join_all};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use tidegate_schemas::{
@@ -62,7 +63,7 @@ pub(super) async fn show(app: Data<App>) -> Result<Json<StatusView>, HttpProblem
 /// Asks every line at once.
 pub(super) async fn collect(app: &App) -> StatusView {
     let situation = app.reach.look();
-    let lines = observe(&situation).await;
+    let (lines, absent) = join(observe(&situation), agreements::absent(app)).await;
     StatusView {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         uptime_s: app.started.elapsed().as_secs(),
@@ -71,7 +72,7 @@ pub(super) async fn collect(app: &App) -> StatusView {
         ready: situation.ready(),
         phase: situation.phase,
         lines,
-        absent: agreements::absent(app).await,
+        absent,
     }
 }
 
@@ -84,5 +85,5 @@ async fn observe(situation: &Situation) -> Vec<LineView> {
         };
         LineView { line: line.clone(), observation }
     });
-    futures_util::future::join_all(answers).await
+    join_all(answers).await
 }

@@ -20,6 +20,7 @@ use tidegate_schemas::{
         ChangeError, Changed, Declared, DeclaredDestination, Expect, PutDestination, PutWindows, RegisteredDestination,
         RegistrySnapshot, Reloaded, RemoveDestination,
     },
+    route::Route,
 };
 
 /// What a checked destination of the store is, or why it can't be used.
@@ -189,6 +190,14 @@ impl Book {
         declared: &Arc<Declared>,
         dry_run: bool,
     ) -> Result<Reloaded, ChangeError> {
+        // A route may lead to a destination of the store; it may have gone since the files were checked.
+        let known = by_name(declared);
+        let named = declared.routes.0.iter().flat_map(Route::named);
+        if let Some(id) =
+            named.into_iter().find(|id| !known.contains_key(id) && !self.state.destinations.contains_key(id))
+        {
+            return Err(ChangeError::Unknown(id.clone()));
+        }
         let reloaded = self.compare(declared);
         if dry_run {
             return Ok(reloaded);

@@ -283,8 +283,14 @@ fn a_destination_that_a_route_names_is_not_removed() {
             retained: false,
             priority: tidegate_schemas::submission::Priority::Normal,
         };
-        let house = start_with(&store, declared(vec![], Routes(vec![route])), 1);
+        let routed = declared(vec![], Routes(vec![route]));
+        let house = start(&store, &[], 1);
+        // It went while the files were being checked.
+        let reload = Reload { declared: routed, dry_run: false };
+        let refused = house.registry.send(reload.clone()).await.unwrap();
+        assert_eq!(refused, Err(ChangeError::Unknown(id("lab"))));
         house.put("lab", nightly()).await.unwrap();
+        assert!(house.registry.send(reload).await.unwrap().unwrap().routes_changed);
         let refused = house.remove("lab").await.unwrap_err();
         assert_eq!(refused, ChangeError::Routed { id: id("lab"), topic: "a/+".into() });
         assert!(house.shown("lab").await.is_some());

@@ -33,7 +33,7 @@ pub(super) fn merge<'i>(
                 // Whatever else the config file has there, serde refuses.
                 let DeValue::Table(into) = into.get_mut() else { continue };
                 for (id, declaration) in declared {
-                    let earlier = into.keys().find(|known| known.get_ref() == id.get_ref()).map(Spanned::span);
+                    let earlier = into.get_key_value(id.get_ref().as_ref()).map(|(known, _)| known.span());
                     match earlier {
                         Some(earlier) => {
                             let first = texts.source(&texts.place(earlier));

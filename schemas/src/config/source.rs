@@ -46,6 +46,8 @@ pub struct ConfigText<'i> {
 #[derive(Debug, Clone)]
 pub(super) struct Texts<'i> {
     files: Vec<SourceText<'i>>,
+    /// Where each file begins, and where the environment does.
+    begins: Vec<usize>,
     environment: &'i [(String, String)],
 }
 
@@ -70,9 +72,17 @@ pub struct Located {
 }
 
 impl<'i> Texts<'i> {
-    /// Where a file begins.
+    fn new(files: &[SourceText<'i>], environment: &'i [(String, String)]) -> Self {
+        let mut begins = vec![0];
+        for file in files {
+            begins.push(begins.last().unwrap_or(&0) + file.text.len() + 1);
+        }
+        Self { files: files.to_vec(), begins, environment }
+    }
+
+    /// Where a file begins; the one after the last is the environment.
     pub fn begin(&self, file: usize) -> usize {
-        self.files.iter().take(file).map(|file| file.text.len() + 1).sum()
+        self.begins.get(file).copied().unwrap_or_default()
     }
 
     /// Spans behind the texts stand for the settings of the environment.
@@ -92,9 +102,7 @@ impl<'i> Texts<'i> {
             let setting = self.environment.get(span.start - end);
             return setting.map_or(Place::Nowhere, |(name, _)| Place::Environment(name.clone()));
         }
-        let Some(file) = (0..self.files.len()).rev().find(|file| self.begin(*file) <= span.start) else {
-            return Place::Nowhere;
-        };
+        let file = self.begins.partition_point(|begin| *begin <= span.start) - 1;
         let (text, begin) = (self.files[file].text, self.begin(file));
         let start = floor(text, span.start - begin);
         let end = floor(text, span.end.saturating_sub(begin).clamp(start, text.len()));
@@ -108,8 +116,7 @@ impl<'i> Texts<'i> {
         match place {
             Place::Text(file, span) => {
                 let before = self.files.get(*file).and_then(|file| file.text.get(..span.start)).unwrap_or_default();
-                let line = u32::try_from(before.matches('\n').count() + 1).unwrap_or(u32::MAX);
-                DestinationSource::File { file: self.name(*file).to_owned(), line }
+                DestinationSource::File { file: self.name(*file).to_owned(), line: lines_in(before) + 1 }
             }
             Place::Environment(name) => DestinationSource::Environment { name: name.clone() },
             Place::Nowhere => DestinationSource::File { file: self.name(0).to_owned(), line: 1 },
@@ -132,7 +139,7 @@ impl<'i> ConfigText<'i> {
     /// Every syntax error, what doesn't belong into `conf.d` or is there twice, and every setting of the environment that has no
     /// place to go.
     pub fn parse_files(files: &[SourceText<'i>], environment: &'i [(String, String)]) -> Result<Self, Vec<Located>> {
-        let texts = Texts { files: files.to_vec(), environment };
+        let texts = Texts::new(files, environment);
         let mut located = Vec::new();
         let mut whole: Option<Spanned<DeTable<'i>>> = None;
         for (index, file) in files.iter().enumerate() {
@@ -179,8 +186,10 @@ impl<'i> ConfigText<'i> {
         };
         match checked {
             Ok(mut config) if located.is_empty() => {
-                for (id, declaration) in &mut config.declarations {
-                    declaration.source = self.source(id);
+                for (id, source) in self.sources() {
+                    if let Some(declaration) = config.declarations.get_mut(&id) {
+                        declaration.source = source;
+                    }
                 }
                 config.settings = settings::of(self.table.get_ref());
                 Ok(config)
@@ -192,9 +201,25 @@ impl<'i> ConfigText<'i> {
         }
     }
 
-    /// Where a destination is declared.
-    fn source(&self, id: &DestinationId) -> DestinationSource {
-        self.texts.source(&self.place(&format!("destination.{id}"), true))
+    /// Where each destination is declared: in one walk over the texts, as there may be thousands.
+    fn sources(&self) -> Vec<(DestinationId, DestinationSource)> {
+        let Some(DeValue::Table(table)) = self.table.get_ref().get("destination").map(Spanned::get_ref) else {
+            return Vec::new();
+        };
+        let mut keys: Vec<_> = table.keys().filter_map(|key| Some((key.span(), key.get_ref().parse().ok()?))).collect();
+        keys.sort_by_key(|(span, _)| span.start);
+        let (mut walked, mut line) = ((0, 0), 1);
+        let sources = keys.into_iter().map(|(span, id)| {
+            let place = self.texts.place(span);
+            let Place::Text(file, span) = &place else { return (id, self.texts.source(&place)) };
+            if walked.0 != *file {
+                (walked, line) = ((*file, 0), 1);
+            }
+            line += lines_in(&self.texts.files[*file].text[walked.1..span.start]);
+            walked.1 = span.start;
+            (id, DestinationSource::File { file: self.texts.name(*file).to_owned(), line })
+        });
+        sources.collect()
     }
 
     /// A problem with the place of its value, or of the nearest table around it that is there.
@@ -283,6 +308,10 @@ fn elements<'t, 'i, 'p>(
         rest = after;
     }
     Some((value, rest))
+}
+
+fn lines_in(text: &str) -> u32 {
+    u32::try_from(text.matches('\n').count()).unwrap_or(u32::MAX)
 }
 
 fn floor(text: &str, mut at: usize) -> usize {

@@ -168,6 +168,32 @@ fn files_of_conf_d_bring_destinations_and_routes_and_are_told_at_their_own_lines
     assert_eq!(at, [(1, 4), (1, 6)], "{located:?}");
 }
 
+#[test]
+fn thousands_of_destinations_know_their_files_and_lines() {
+    let around = Surroundings {
+        base_dir: Path::new("/etc/tidegate"),
+        state_dir: Path::new("/state"),
+        now: "2026-11-23T12:00:00Z".parse().unwrap(),
+        mqtt_tls: false,
+        read_file: &nothing,
+    };
+    let count = 1_500;
+    // Those of the second file have names that come before the first one's.
+    let text = |prefix: &str| -> String {
+        (0..count).map(|n| format!("[destination.{prefix}-{n}]\nonion = \"{ONION}\"\n")).collect()
+    };
+    let (first, second) = (text("z"), text("a"));
+    let files = [SourceText { name: "z.toml", text: &first }, SourceText { name: "a.toml", text: &second }];
+    let config = ConfigText::parse_files(&files, &[]).unwrap().check(&around).unwrap();
+    assert_eq!(config.declarations.len(), 2 * count);
+    for n in 0..count {
+        for prefix in ["a", "z"] {
+            let declared = &config.declarations[&format!("{prefix}-{n}").parse().unwrap()];
+            assert_eq!(declared.source.to_string(), format!("{prefix}.toml:{}", 2 * n + 1));
+        }
+    }
+}
+
 proptest! {
     #[test]
     fn no_text_and_no_environment_panics(text in "[\\[\\]a-z=.\"\n {}0-9é]{0,60}", name in "[A-Z_]{0,12}", value in ".{0,12}") {

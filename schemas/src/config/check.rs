@@ -10,6 +10,7 @@ mod listeners;
 mod openings;
 mod routes;
 mod secrets;
+mod tidings;
 
 pub use homeserver::PASSWORD_BYTES_MAX;
 pub use openings::check_openings;
@@ -84,6 +85,9 @@ impl RawConfig {
         let outbox = checker.outbox(&self.outbox);
         let log = checker.log(self.log);
         let routes = checker.routes(self.route, &declared);
+        if let Some(mqtt) = &mqtt {
+            checker.refuse_own_topics(&routes, &mqtt.tidings);
+        }
         let destinations = checker.destinations(self.destination);
         checker.warn_of_idle(&declared, &routes, mqtt.is_some());
         checker.warn_of_strangers(&devices, &declared);

@@ -1,7 +1,7 @@
 //! A checked config: what `run` works with. [`super::raw::RawConfig::check`] makes it.
 
 use super::{Problem, devices::Devices};
-use crate::{agreement::Destination, onion::OnionEndpoint, route::Routes};
+use crate::{agreement::Destination, onion::OnionEndpoint, route::Routes, tidings::Tidings};
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use serde::Deserialize;
 use std::path::PathBuf;
@@ -59,6 +59,8 @@ pub struct MqttConfig {
     pub session_expiry_s: u32,
     /// Publications at QoS 1 that the broker may have under way to us (MQTT 5 receive maximum).
     pub receive_maximum: u16,
+    /// What devices are told.
+    pub tidings: Tidings,
 }
 
 impl MqttConfig {

@@ -46,6 +46,8 @@ pub struct UplinkParts {
     pub entropy: Arc<dyn Entropy>,
     /// The Dispatcher's bell.
     pub dispatcher: Bell,
+    /// The Herald's bell.
+    pub herald: Bell,
 }
 
 /// The actor.
@@ -116,6 +118,7 @@ async fn stand(parts: &UplinkParts) {
                 tracing::warn!(transport, "onion services can't be reached any more");
             }
             parts.dispatcher.ring();
+            parts.herald.ring();
         }
         if matches!(status, UplinkStatus::Failed { .. } | UplinkStatus::Obsolete { .. }) {
             // Nothing but a bootstrap brings it back.
@@ -181,6 +184,7 @@ mod tests {
             transport: Arc::clone(&transport) as Arc<dyn Transport>,
             entropy: Arc::new(SeededEntropy::new(1)),
             dispatcher: bell.clone(),
+            herald: Bell::default(),
         };
         let (uplink, _running) = Running::start(Uplink::new(parts, DeathWatch::unwatched("uplink")));
         assert_eq!(bell.wait_at_most(Duration::from_secs(1)).await, Wake::Rung);
@@ -231,6 +235,7 @@ mod tests {
             transport: Arc::clone(&transport) as Arc<dyn Transport>,
             entropy: Arc::new(SeededEntropy::new(1)),
             dispatcher: bell.clone(),
+            herald: Bell::default(),
         };
         let (_uplink, _running) = Running::start(Uplink::new(parts, DeathWatch::unwatched("uplink")));
         assert_eq!(bell.wait_at_most(Duration::from_secs(1)).await, Wake::Rung);

@@ -26,6 +26,7 @@ use tidegate_schemas::{
     id::DestinationId,
     messages::{gateway::Observe, outbox::Loads},
     route::{IdSource, PayloadHandling, Route, Routes},
+    tidings::Tidings,
     view::{DispatcherObservation, Observation, OutboxObservation},
     wire::{self, ReceivedRequest, WireFormat},
 };
@@ -92,7 +93,7 @@ impl World {
                 store: Faulty::new(Arc::new(MemoryRegistry::default()), &faults),
                 clock: Arc::clone(&clock),
                 entropy: entropy.clone(),
-                bells: vec![bells.dispatcher.clone(), bells.subscriber.clone()],
+                bells: vec![bells.dispatcher.clone(), bells.subscriber.clone(), bells.herald.clone()],
             },
             outbox: OutboxParts {
                 store: Faulty::new(Arc::clone(&store) as Arc<dyn OutboxStore>, &faults),
@@ -103,6 +104,7 @@ impl World {
                 bells: bells.clone(),
             },
             source: Some(Faulty::new(Arc::new(source.clone()), &faults)),
+            tidings: Arc::new(Tidings { receipts: true, ..Tidings::default() }),
             transport: Faulty::new(Arc::clone(&transport) as Arc<dyn Transport>, &faults),
             room: Some(Faulty::new(Arc::new(room.clone()), &faults)),
             bells,

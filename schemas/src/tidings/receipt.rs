@@ -68,13 +68,12 @@ impl ReceiptTiding {
     pub fn of(receipt: &DeviceReceipt) -> Option<Self> {
         let reason = receipt.ended_by.map(Reason::Ended);
         let (state, reason) = match receipt.state {
-            EntryState::Queued => (ReceiptWord::Accepted, None),
             EntryState::Delivered => (ReceiptWord::Delivered, None),
             EntryState::Expired => (ReceiptWord::Expired, reason),
             EntryState::Dead => (ReceiptWord::Refused, Some(Reason::Word("gone"))),
             EntryState::Purged => (ReceiptWord::Purged, None),
             EntryState::Dropped => (ReceiptWord::Dropped, None),
-            EntryState::Held | EntryState::Parked => return None,
+            EntryState::Queued | EntryState::Held | EntryState::Parked => return None,
         };
         Some(Self { id: Some(receipt.id), state, reason, time: None })
     }

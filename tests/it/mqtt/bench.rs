@@ -54,7 +54,8 @@ pub fn config(broker: SocketAddr, protocol: MqttProtocol) -> MqttConfig {
         tls_ca_file: None,
         session_expiry_s: 3_600,
         receive_maximum: 100,
-        tidings: Tidings::default(),
+        // Else every subscriber to everything would be told of us, too.
+        tidings: Tidings { states: false, ..Tidings::default() },
     }
 }
 

@@ -10,7 +10,11 @@ use std::{
 };
 use tidegate::lab::process::find_program;
 use tidegate_actors::ports::source::{AnnounceError, Announcement, Source as _};
-use tidegate_schemas::{config::file::MqttProtocol, submission::ReplyTo, tidings::CORRELATION_BYTES_MAX};
+use tidegate_schemas::{
+    config::file::MqttProtocol,
+    submission::ReplyTo,
+    tidings::{CORRELATION_BYTES_MAX, Tidings},
+};
 
 fn announcement(topic: &str, payload: &str) -> Announcement {
     let payload = Bytes::from(payload.to_owned());
@@ -63,6 +67,7 @@ async fn the_gateway_is_online_while_it_is_connected_and_its_last_will_says_that
     for (protocol, _) in VERSIONS {
         let mut broker = mosquitto(&[]);
         let (address, folder) = (broker.address(), tempfile::tempdir().unwrap());
+        let config = |address, protocol| MqttConfig { tidings: Tidings::default(), ..config(address, protocol) };
         let mut gateway = Gateway::start(config(address, protocol), folder.path(), &["ward/+"]);
         gateway.connected().await;
         until_retained(address, "tidegate/state", r#"{"state":"online"}"#);

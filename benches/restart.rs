@@ -129,6 +129,7 @@ fn parts(state: &Path, store: &Arc<Fragile>, transport: &Arc<dyn Transport>) -> 
             bells: bells.clone(),
         },
         source: None,
+        tidings: Arc::default(),
         transport: Arc::clone(transport),
         room: None,
         bells,

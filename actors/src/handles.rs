@@ -3,8 +3,8 @@
 //! The HTTP endpoints live beside the list and look here with each request: a line that is down, or is being restarted, is absent.
 
 use crate::{
-    dispatcher::Dispatcher, outbox::Outbox, registry::Registry, reporter::Reporter, subscriber::Subscriber,
-    uplink::Uplink,
+    dispatcher::Dispatcher, herald::Herald, outbox::Outbox, registry::Registry, reporter::Reporter,
+    subscriber::Subscriber, uplink::Uplink,
 };
 use actix::Addr;
 
@@ -21,6 +21,8 @@ pub struct Handles {
     pub uplink: Option<Addr<Uplink>>,
     /// Line 5.
     pub dispatcher: Option<Addr<Dispatcher>>,
-    /// Line 6; absent for good when no room is configured.
+    /// Line 6; absent for good when no broker is configured.
+    pub herald: Option<Addr<Herald>>,
+    /// Line 7; absent for good when no room is configured.
     pub reporter: Option<Addr<Reporter>>,
 }

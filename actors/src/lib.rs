@@ -4,7 +4,8 @@
 //! If one falls, those that hold its address, directly or not, restart with it, in list order. See `supervision`.
 //!
 //! ```text
-//!   6 Reporter    delivery report -> room
+//!   7 Reporter    delivery report -> room
+//!   6 Herald      states, receipts -> devices
 //!   5 Dispatcher  opens a courier for each destination that is due
 //!       Courier   owns its circuit pool (lanes)
 //!   4 Uplink      life of the Tor client
@@ -28,6 +29,8 @@ pub mod uplink;
 pub mod dispatcher;
 
 pub mod courier;
+
+pub mod herald;
 
 pub mod reporter;
 

@@ -3,11 +3,12 @@
 //! Lowest first. `needs` names those whose addresses a line holds: if one of them falls, the line restarts with it. `uses` is a need
 //! that it can do without for a while: the Dispatcher stays up while the Uplink is suspended, and opens nothing.
 //!
-//! The Console (commands from the room) will be line 7, above the Reporter.
+//! The Console (commands from the room) will be line 8, above the Reporter.
 
 use crate::{
     dispatcher::{Dispatcher, DispatcherParts},
     handles::Handles,
+    herald::{Herald, HeraldParts},
     outbox::{Outbox, OutboxParts},
     ports::{room::Room, source::Source, transport::Transport},
     registry::{Registry, RegistryParts},
@@ -18,6 +19,7 @@ use crate::{
 };
 use actix::{Actor, Addr};
 use std::sync::Arc;
+use tidegate_schemas::tidings::Tidings;
 
 /// Intake closes first, so that nothing new comes while the rest finishes.
 pub const DRAIN_ORDER: [&str; 3] = ["subscriber", "reporter", "dispatcher"];
@@ -31,6 +33,8 @@ pub struct Parts {
     pub outbox: OutboxParts,
     /// The broker, if one is configured.
     pub source: Option<Arc<dyn Source>>,
+    /// What devices are told by it.
+    pub tidings: Arc<Tidings>,
     /// The way to onion services.
     pub transport: Arc<dyn Transport>,
     /// The room, if one is configured.
@@ -57,6 +61,7 @@ pub fn children(parts: &Parts) -> Vec<ChildSpec<Handles>> {
     list.extend(parts.source.clone().map(|source| subscriber(parts, source)));
     list.push(uplink(parts));
     list.push(dispatcher(parts));
+    list.extend(parts.source.clone().map(|source| herald(parts, source)));
     list.extend(parts.room.clone().map(|room| reporter(parts, room)));
     list
 }
@@ -95,7 +100,7 @@ fn outbox(parts: &Parts) -> ChildSpec<Handles> {
 }
 
 fn subscriber(parts: &Parts, source: Arc<dyn Source>) -> ChildSpec<Handles> {
-    let bell = parts.bells.subscriber.clone();
+    let (bells, tidings, clock) = (parts.bells.clone(), Arc::clone(&parts.tidings), Arc::clone(&parts.outbox.clock));
     ChildSpec {
         name: "subscriber",
         needs: &["registry", "outbox"],
@@ -109,7 +114,10 @@ fn subscriber(parts: &Parts, source: Arc<dyn Source>) -> ChildSpec<Handles> {
                 enqueue: outbox.clone().recipient(),
                 quarantine: outbox.clone().recipient(),
                 ignore: outbox.recipient(),
-                bell: bell.clone(),
+                tidings: Arc::clone(&tidings),
+                clock: Arc::clone(&clock),
+                herald: bells.herald.clone(),
+                bell: bells.subscriber.clone(),
             };
             let (address, running) = Running::start(Subscriber::new(floor, watch));
             handles.subscriber = Some(address);
@@ -125,6 +133,7 @@ fn uplink(parts: &Parts) -> ChildSpec<Handles> {
         clock: Arc::clone(&parts.outbox.clock),
         entropy: Arc::clone(&parts.outbox.entropy),
         dispatcher: parts.bells.dispatcher.clone(),
+        herald: parts.bells.herald.clone(),
     };
     ChildSpec {
         name: "uplink",
@@ -162,6 +171,36 @@ fn dispatcher(parts: &Parts) -> ChildSpec<Handles> {
             Ok(running)
         }),
         forget: |handles| handles.dispatcher = None,
+    }
+}
+
+fn herald(parts: &Parts, source: Arc<dyn Source>) -> ChildSpec<Handles> {
+    let parts = parts.clone();
+    ChildSpec {
+        name: "herald",
+        needs: &["registry", "outbox"],
+        uses: &["uplink", "dispatcher"],
+        exhausted: Exhausted::Suspend,
+        start: Box::new(move |watch, handles: &mut Handles| {
+            let outbox = held(&handles.outbox)?;
+            let made_of = HeraldParts {
+                source: Arc::clone(&source),
+                tidings: Arc::clone(&parts.tidings),
+                registry: held(&handles.registry)?.recipient(),
+                loads: outbox.clone().recipient(),
+                reserve: outbox.clone().recipient(),
+                pending: outbox.clone().recipient(),
+                receipted: outbox.recipient(),
+                uplink: handles.uplink.clone().map(Addr::recipient),
+                dispatcher: handles.dispatcher.clone().map(Addr::recipient),
+                clock: Arc::clone(&parts.outbox.clock),
+                bell: parts.bells.herald.clone(),
+            };
+            let (address, running) = Running::start(Herald::new(made_of, watch));
+            handles.herald = Some(address);
+            Ok(running)
+        }),
+        forget: |handles| handles.herald = None,
     }
 }
 

@@ -1,9 +1,9 @@
 //! The Outbox: single writer of everything durable, and custodian of every message from its acknowledgement on.
 //!
-//! - *Hears* `Enqueue`, `Quarantine`, `Ignore`, `Settle`, `Fail`, `Spend`, `Operate`, `PendingReports`, `Reported` (writes), `Pick`, `StillQueued`,
+//! - *Hears* `Enqueue`, `Quarantine`, `Ignore`, `Settle`, `Fail`, `Spend`, `Operate`, `PendingReports`, `Reported`, `Reserve` (writes), `Pick`, `StillQueued`,
 //!   `Loads`, `List`, `Foresee`, `Show`, `ListQuarantine`, `ListLedger` (reads).
 //! - *Asks* the Registry below for lifetimes, once in a sweep.
-//! - *Rings* the Dispatcher when something is queued, the Reporter when something ended.
+//! - *Rings* the Dispatcher when something is queued, the Reporter when something ended, the Herald at both.
 //! - *If it dies*: everything above restarts; the store is re-attached, not re-opened; what was not answered was not promised.
 //!
 //! **Group commit.** A handler puts (write, reply channel) into the writer's bounded channel and returns a future. The writer takes
@@ -22,7 +22,9 @@ mod damage;
 mod foresee;
 mod op;
 mod read;
+mod receipts;
 mod redelivery;
+mod serials;
 mod signal;
 mod stage;
 mod upkeep;
@@ -52,8 +54,8 @@ use tidegate_schemas::{
         gateway::{Observe, Shutdown},
         outbox::{
             Enqueue, EnqueueError, EntryPage, Fail, Foresee, Foreseen, Ignore, List, ListLedger, ListQuarantine, Loads,
-            Operate, OperateError, PAGE_ENTRIES_MAX, PendingReports, Pick, Quarantine, Reported, SetPaused, Settle,
-            Show, Signal, SignalError, SignalTaken, Spend, StillQueued, StoreError, Sweep, SweepTerms,
+            Operate, OperateError, PAGE_ENTRIES_MAX, PendingReports, Pick, Quarantine, Reported, Reserve, SetPaused,
+            Settle, Show, Signal, SignalError, SignalTaken, Spend, StillQueued, StoreError, Sweep, SweepTerms,
         },
         registry::Current,
     },
@@ -194,6 +196,7 @@ async fn write_loop(parts: OutboxParts, mut taken: mpsc::Receiver<Op>, shared: A
     set_at_work(&shared, None);
     parts.bells.dispatcher.ring();
     parts.bells.reporter.ring();
+    parts.bells.herald.ring();
     while let Some(first) = taken.recv().await {
         let mut group = vec![first];
         while group.len() < GROUP_OPS_MAX {
@@ -273,9 +276,11 @@ fn observe_clock(parts: &OutboxParts, shared: &Mutex<Shared>) -> Option<(Moment,
 fn ring(bells: &Bells, tally: &mut Tally) {
     if std::mem::take(&mut tally.queue_changed) {
         bells.dispatcher.ring();
+        bells.herald.ring();
     }
     if std::mem::take(&mut tally.reports_added) {
         bells.reporter.ring();
+        bells.herald.ring();
     }
 }
 
@@ -359,6 +364,7 @@ write_handler!(PendingReports, Result<Option<tidegate_schemas::messages::outbox:
 write_handler!(Reported, Result<(), StoreError>);
 write_handler!(Signal, Result<SignalTaken, SignalError>);
 write_handler!(SetPaused, Result<(), StoreError>);
+write_handler!(Reserve, Result<u64, StoreError>);
 write_handler!(Sweep, Result<tidegate_schemas::messages::outbox::Swept, StoreError>);
 
 impl Handler<Loads> for Outbox {

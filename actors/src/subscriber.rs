@@ -13,6 +13,10 @@
 //! - What no route takes, what is too large, and what names a destination that isn't there is *quarantined* (metadata, on disk)
 //!   and then acknowledged: an error would make the broker send it again for ever, and block what comes after it.
 //! - A full destination records the refusal; the publication is acknowledged and counted as refused.
+//! - What lies below the gateway's own prefix is never a reading: a route `#` must not take our own states.
+//! - A device that asked for it is told that its message is accepted, or refused, once that is on disk and before the broker hears of
+//!   it: if the broker has our acknowledgement, it has the receipt, too, and else it delivers again. A response topic that may not be
+//!   answered is taken off the message, which is taken all the same.
 //! - A store that fails acknowledges nothing. Everything in hand is given up, the connection is closed (so that the broker
 //!   delivers again, in order), and after a pause that grows to [`PAUSE_MAX`] it is opened again. The actor stays: a full disk
 //!   must not use up its restart budget.
@@ -31,7 +35,7 @@
 //! gets its answer and its acknowledgement (at most [`DRAIN_MAX`]), and what was not read stays with the broker.
 
 use crate::{
-    ports::source::Source,
+    ports::{clock::Clock, source::Source},
     supervision::{Bell, DeathWatch, OwnedTask},
 };
 use actix::prelude::*;
@@ -42,6 +46,7 @@ use tidegate_schemas::{
         outbox::{Enqueue, Ignore, Quarantine},
         registry::Current,
     },
+    tidings::Tidings,
     view::{Observation, SubscriberObservation},
 };
 use tokio::sync::oneshot;
@@ -55,6 +60,8 @@ mod verdict;
 pub const IN_HAND_MAX: usize = 256;
 /// Most events that wait between the source and the intake (a count; each has at most 1 MiB of body).
 pub const EVENTS_MAX: usize = 32;
+/// Most receipts that wait for the broker's answer (a count); beyond it they are lost, and counted.
+pub const RECEIPTS_MAX: usize = 256;
 /// First pause after a failed store.
 pub const PAUSE_MIN: Duration = Duration::from_millis(500);
 /// Longest pause after a failed store.
@@ -80,6 +87,12 @@ pub struct Floor {
     pub quarantine: Recipient<Quarantine>,
     /// Who forgets the packet id of what is not taken.
     pub ignore: Recipient<Ignore>,
+    /// What devices are told, and where.
+    pub tidings: Arc<Tidings>,
+    /// The times of receipts.
+    pub clock: Arc<dyn Clock>,
+    /// The Herald's bell: the broker of a new connection may have forgotten everything.
+    pub herald: Bell,
     /// Rung when routes or destinations changed.
     pub bell: Bell,
 }

@@ -53,6 +53,8 @@ pub struct UplinkParts {
     pub entropy: Arc<dyn Entropy>,
     /// The Dispatcher's bell.
     pub dispatcher: Bell,
+    /// The Herald's bell.
+    pub herald: Bell,
 }
 
 /// The actor.
@@ -126,6 +128,7 @@ async fn stand(parts: &UplinkParts) {
                 tracing::warn!(transport, "onion services can't be reached any more");
             }
             parts.dispatcher.ring();
+            parts.herald.ring();
         }
         if matches!(status, UplinkStatus::Failed { .. } | UplinkStatus::Obsolete { .. }) {
             // Nothing but a bootstrap brings it back.
@@ -191,6 +194,7 @@ mod tests {
             clock,
             entropy: Arc::new(SeededEntropy::new(1)),
             dispatcher: bell.clone(),
+            herald: Bell::default(),
         };
         let (uplink, _running) = Running::start(Uplink::new(parts, DeathWatch::unwatched("uplink")));
         assert_eq!(bell.wait_at_most(Duration::from_secs(1)).await, Wake::Rung);
@@ -245,6 +249,7 @@ mod tests {
             clock: Arc::new(SimClock::at("2026-11-23T12:00:00Z".parse().unwrap())),
             entropy: Arc::new(SeededEntropy::new(1)),
             dispatcher: bell.clone(),
+            herald: Bell::default(),
         };
         let (_uplink, _running) = Running::start(Uplink::new(parts, DeathWatch::unwatched("uplink")));
         assert_eq!(bell.wait_at_most(Duration::from_secs(1)).await, Wake::Rung);

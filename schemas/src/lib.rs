@@ -32,6 +32,8 @@ pub mod record;
 
 pub mod wire;
 
+pub mod tidings;
+
 pub mod config;
 
 pub mod view;

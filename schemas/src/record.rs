@@ -6,6 +6,7 @@
 //! |---|---|---|
 //! | `0x00` | [`Meta`] | counters, custody clock, report position; rewritten in every commit |
 //! | `0x01` | [`ClockRecord`] | what the custody clock remembers; written when it changes |
+//! | `0x02` | [`Serials`] | the first sequence number that nobody was given yet |
 //! | `d` dest:u32 | [`DestinationRecord`] | FIFO position, counts, back-off, budget of one destination |
 //! | `n` name | [`DestinationNumber`] | directory |
 //! | `m` dest seq:u64 | [`EntryRecord`] | a queued entry; the FIFO is the range from `head_seq` |
@@ -29,6 +30,7 @@ use crate::{
     messages::outbox::SignalSource,
     outcome::DeliveryError,
     submission::{Origin, QuarantineReason, ReplyTo},
+    tidings::Serials,
     view::{EntryView, LedgerView, QuarantineView},
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -154,6 +156,9 @@ pub mod key {
 
     /// The key of [`super::ClockRecord`].
     pub const CLOCK: [u8; 1] = [1];
+
+    /// The key of [`super::Serials`].
+    pub const SERIALS: [u8; 1] = [2];
 
     fn numbered(prefix: u8, dest: u32) -> Vec<u8> {
         let mut key = vec![prefix];
@@ -284,6 +289,7 @@ pub struct Meta {
 }
 record!(Meta, 1, 2);
 record!(ClockRecord, 9);
+record!(Serials, 11);
 
 /// Where a destination's records lie.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

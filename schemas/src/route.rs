@@ -124,6 +124,12 @@ impl TopicFilter {
         self.levels.contains(&Level::Destination)
     }
 
+    /// Whether it matches this topic.
+    #[must_use]
+    pub fn matches(&self, topic: &str) -> bool {
+        self.captures(topic).is_some()
+    }
+
     fn captures<'t>(&self, topic: &'t str) -> Option<Captures<'t>> {
         let mut found = Captures::default();
         let mut levels = topic.split('/');
@@ -222,6 +228,12 @@ impl Routes {
     #[must_use]
     pub fn wants_retained(&self, topic: &str) -> bool {
         self.find(topic).is_some_and(|(route, _)| route.retained)
+    }
+
+    /// Whether any route takes this topic.
+    #[must_use]
+    pub fn takes(&self, topic: &str) -> bool {
+        self.find(topic).is_some()
     }
 
     fn find<'t>(&self, topic: &'t str) -> Option<(&Route, Captures<'t>)> {

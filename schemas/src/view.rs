@@ -30,6 +30,8 @@ pub enum Observation {
     Dispatcher(DispatcherObservation),
     /// Of a Courier.
     Courier(CourierObservation),
+    /// Of the Herald.
+    Herald(HeraldObservation),
     /// Of the Reporter.
     Reporter(ReporterObservation),
     /// Of an actor of a test.
@@ -122,6 +124,15 @@ pub struct SubscriberObservation {
     pub refused: u64,
     /// Retained messages that no route asked for.
     pub retained_ignored: u64,
+    /// Publications below the gateway's own prefix: no reading, whatever the routes say.
+    #[serde(default)]
+    pub own_ignored: u64,
+    /// Response topics that are not answered: not listed, reserved, or taken by a route. Their messages were taken.
+    #[serde(default)]
+    pub replies_refused: u64,
+    /// Devices that could not be told that their message is accepted, or refused: too many waited, or the connection was lost.
+    #[serde(default)]
+    pub receipts_lost: u64,
     /// Acknowledgements not sent because the connection that delivered the publication is gone.
     pub acks_void: u64,
     /// Waiting for their flush.
@@ -204,6 +215,21 @@ pub struct CourierObservation {
     pub in_flight: u64,
     /// Delivered by this courier.
     pub delivered: u64,
+}
+
+/// The Herald, seen from outside.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HeraldObservation {
+    /// Destinations whose present state the broker has.
+    pub states_told: u64,
+    /// States published since this actor began.
+    pub states_published: u64,
+    /// Receipts of ends published since this actor began.
+    pub receipts_published: u64,
+    /// Publications that the broker refused us.
+    pub refused: u64,
+    /// Why the last publication is not at the broker.
+    pub last_error: Option<String>,
 }
 
 /// The Reporter, seen from outside.

@@ -11,6 +11,8 @@
 //! - The subscription is made at every connection, because a broker may have gone back to an older save of the session. MQTT 5
 //!   is told not to send retained messages again for what was subscribed before; over 3.1.1 they come again. Filters that
 //!   another one covers are left out: a broker may deliver once for each match (rumqttd does, mosquitto 2.0.11 does not).
+//! - The gateway's own state topic says `online` at every connection, and by the last will `offline` when it is gone, however that
+//!   came about. What the gateway tells devices goes out on the same connection and never holds up an acknowledgement (`outgoing`).
 //! - Back-off from 0.2 s to 15 s with jitter. A connection that held for 15 s starts it anew.
 //!
 //! # Limits
@@ -30,6 +32,7 @@
 //! standard forbids and mosquitto drops) ends the connection, by name, as often as the broker sends it.
 
 use super::embedded_broker::{BrokerStatus, EmbeddedBroker};
+use futures_util::future::BoxFuture;
 use std::{
     fmt,
     path::{Path, PathBuf},
@@ -41,7 +44,7 @@ use std::{
 };
 use tidegate_actors::ports::{
     entropy::Entropy,
-    source::{AckToken, Source, SourceEvent},
+    source::{AckToken, AnnounceError, Announcement, Source, SourceEvent},
 };
 use tidegate_schemas::{
     config::file::{MqttConfig, MqttProtocol},
@@ -52,6 +55,7 @@ use tokio::sync::mpsc;
 pub(super) mod backoff;
 mod filters;
 mod identity;
+mod outgoing;
 mod poller;
 mod v311;
 mod v5;
@@ -119,10 +123,11 @@ struct Shared {
     live: Mutex<Option<Live>>,
 }
 
-/// The connection that acknowledgements may leave on.
+/// The connection that acknowledgements and publications may leave on.
 struct Live {
     connection: u64,
-    acker: wire::Acker,
+    client: wire::Client,
+    outgoing: Arc<outgoing::Outgoing>,
 }
 
 impl MqttSource {
@@ -167,11 +172,12 @@ impl Shared {
         self.config.connect().to_string()
     }
 
-    /// Opens the way for acknowledgements of a new connection, until the guard is dropped.
-    fn go_live(self: &Arc<Self>, acker: wire::Acker) -> Line {
+    /// Opens the way for acknowledgements and publications on a new connection, until the guard is dropped.
+    fn go_live(self: &Arc<Self>, client: wire::Client, receive_maximum: u16) -> Line {
         let connection = self.connections.fetch_add(1, Relaxed) + 1;
-        *self.live() = Some(Live { connection, acker });
-        Line { shared: Arc::clone(self), connection }
+        let outgoing = Arc::new(outgoing::Outgoing::new(client.clone(), receive_maximum));
+        *self.live() = Some(Live { connection, client, outgoing: Arc::clone(&outgoing) });
+        Line { shared: Arc::clone(self), connection, outgoing }
     }
 }
 
@@ -179,9 +185,11 @@ impl Shared {
 struct Line {
     shared: Arc<Shared>,
     connection: u64,
+    outgoing: Arc<outgoing::Outgoing>,
 }
 impl Drop for Line {
     fn drop(&mut self) {
+        self.outgoing.close();
         let mut live = self.shared.live();
         if live.as_ref().is_some_and(|live| live.connection == self.connection) {
             *live = None;
@@ -208,18 +216,26 @@ impl Source for MqttSource {
         self.shared.embedded.as_ref().map(BrokerStatus::look)
     }
 
-    fn run(
-        &self,
-        filters: Vec<String>,
-        events: mpsc::Sender<SourceEvent>,
-    ) -> futures_util::future::BoxFuture<'static, ()> {
+    fn run(&self, filters: Vec<String>, events: mpsc::Sender<SourceEvent>) -> BoxFuture<'static, ()> {
         Box::pin(poller::run(Arc::clone(&self.shared), filters, events))
     }
 
     fn ack(&self, token: AckToken) -> bool {
         match &*self.shared.live() {
-            Some(live) if live.connection == token.connection => live.acker.ack(token.packet_id),
+            Some(live) if live.connection == token.connection => live.client.ack(token.packet_id),
             _ => false,
+        }
+    }
+
+    fn connection(&self) -> Option<u64> {
+        self.shared.live().as_ref().map(|live| live.connection)
+    }
+
+    fn announce(&self, announcement: Announcement) -> BoxFuture<'static, Result<(), AnnounceError>> {
+        let outgoing = self.shared.live().as_ref().map(|live| Arc::clone(&live.outgoing));
+        match outgoing {
+            Some(outgoing) => Box::pin(outgoing.announce(announcement)),
+            None => Box::pin(std::future::ready(Err(AnnounceError::NotConnected))),
         }
     }
 }

@@ -129,6 +129,7 @@ pub fn situation(view: &View<Handles>) -> Situation {
     observe("subscriber", handles.subscriber.clone().map(Addr::recipient));
     observe("uplink", handles.uplink.clone().map(Addr::recipient));
     observe("dispatcher", handles.dispatcher.clone().map(Addr::recipient));
+    observe("herald", handles.herald.clone().map(Addr::recipient));
     observe("reporter", handles.reporter.clone().map(Addr::recipient));
     let access = Access {
         current: registry.clone().map(Addr::recipient),

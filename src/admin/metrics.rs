@@ -19,7 +19,8 @@ use prometheus_client::{
 use status::StatusView;
 use tidegate_schemas::clock::ClockTrust;
 use tidegate_schemas::view::{
-    DestinationView, Observation, OutboxObservation, ReporterObservation, SubscriberObservation, UplinkStatus,
+    DestinationView, HeraldObservation, Observation, OutboxObservation, ReporterObservation, SubscriberObservation,
+    UplinkStatus,
 };
 
 /// The content type of OpenMetrics 1.0.
@@ -46,6 +47,7 @@ fn text(status: &StatusView, destinations: &[DestinationView]) -> Result<String,
             Observation::Outbox(outbox) => of_outbox(&mut registry, outbox),
             Observation::Subscriber(subscriber) => of_subscriber(&mut registry, subscriber),
             Observation::Uplink(uplink) => of_uplink(&mut registry, &uplink.status),
+            Observation::Herald(herald) => of_herald(&mut registry, herald),
             Observation::Reporter(reporter) => of_reporter(&mut registry, reporter),
             Observation::Registry(_) | Observation::Dispatcher(_) | Observation::Courier(_) | Observation::Toy(_) => {}
         }
@@ -151,6 +153,9 @@ fn of_subscriber(registry: &mut Registry, it: &SubscriberObservation) {
         ("intake_quarantined", "Publications acknowledged and quarantined", it.quarantined),
         ("intake_refused", "Publications refused because a destination was full", it.refused),
         ("intake_retained_ignored", "Retained messages that no route asked for", it.retained_ignored),
+        ("intake_own_ignored", "Publications below the gateway's own prefix", it.own_ignored),
+        ("intake_replies_refused", "Response topics that are not answered", it.replies_refused),
+        ("intake_receipts_lost", "Devices not told that their message is accepted", it.receipts_lost),
         ("intake_acks_void", "Acknowledgements void because their connection was gone", it.acks_void),
     ] {
         count(registry, name, help, value);
@@ -167,6 +172,19 @@ fn of_uplink(registry: &mut Registry, status: &UplinkStatus) {
     measure(registry, "uplink_bootstrap_percent", "How far the connection to Tor is", percent);
     let obsolete = i64::from(matches!(status, UplinkStatus::Obsolete { .. }));
     measure(registry, "uplink_obsolete", "1 if the gateway is too old for the Tor network", obsolete);
+}
+
+fn of_herald(registry: &mut Registry, herald: &HeraldObservation) {
+    measure(
+        registry,
+        "herald_failing",
+        "1 if the last state or receipt was not taken",
+        i64::from(herald.last_error.is_some()),
+    );
+    measure(registry, "herald_states_told", "Destinations whose state the broker has", number(herald.states_told));
+    count(registry, "herald_states", "States published to devices", herald.states_published);
+    count(registry, "herald_receipts", "Receipts of ends published to devices", herald.receipts_published);
+    count(registry, "herald_refused", "Publications that the broker refused", herald.refused);
 }
 
 fn of_reporter(registry: &mut Registry, reporter: &ReporterObservation) {

@@ -178,6 +178,11 @@ fn words(observation: &Observation) -> String {
         Observation::Courier(it) => {
             format!("{}: {} in flight, {} delivered", it.destination, it.in_flight, it.delivered)
         }
+        Observation::Herald(it) => {
+            let error = it.last_error.as_deref().map(|error| format!("; {error}")).unwrap_or_default();
+            let (states, receipts) = (it.states_told, it.receipts_published);
+            format!("devices are told of {states} destinations, {receipts} receipts{error}")
+        }
         Observation::Reporter(it) => {
             let error = it.last_error.as_deref().map(|error| format!("; {error}")).unwrap_or_default();
             format!("{} deliveries told in {} events{error}", it.reports_sent, it.events_sent)

@@ -6,3 +6,4 @@ pub mod bench;
 mod bodies;
 mod embedded;
 mod sessions;
+mod tidings;

@@ -258,6 +258,42 @@ async fn a_reporter_that_panics_at_each_activation_for_an_hour_costs_no_exit_no_
     }
 }
 
+#[actix::test]
+async fn a_herald_that_panics_at_each_look_for_an_hour_costs_devices_their_news_and_nothing_else() {
+    tokio::time::pause();
+    for place in ["herald", "herald/rounds", "source.connection"] {
+        let mut world = World::start(Duration::from_secs(10));
+        world
+            .until("a first state", Duration::from_secs(10), async |world| told_states(world) == DESTINATIONS.len())
+            .await;
+        world.faults.set(place, Fault::PanicAlways);
+        for minute in 0..60 {
+            let ended = timeout(Duration::from_secs(60), world.gateway.ended()).await;
+            assert_eq!(ended.ok(), None, "{place}: no exit");
+            let account = world.outbox().await.unwrap().account;
+            assert!(account.delivered + 2 >= world.published(), "{place}, minute {minute}: messages flow: {account:?}");
+        }
+        assert!(world.faults.struck(place) >= 8, "{place}: {} panics", world.faults.struck(place));
+        let status = world.status().await;
+        for line in status.children.iter().filter(|line| line.name != "herald") {
+            assert_eq!((line.generation, line.falls_total), (1, 0), "{place}: {} was not disturbed", line.name);
+        }
+        assert_eq!(status.child("herald").unwrap().state, ChildState::Suspended, "{place}");
+        world.faults.heal();
+        world
+            .until("states again", Duration::from_secs(1_000), async |world| told_states(world) == DESTINATIONS.len())
+            .await;
+        world.settle(place).await;
+    }
+}
+
+/// Destinations whose state a device can hear now, told by a Herald that is up.
+fn told_states(world: &World) -> usize {
+    let up = world.handles().herald.is_some();
+    let topic = |name: &str| format!("tidegate/destinations/{name}/state");
+    DESTINATIONS.iter().filter(|(name, _)| up && world.source.retained(&topic(name)).is_some()).count()
+}
+
 /// Falls in any order, some before the one before is repaired, and the last check.
 async fn storm(falls: Vec<(prop::sample::Index, u64)>) {
     tokio::time::pause();

@@ -5,8 +5,8 @@ use tidegate_schemas::{
     id::DestinationId,
     messages::outbox::{
         Accepted, Budget, Enqueue, EnqueueError, Fail, Ignore, Operate, OperateError, PendingReports, Quarantine,
-        ReportBatch, Reported, SetPaused, Settle, Settled, Signal, SignalError, SignalTaken, Spend, StoreError, Sweep,
-        Swept,
+        ReportBatch, Reported, Reserve, SetPaused, Settle, Settled, Signal, SignalError, SignalTaken, Spend,
+        StoreError, Sweep, Swept,
     },
 };
 use tokio::sync::oneshot::Sender;
@@ -24,6 +24,7 @@ pub(super) enum Op {
     Reported(Reported, Sender<Result<(), StoreError>>),
     Signal(Signal, Sender<Result<SignalTaken, SignalError>>),
     SetPaused(SetPaused, Sender<Result<(), StoreError>>),
+    Reserve(Reserve, Sender<Result<u64, StoreError>>),
     Sweep(Sweep, Sender<Result<Swept, StoreError>>),
     /// A reader found an entry that can't be decoded.
     Damaged(DestinationId, u64),
@@ -44,6 +45,7 @@ impl Op {
             Self::Reported(_, to) => drop(to.send(Err(error))),
             Self::Signal(_, to) => drop(to.send(Err(error.into()))),
             Self::SetPaused(_, to) => drop(to.send(Err(error))),
+            Self::Reserve(_, to) => drop(to.send(Err(error))),
             Self::Sweep(_, to) => drop(to.send(Err(error))),
             Self::Damaged(..) => {}
         }

@@ -92,6 +92,10 @@ impl Core {
                 self.set_paused(&message);
                 self.reply(on_disk(to, ()));
             }
+            Op::Reserve(message, to) => match self.reserve(message) {
+                Ok(first) => self.reply(on_disk(to, first)),
+                Err(error) => drop(to.send(Err(error))),
+            },
             Op::Sweep(message, to) => {
                 // A sweep scans the store, so what is staged has to be there.
                 self.commit();

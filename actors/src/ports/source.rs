@@ -1,5 +1,6 @@
-//! Where publications come from: an MQTT broker.
+//! Where publications come from, and where devices are told things: an MQTT broker.
 
+use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use tidegate_schemas::{submission::Publication, view::EmbeddedBrokerView};
 use tokio::sync::mpsc;
@@ -42,6 +43,33 @@ pub enum SourceEvent {
     },
 }
 
+/// What is published to devices, at QoS 1.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Announcement {
+    /// Where.
+    pub topic: String,
+    /// What.
+    pub payload: Bytes,
+    /// Whether the broker keeps it for whoever subscribes later.
+    pub retained: bool,
+    /// MQTT 5 correlation data; left out over 3.1.1.
+    pub correlation: Option<Bytes>,
+}
+
+/// Why the broker doesn't have it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum AnnounceError {
+    /// No connection is up.
+    #[error("the broker is not connected")]
+    NotConnected,
+    /// The connection ended before the broker's answer: it may have it all the same.
+    #[error("the connection to the broker ended before its answer")]
+    Lost,
+    /// The broker does not let us publish there; trying again does not help.
+    #[error("the broker refuses it ({0}); see its access rules for our user")]
+    Refused(String),
+}
+
 /// A broker's connection.
 pub trait Source: Send + Sync + 'static {
     /// Which broker, in words; says so when it is not durable.
@@ -59,4 +87,12 @@ pub trait Source: Send + Sync + 'static {
     /// Acknowledges. Called after the flush, in order of receipt (CU-1). Returns false when the connection that delivered the
     /// publication is gone: the broker will deliver it again.
     fn ack(&self, token: AckToken) -> bool;
+
+    /// Number of the connection that is up, from 1. What was announced on an earlier one, the broker may have forgotten.
+    fn connection(&self) -> Option<u64>;
+
+    /// Publishes on the connection that is up. The answer comes when the broker has it. Few are under way at once: those behind
+    /// them wait in their futures and never stand in front of an acknowledgement. If there is room it is handed over before this
+    /// returns, so that what is announced first and acknowledged then reaches the broker in this order.
+    fn announce(&self, announcement: Announcement) -> BoxFuture<'static, Result<(), AnnounceError>>;
 }

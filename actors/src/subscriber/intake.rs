@@ -1,14 +1,14 @@
 //! The intake: one task that runs the source, hands publications over, and acknowledges in order of receipt.
 
 use super::{
-    ACKS_LINGER, DRAIN_MAX, DrainRequest, EVENTS_MAX, Floor, IN_HAND_MAX, PAUSE_MAX, PAUSE_MIN, State,
+    ACKS_LINGER, DRAIN_MAX, DrainRequest, EVENTS_MAX, Floor, IN_HAND_MAX, PAUSE_MAX, PAUSE_MIN, RECEIPTS_MAX, State,
     verdict::{Settled, Verdict, hand_over},
 };
-use crate::ports::source::{AckToken, SourceEvent};
+use crate::ports::source::{AckToken, AnnounceError, Announcement, SourceEvent};
 use futures_util::{
     FutureExt, StreamExt,
     future::{BoxFuture, Fuse, LocalBoxFuture},
-    stream::FuturesOrdered,
+    stream::{FuturesOrdered, FuturesUnordered},
 };
 use std::{sync::Arc, time::Duration};
 use tidegate_schemas::{
@@ -28,6 +28,8 @@ pub(super) struct Intake {
     floor: Floor,
     state: State,
     pause: Duration,
+    /// Receipts that the broker has not answered yet.
+    receipts: FuturesUnordered<BoxFuture<'static, Result<(), AnnounceError>>>,
 }
 
 /// Hears the request to end. A dropped sender means that the actor is being dropped, and its task with it.
@@ -54,7 +56,7 @@ struct Shift {
 
 impl Intake {
     pub fn new(floor: Floor, state: State) -> Self {
-        Self { floor, state, pause: PAUSE_MIN }
+        Self { floor, state, pause: PAUSE_MIN, receipts: FuturesUnordered::new() }
     }
 
     /// Works until it is asked to end, which it answers and then waits to be dropped. Returns only when it can't go on: the
@@ -128,6 +130,7 @@ impl Intake {
                     }
                 }
                 () = &mut shift.source => return End::SourceEnded,
+                Some(told) = self.receipts.next(), if !self.receipts.is_empty() => self.note_receipt(told),
                 event = shift.events.recv(), if shift.in_hand.len() < IN_HAND_MAX => match event {
                     Some(SourceEvent::Publication { publication, token }) => {
                         shift.in_hand.push_back(self.receive(registry, publication, token));
@@ -163,15 +166,38 @@ impl Intake {
             Verdict::Quarantined => state.quarantined += 1,
             Verdict::Refused => state.refused += 1,
             Verdict::RetainedIgnored => state.retained_ignored += 1,
+            Verdict::OwnIgnored => state.own_ignored += 1,
             Verdict::Failed(reason) => return Err(reason),
         }
+        state.replies_refused += u64::from(settled.reply_refused);
+        drop(state);
         self.pause = PAUSE_MIN;
+        // Before the acknowledgement: if the broker has that, it has this.
+        if let Some(receipt) = settled.receipt {
+            self.tell(receipt);
+        }
         if let Some(token) = settled.token
             && !self.floor.source.ack(token)
         {
-            state.acks_void += 1;
+            self.state.borrow_mut().acks_void += 1;
         }
         Ok(())
+    }
+
+    /// Hands a receipt over; its answer is waited for beside everything else.
+    fn tell(&self, receipt: Announcement) {
+        if self.receipts.len() < RECEIPTS_MAX {
+            self.receipts.push(self.floor.source.announce(receipt));
+        } else {
+            self.state.borrow_mut().receipts_lost += 1;
+        }
+    }
+
+    fn note_receipt(&self, told: Result<(), AnnounceError>) {
+        if let Err(error) = told {
+            tracing::debug!(%error, "a device was not told that its message is accepted");
+            self.state.borrow_mut().receipts_lost += 1;
+        }
     }
 
     fn note(&self, event: &SourceEvent) {
@@ -180,6 +206,7 @@ impl Intake {
             SourceEvent::Connected { connection, session_present, session_expected } => {
                 state.connected = true;
                 state.connections += 1;
+                self.floor.herald.ring();
                 if *session_expected && !session_present {
                     state.sessions_lost += 1;
                     tracing::warn!(connection, "the broker lost our session; what it held for us is gone");

@@ -4,4 +4,5 @@
 mod custody;
 mod house;
 mod random;
+mod receipts;
 mod rules;

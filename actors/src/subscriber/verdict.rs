@@ -1,14 +1,17 @@
 //! What becomes of one publication: routed, handed to the Outbox, and the reply read.
 
 use super::{Floor, QUARANTINED_TOPIC_BYTES_MAX};
-use crate::ports::source::AckToken;
+use crate::ports::source::{AckToken, Announcement};
+use bytes::Bytes;
 use futures_util::{FutureExt, future::LocalBoxFuture};
+use std::sync::Arc;
 use tidegate_schemas::{
     messages::{
         outbox::{Accepted, Enqueue, EnqueueError, Ignore, Quarantine},
         registry::RegistrySnapshot,
     },
-    submission::{Origin, Publication, QuarantineReason, Redelivery},
+    submission::{Origin, Publication, QuarantineReason, Redelivery, ReplyTo, Submission},
+    tidings::ReceiptTiding,
 };
 
 /// What became of it.
@@ -24,6 +27,8 @@ pub(super) enum Verdict {
     Refused,
     /// From the broker's retained store, and not asked for.
     RetainedIgnored,
+    /// Below the gateway's own prefix: no reading.
+    OwnIgnored,
     /// Nothing is on disk: it must not be acknowledged.
     Failed(String),
 }
@@ -33,6 +38,16 @@ pub(super) enum Verdict {
 pub(super) struct Settled {
     pub token: Option<AckToken>,
     pub verdict: Verdict,
+    /// What its device is to be told.
+    pub receipt: Option<Announcement>,
+    /// Its response topic may not be answered.
+    pub reply_refused: bool,
+}
+
+impl Settled {
+    fn silent(token: Option<AckToken>, verdict: Verdict) -> Self {
+        Self { token, verdict, receipt: None, reply_refused: false }
+    }
 }
 
 /// Hands the publication over; resolves when its fate is on disk.
@@ -44,8 +59,14 @@ pub(super) fn hand_over(
     publication: Publication,
     token: Option<AckToken>,
 ) -> LocalBoxFuture<'static, Settled> {
+    // Signals, of which this is the topic too, are taken before; nothing else of our own comes from outside.
+    if floor.tidings.own(&publication.topic).is_some() {
+        let ignored = ignore(floor, publication.redelivery, Verdict::OwnIgnored);
+        return ignored.map(move |verdict| Settled::silent(token, verdict)).boxed_local();
+    }
     if publication.retained && !registry.routes.wants_retained(&publication.topic) {
-        return ignore(floor, publication.redelivery).map(move |verdict| Settled { token, verdict }).boxed_local();
+        let ignored = ignore(floor, publication.redelivery, Verdict::RetainedIgnored);
+        return ignored.map(move |verdict| Settled::silent(token, verdict)).boxed_local();
     }
     let metadata = quarantine_of(&publication);
     let routed = registry.routes.route(&publication).and_then(|submission| {
@@ -57,20 +78,57 @@ pub(super) fn hand_over(
             break_glass_per_hour: agreement.break_glass.map(|allowed| allowed.per_hour),
         })
     });
-    let verdict = match routed {
-        Ok(enqueue) => take_custody(floor, enqueue, metadata),
-        Err(reason) => quarantine(floor, metadata.because(reason)),
-    };
-    verdict.map(move |verdict| Settled { token, verdict }).boxed_local()
+    match routed {
+        Ok(mut enqueue) => {
+            let reply_refused = refuse_reply(floor, registry, &mut enqueue.submission);
+            let receipt_to = receipt_to(floor, registry, &enqueue.submission);
+            let clock = Arc::clone(&floor.clock);
+            let custody = take_custody(floor, enqueue, metadata);
+            let settled = move |(verdict, told): Taken| {
+                let time = clock.trusted().then(|| clock.now());
+                let receipt = receipt_to.zip(told).map(|(to, told)| announcement(to, &told.body(time)));
+                Settled { token, verdict, receipt, reply_refused }
+            };
+            custody.map(settled).boxed_local()
+        }
+        Err(reason) => {
+            let kept = quarantine(floor, metadata.because(reason));
+            kept.map(move |verdict| Settled::silent(token, verdict)).boxed_local()
+        }
+    }
 }
 
+/// A message keeps no response topic that may not be answered. True if it had one.
+fn refuse_reply(floor: &Floor, registry: &RegistrySnapshot, submission: &mut Submission) -> bool {
+    let Some(reply_to) = &submission.reply_to else { return false };
+    let Err(refusal) = floor.tidings.may_answer(reply_to, &submission.device, &registry.routes) else { return false };
+    tracing::debug!(device = %submission.device, %refusal, "a response topic is not answered; its message is taken");
+    submission.reply_to = None;
+    true
+}
+
+/// Where its device hears of it. One whose response topic was refused hears where devices without one do.
+fn receipt_to(floor: &Floor, registry: &RegistrySnapshot, submission: &Submission) -> Option<ReplyTo> {
+    let Submission { device, origin, reply_to, .. } = submission;
+    floor.tidings.receipt_to(device, *origin, reply_to.as_ref(), &registry.routes)
+}
+
+/// A receipt, as it is published.
+fn announcement(to: ReplyTo, body: &str) -> Announcement {
+    let ReplyTo { topic, correlation } = to;
+    Announcement { topic, payload: Bytes::copy_from_slice(body.as_bytes()), retained: false, correlation }
+}
+
+/// What became of a message, and what its device is told of it.
+type Taken = (Verdict, Option<ReceiptTiding>);
+
 /// At QoS 1 its packet id has to be forgotten before it is acknowledged, else it could stand for an earlier publication still.
-fn ignore(floor: &Floor, redelivery: Option<Redelivery>) -> LocalBoxFuture<'static, Verdict> {
-    let Some(redelivery) = redelivery else { return std::future::ready(Verdict::RetainedIgnored).boxed_local() };
+fn ignore(floor: &Floor, redelivery: Option<Redelivery>, verdict: Verdict) -> LocalBoxFuture<'static, Verdict> {
+    let Some(redelivery) = redelivery else { return std::future::ready(verdict).boxed_local() };
     let reply = floor.ignore.send(Ignore { redelivery });
     async move {
         match reply.await {
-            Ok(Ok(())) => Verdict::RetainedIgnored,
+            Ok(Ok(())) => verdict,
             Ok(Err(error)) => Verdict::Failed(error.to_string()),
             Err(_) => Verdict::Failed("the outbox has ended".to_owned()),
         }
@@ -78,23 +136,29 @@ fn ignore(floor: &Floor, redelivery: Option<Redelivery>) -> LocalBoxFuture<'stat
     .boxed_local()
 }
 
-fn take_custody(floor: &Floor, enqueue: Enqueue, metadata: Metadata) -> LocalBoxFuture<'static, Verdict> {
+fn take_custody(floor: &Floor, enqueue: Enqueue, metadata: Metadata) -> LocalBoxFuture<'static, Taken> {
     let reply = floor.enqueue.send(enqueue);
     let floor = floor.clone();
     async move {
         match reply.await {
-            Ok(Ok(Accepted { duplicate: false, .. })) => Verdict::Accepted,
-            Ok(Ok(Accepted { duplicate: true, .. })) => Verdict::Duplicate,
-            Ok(Err(EnqueueError::Refused { recorded: true, .. })) => Verdict::Refused,
+            Ok(Ok(Accepted { duplicate, id, .. })) => {
+                let verdict = if duplicate { Verdict::Duplicate } else { Verdict::Accepted };
+                (verdict, Some(ReceiptTiding::accepted(id)))
+            }
+            Ok(Err(EnqueueError::Refused { recorded: true, limit })) => {
+                (Verdict::Refused, Some(ReceiptTiding::refused(limit)))
+            }
             Ok(Err(EnqueueError::Refused { recorded: false, .. })) => {
-                Verdict::Failed("a refusal could not be recorded".to_owned())
+                (Verdict::Failed("a refusal could not be recorded".to_owned()), None)
             }
             // No broker's publication carries a key; should one ever be refused for it, it must not come for ever.
-            Ok(Err(EnqueueError::KeyReused)) => quarantine(&floor, metadata.because(QuarantineReason::Malformed)).await,
-            Ok(Err(error @ (EnqueueError::Store(_) | EnqueueError::GatewayFull(_)))) => {
-                Verdict::Failed(error.to_string())
+            Ok(Err(EnqueueError::KeyReused)) => {
+                (quarantine(&floor, metadata.because(QuarantineReason::Malformed)).await, None)
             }
-            Err(_) => Verdict::Failed("the outbox has ended".to_owned()),
+            Ok(Err(error @ (EnqueueError::Store(_) | EnqueueError::GatewayFull(_)))) => {
+                (Verdict::Failed(error.to_string()), None)
+            }
+            Err(_) => (Verdict::Failed("the outbox has ended".to_owned()), None),
         }
     }
     .boxed_local()

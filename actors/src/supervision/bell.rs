@@ -52,6 +52,8 @@ pub struct Bells {
     pub subscriber: Bell,
     /// Rung by the Outbox, the Registry and the Uplink: something may be due, open or reachable.
     pub dispatcher: Bell,
+    /// Rung by the Outbox, the Registry, the Uplink and the Subscriber (at a new connection): there may be news for devices.
+    pub herald: Bell,
     /// Rung by the Outbox: a delivery report is pending.
     pub reporter: Bell,
 }

@@ -2,12 +2,12 @@
 //!
 //! It stands for the broker *and* the adapter: `run` is a connection after the other. It behaves as mosquitto does where that
 //! matters: at most [`WINDOW`] publications are under way, an acknowledged packet id is used again, and a lost session forgets
-//! everything. The one difference is that nothing is ever dropped because a queue is full.
+//! everything. What is announced it keeps for the test to look at. The one difference is that nothing is ever dropped because a queue is full.
 
-use crate::ports::source::{AckToken, Source, SourceEvent};
+use crate::ports::source::{AckToken, AnnounceError, Announcement, Source, SourceEvent};
 use futures_util::{FutureExt, future::BoxFuture};
 use std::{
-    collections::VecDeque,
+    collections::{BTreeMap, VecDeque},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -50,6 +50,24 @@ struct Inner {
     void: u64,
     out_of_order: u64,
     hook: Option<AckHook>,
+    handed_over: u64,
+    announced: Vec<Announcement>,
+    retained: BTreeMap<String, Announcement>,
+    manner: AnnounceManner,
+}
+
+/// How the broker takes what is announced.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum AnnounceManner {
+    /// It answers at once.
+    #[default]
+    Answers,
+    /// It never answers.
+    Silent,
+    /// It answers after so long.
+    After(Duration),
+    /// Our user may not publish.
+    Refuses,
 }
 
 struct Queued {
@@ -143,6 +161,29 @@ impl FakeSource {
     #[must_use]
     pub fn connections(&self) -> u64 {
         self.lock().connections
+    }
+
+    /// All that was announced and taken, in order.
+    #[must_use]
+    pub fn announced(&self) -> Vec<Announcement> {
+        self.lock().announced.clone()
+    }
+
+    /// How much was announced while a connection was up, whether it was taken or not.
+    #[must_use]
+    pub fn handed_over(&self) -> u64 {
+        self.lock().handed_over
+    }
+
+    /// What somebody who subscribes now is told there.
+    #[must_use]
+    pub fn retained(&self, topic: &str) -> Option<Announcement> {
+        self.lock().retained.get(topic).cloned()
+    }
+
+    /// How it takes what is announced from now on.
+    pub fn set_announce_manner(&self, manner: AnnounceManner) {
+        self.lock().manner = manner;
     }
 
     /// The filters of every `run`.
@@ -293,5 +334,39 @@ impl Source for FakeSource {
         drop(inner);
         self.changed.notify_one();
         true
+    }
+
+    fn connection(&self) -> Option<u64> {
+        self.lock().connection
+    }
+
+    fn announce(&self, announcement: Announcement) -> BoxFuture<'static, Result<(), AnnounceError>> {
+        let Some(connection) = self.connection() else {
+            return std::future::ready(Err(AnnounceError::NotConnected)).boxed();
+        };
+        let broker = self.clone();
+        let manner = {
+            let mut inner = self.lock();
+            inner.handed_over += 1;
+            inner.manner
+        };
+        async move {
+            match manner {
+                AnnounceManner::Answers => {}
+                AnnounceManner::Silent => std::future::pending().await,
+                AnnounceManner::After(time) => tokio::time::sleep(time).await,
+                AnnounceManner::Refuses => return Err(AnnounceError::Refused("NotAuthorized".to_owned())),
+            }
+            let mut inner = broker.lock();
+            if inner.connection != Some(connection) {
+                return Err(AnnounceError::Lost);
+            }
+            if announcement.retained {
+                inner.retained.insert(announcement.topic.clone(), announcement.clone());
+            }
+            inner.announced.push(announcement);
+            Ok(())
+        }
+        .boxed()
     }
 }

@@ -9,7 +9,7 @@ use crate::ports::{
     outbox_store::{Batch, OutboxStore, Pair},
     registry_store::{RegistryState, RegistryStore, RegistryStoreError},
     room::{Room, RoomError},
-    source::{AckToken, Source, SourceEvent},
+    source::{AckToken, AnnounceError, Announcement, Source, SourceEvent},
     transport::{Isolation, Lane, Target, Transport},
 };
 use futures_util::future::BoxFuture;
@@ -123,6 +123,13 @@ impl<P: Source + ?Sized> Source for Faulty<P> {
     }
     fn ack(&self, token: AckToken) -> bool {
         self.call("source.ack", "source.ack done", |source| source.ack(token))
+    }
+    fn connection(&self) -> Option<u64> {
+        self.faults.call("source.connection");
+        self.port.connection()
+    }
+    fn announce(&self, announcement: Announcement) -> BoxFuture<'static, Result<(), AnnounceError>> {
+        self.call_later("source.announce", "source.announce done", |source| source.announce(announcement))
     }
 }
 

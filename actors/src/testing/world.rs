@@ -35,6 +35,7 @@ use tidegate_schemas::{
     id::DestinationId,
     messages::{gateway::Observe, outbox::Loads, registry::Declared},
     route::{IdSource, PayloadHandling, Route, Routes},
+    tidings::Tidings,
     view::{DispatcherObservation, Observation, OutboxObservation},
     wire::{self, ReceivedRequest, WireFormat},
 };
@@ -109,7 +110,7 @@ impl World {
                 store: Faulty::new(Arc::new(MemoryRegistry::default()), &faults),
                 clock: Arc::clone(&clock),
                 entropy: entropy.clone(),
-                bells: vec![bells.dispatcher.clone(), bells.subscriber.clone()],
+                bells: vec![bells.dispatcher.clone(), bells.subscriber.clone(), bells.herald.clone()],
             },
             outbox: OutboxParts {
                 store: Faulty::new(Arc::clone(&store) as Arc<dyn OutboxStore>, &faults),
@@ -120,6 +121,7 @@ impl World {
                 bells: bells.clone(),
             },
             source: Some(Faulty::new(Arc::new(source.clone()), &faults)),
+            tidings: Arc::new(Tidings { receipts: true, ..Tidings::default() }),
             transport: Faulty::new(Arc::clone(&transport) as Arc<dyn Transport>, &faults),
             room: Some(Faulty::new(Arc::new(room.clone()), &faults)),
             bells,

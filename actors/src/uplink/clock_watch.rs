@@ -24,6 +24,7 @@ pub(super) async fn run(parts: UplinkParts) {
             // At its own start the Dispatcher looks by itself.
             if last.is_some_and(|last: ClockTrust| last.trusted() != trust.trusted()) {
                 parts.dispatcher.ring();
+                parts.herald.ring();
             }
             last = Some(trust);
         }
@@ -70,6 +71,7 @@ mod tests {
             clock: Arc::clone(&clock) as Arc<dyn Clock>,
             entropy: Arc::new(SeededEntropy::new(1)),
             dispatcher: bell.clone(),
+            herald: Bell::default(),
         };
         let (_uplink, _running) = Running::start(Uplink::new(parts, DeathWatch::unwatched("uplink")));
         assert_eq!(bell.wait_at_most(Duration::from_secs(20)).await, Wake::Tick, "nothing has changed");

@@ -11,6 +11,7 @@ mod openings;
 mod routes;
 mod secrets;
 mod stored;
+mod tidings;
 
 pub use destinations::check_destination;
 pub use homeserver::PASSWORD_BYTES_MAX;
@@ -100,6 +101,9 @@ impl RawConfig {
         let clock = checker.clock(&self.clock);
         let log = checker.log(self.log);
         let routes = checker.routes(self.route, &known);
+        if let Some(mqtt) = &mqtt {
+            checker.refuse_own_topics(&routes, &mqtt.tidings);
+        }
         let destinations = checker.destinations(self.destination);
         checker.warn_of_idle(&known, &routes, mqtt.is_some());
         checker.warn_of_strangers(&devices, &known);

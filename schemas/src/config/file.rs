@@ -9,6 +9,7 @@ use crate::{
     messages::registry::{Declared, DeclaredDestination},
     onion::OnionEndpoint,
     route::Routes,
+    tidings::Tidings,
 };
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use serde::{Deserialize, Serialize};
@@ -123,6 +124,8 @@ pub struct MqttConfig {
     pub session_expiry_s: u32,
     /// Publications at QoS 1 that the broker may have under way to us (MQTT 5 receive maximum).
     pub receive_maximum: u16,
+    /// What devices are told.
+    pub tidings: Tidings,
 }
 
 impl MqttConfig {

@@ -85,6 +85,30 @@ pub const KEYS: &[ConfigKey] = &[
         "100",
         "Publications at QoS 1 that the broker may have under way to us (MQTT 5).",
     ),
+    key(
+        "mqtt.prefix",
+        "topic",
+        "\"tidegate\"",
+        "The first levels of the gateway's own topics. Nothing below it is ever taken for a reading.",
+    ),
+    key(
+        "mqtt.states",
+        "true or false",
+        "true",
+        "Whether devices are told, on retained topics, how the gateway and each destination are. See docs/devices.md.",
+    ),
+    key(
+        "mqtt.receipts",
+        "true or false",
+        "false",
+        "Whether devices that named no response topic hear what became of their messages, each on `PREFIX/receipts/DEVICE`.",
+    ),
+    key(
+        "mqtt.response_topics",
+        "list of topic filters",
+        "[\"tidegate/receipts/#\"]",
+        "Response topics (MQTT 5) that are answered; by default those below `PREFIX/receipts/`, where a device may name its own alone. Never one that a route takes. `[]` answers nobody.",
+    ),
     key("http.enabled", "true or false", "true", "Whether devices may hand in by HTTP."),
     key(
         "http.listen",

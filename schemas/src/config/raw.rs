@@ -80,6 +80,14 @@ pub struct RawMqtt {
     pub session_expiry: Option<String>,
     /// Publications under way to us.
     pub receive_maximum: Option<u16>,
+    /// The first levels of the gateway's own topics.
+    pub prefix: Option<String>,
+    /// Whether devices are told how the destinations are.
+    pub states: Option<bool>,
+    /// Whether devices without a response topic hear of their messages.
+    pub receipts: Option<bool>,
+    /// Response topics that are answered.
+    pub response_topics: Option<Vec<String>>,
 }
 
 /// MQTT version as it is written.

@@ -454,6 +454,14 @@ pub struct Receipted {
     pub last: u64,
 }
 
+/// "Give me sequence numbers that nobody had, before a restart either." The first of so many; on disk when answered.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "Result<u64, StoreError>")]
+pub struct Reserve {
+    /// How many.
+    pub count: u32,
+}
+
 /// What a sweep did.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Swept {

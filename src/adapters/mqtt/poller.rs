@@ -1,18 +1,20 @@
 //! The poller: one connection after the other, for ever.
 
 use super::{
-    READ_BYTES_MAX, SUBSCRIBE_MAX, Shared,
+    Line, READ_BYTES_MAX, SUBSCRIBE_MAX, Shared,
     backoff::Backoff,
     filters::without_covered,
     identity::SessionRecord,
     v5, v311,
     wire::{Cause, Delivery, Incoming, Lost, Opening, Wire},
 };
+use bytes::Bytes;
 use std::{io, net::IpAddr, path::Path, sync::Arc, time::Duration};
-use tidegate_actors::ports::source::{AckToken, SourceEvent};
+use tidegate_actors::ports::source::{AckToken, Announcement, SourceEvent};
 use tidegate_schemas::{
     config::file::MqttProtocol,
     submission::{PACKET_BYTES_MAX, Publication, Redelivery},
+    tidings::Presence,
 };
 use tokio::{
     sync::mpsc,
@@ -107,17 +109,17 @@ impl<'a> Connection<'a> {
             Ok(wire) => wire,
             Err(reason) => return Ok(Lost::other(reason)),
         };
-        let session_present = match wire.next().await {
-            Ok(Incoming::Greeted { session_present, session_expiry_s }) => {
+        let (session_present, receive_maximum) = match wire.next().await {
+            Ok(Incoming::Greeted { session_present, session_expiry_s, receive_maximum }) => {
                 self.note_expiry(session_expiry_s);
-                session_present
+                (session_present, receive_maximum)
             }
             Ok(_) => return Ok(Lost::not_greeted()),
             Err(lost) => return Ok(lost),
         };
         self.greeted = Some(Instant::now());
-        let line = self.shared.go_live(wire.acker());
-        let lost = self.work(&mut wire, line.connection, session_present).await?;
+        let line = self.shared.go_live(wire.client(), receive_maximum);
+        let lost = self.work(&mut wire, &line, session_present).await?;
         drop(line);
         for publication in wire.left_over() {
             self.send(SourceEvent::Publication { publication, token: None }).await?;
@@ -125,8 +127,9 @@ impl<'a> Connection<'a> {
         Ok(lost)
     }
 
-    async fn work(&self, wire: &mut Wire, number: u64, session_present: bool) -> Result<Lost, Unheard> {
+    async fn work(&self, wire: &mut Wire, line: &Line, session_present: bool) -> Result<Lost, Unheard> {
         let (record, session_expected) = self.session(session_present).await;
+        let number = line.connection;
         let mut greeted = Greeted { number, record, session_present, session_expected, announced: false };
         let stale = greeted.record.filters.iter().filter(|filter| !self.filters.contains(filter));
         // At every connection: the broker may have gone back to an older save of the session, with other filters.
@@ -157,15 +160,28 @@ impl<'a> Connection<'a> {
                         tracing::warn!("the broker grants QoS 0 only: what it sends is in custody from our flush on");
                     }
                     answer_until = None;
+                    self.say_online(line);
                     if greeted.record.filters != self.filters {
                         greeted.record.filters = self.filters.to_vec();
                         save(self.shared, &greeted.record).await;
                     }
                     self.announce(&mut greeted).await?;
                 }
+                Ok(Incoming::Sent { packet_id }) => line.outgoing.sent(packet_id),
+                Ok(Incoming::Answered { packet_id, refused }) => line.outgoing.answered(packet_id, refused),
                 Ok(Incoming::Greeted { .. } | Incoming::Other) => {}
                 Err(lost) => return Ok(lost),
             }
+        }
+    }
+
+    /// The opposite of the last will, once we can take publications.
+    fn say_online(&self, line: &Line) {
+        if let Some(Presence { topic, online, .. }) = self.shared.config.tidings.presence() {
+            let payload = Bytes::from_static(online.as_bytes());
+            let online = Announcement { topic, payload, retained: true, correlation: None };
+            // It is handed over now, before anything else is; whether the broker takes it is the broker's matter.
+            drop(Arc::clone(&line.outgoing).announce(online));
         }
     }
 
@@ -255,6 +271,7 @@ async fn open(shared: &Shared, packet_bytes_max: usize) -> Result<Wire, String> 
         session_expiry_s: config.session_expiry_s,
         receive_maximum: config.receive_maximum,
         packet_bytes_max,
+        presence: config.tidings.presence(),
     };
     Ok(match config.protocol {
         MqttProtocol::V5 => Wire::V5(Box::new(v5::Wire::open(opening))),

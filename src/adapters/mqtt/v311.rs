@@ -5,10 +5,14 @@ use super::{
     wire::{Delivery, Incoming, Lost, Opening, body, transport},
 };
 use rumqttc::{
-    AsyncClient, ConnectReturnCode, ConnectionError, Error as ParseError, Event, EventLoop, MqttOptions,
-    NetworkOptions, Packet, Publish, QoS, StateError, SubscribeFilter, SubscribeReasonCode,
+    AsyncClient, ConnectReturnCode, ConnectionError, Error as ParseError, Event, EventLoop, LastWill, MqttOptions,
+    NetworkOptions, Outgoing, Packet, Publish, QoS, StateError, SubscribeFilter, SubscribeReasonCode,
 };
-use tidegate_schemas::submission::{Origin, PACKET_BYTES_MAX, Publication};
+use tidegate_actors::ports::source::Announcement;
+use tidegate_schemas::{
+    submission::{Origin, PACKET_BYTES_MAX, Publication},
+    tidings::Presence,
+};
 
 /// One connection.
 pub(super) struct Wire {
@@ -16,12 +20,18 @@ pub(super) struct Wire {
     events: EventLoop,
 }
 
-/// See [`super::wire::Acker::ack`].
+/// See [`super::wire::Client::ack`].
 pub(super) fn ack(client: &AsyncClient, packet_id: u16) -> bool {
     // rumqttc makes the acknowledgement from QoS and packet id alone.
     let mut publish = Publish::new("", QoS::AtLeastOnce, Vec::new());
     publish.pkid = packet_id;
     client.try_ack(&publish).is_ok()
+}
+
+/// See [`super::wire::Client::publish`].
+pub(super) fn publish(client: &AsyncClient, announcement: &Announcement) -> bool {
+    let Announcement { topic, payload, retained, .. } = announcement.clone();
+    client.try_publish(topic, QoS::AtLeastOnce, retained, payload).is_ok()
 }
 
 impl Wire {
@@ -35,6 +45,9 @@ impl Wire {
             .set_transport(transport(opening.ca));
         if let Some(login) = opening.login {
             options.set_credentials(login.name, login.password);
+        }
+        if let Some(Presence { topic, offline, .. }) = opening.presence {
+            options.set_last_will(LastWill::new(topic, offline, QoS::AtLeastOnce, true));
         }
         let (client, mut events) = AsyncClient::new(options, ACKS_MAX);
         let mut network = NetworkOptions::new();
@@ -51,9 +64,14 @@ impl Wire {
     pub async fn next(&mut self) -> Result<Incoming, Lost> {
         let event = self.events.poll().await.map_err(|error| lost(&error))?;
         Ok(match event {
-            Event::Incoming(Packet::ConnAck(greeting)) => {
-                Incoming::Greeted { session_present: greeting.session_present, session_expiry_s: None }
-            }
+            Event::Incoming(Packet::ConnAck(greeting)) => Incoming::Greeted {
+                session_present: greeting.session_present,
+                session_expiry_s: None,
+                receive_maximum: u16::MAX,
+            },
+            Event::Outgoing(Outgoing::Publish(packet_id)) => Incoming::Sent { packet_id },
+            // 3.1.1 has no word for a refusal: a broker that refuses closes the connection, or takes it and forgets it.
+            Event::Incoming(Packet::PubAck(answer)) => Incoming::Answered { packet_id: answer.pkid, refused: None },
             Event::Incoming(Packet::SubAck(answer)) => Incoming::Subscribed {
                 refused: answer
                     .return_codes

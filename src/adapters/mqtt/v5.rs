@@ -4,22 +4,25 @@ use super::{
     ACKS_MAX, CONNECT_MAX, KEEP_ALIVE, USER_PROPERTIES_MAX,
     wire::{Delivery, Incoming, Lost, Opening, body, transport},
 };
+use bytes::Bytes;
 use rumqttc::{
-    NetworkOptions,
+    NetworkOptions, Outgoing,
     v5::{
         AsyncClient, ConnectionError, Event, EventLoop, Incoming as Packet, MqttOptions, StateError,
         mqttbytes::{
             Error as ParseError, QoS,
             v5::{
-                ConnectReturnCode, DisconnectReasonCode, Filter, PubAck, Publish, PublishProperties, RetainForwardRule,
-                SubscribeReasonCode,
+                ConnectReturnCode, DisconnectReasonCode, Filter, LastWill, PubAck, PubAckReason, Publish,
+                PublishProperties, RetainForwardRule, SubscribeReasonCode,
             },
         },
     },
 };
+use tidegate_actors::ports::source::Announcement;
 use tidegate_schemas::{
     route::is_content_type,
-    submission::{Origin, Publication},
+    submission::{Origin, Publication, ReplyTo},
+    tidings::{CORRELATION_BYTES_MAX, Presence},
 };
 
 /// One connection.
@@ -28,12 +31,20 @@ pub(super) struct Wire {
     events: EventLoop,
 }
 
-/// See [`super::wire::Acker::ack`].
+/// See [`super::wire::Client::ack`].
 pub(super) fn ack(client: &AsyncClient, packet_id: u16) -> bool {
     // rumqttc makes the acknowledgement from QoS and packet id alone.
     client
         .try_ack(&Publish { qos: QoS::AtLeastOnce, pkid: PubAck::new(packet_id, None).pkid, ..Publish::default() })
         .is_ok()
+}
+
+/// See [`super::wire::Client::publish`].
+pub(super) fn publish(client: &AsyncClient, announcement: &Announcement) -> bool {
+    let Announcement { topic, payload, retained, correlation } = announcement.clone();
+    let content_type = Some("application/json".to_owned());
+    let properties = PublishProperties { correlation_data: correlation, content_type, ..PublishProperties::default() };
+    client.try_publish_with_properties(topic, QoS::AtLeastOnce, retained, payload, properties).is_ok()
 }
 
 impl Wire {
@@ -54,6 +65,9 @@ impl Wire {
         if let Some(login) = opening.login {
             options.set_credentials(login.name, login.password);
         }
+        if let Some(Presence { topic, offline, .. }) = opening.presence {
+            options.set_last_will(LastWill::new(topic, offline, QoS::AtLeastOnce, true, None));
+        }
         let (client, events) = AsyncClient::new(options, ACKS_MAX);
         Self { client, events }
     }
@@ -65,10 +79,20 @@ impl Wire {
     pub async fn next(&mut self) -> Result<Incoming, Lost> {
         let event = self.events.poll().await.map_err(|error| lost(&error))?;
         Ok(match event {
-            Event::Incoming(Packet::ConnAck(greeting)) => Incoming::Greeted {
-                session_present: greeting.session_present,
-                session_expiry_s: greeting.properties.and_then(|properties| properties.session_expiry_interval),
-            },
+            Event::Incoming(Packet::ConnAck(greeting)) => {
+                let said = greeting.properties;
+                Incoming::Greeted {
+                    session_present: greeting.session_present,
+                    session_expiry_s: said.as_ref().and_then(|said| said.session_expiry_interval),
+                    receive_maximum: said.and_then(|said| said.receive_max).unwrap_or(u16::MAX),
+                }
+            }
+            Event::Outgoing(Outgoing::Publish(packet_id)) => Incoming::Sent { packet_id },
+            Event::Incoming(Packet::PubAck(answer)) => {
+                let taken = matches!(answer.reason, PubAckReason::Success | PubAckReason::NoMatchingSubscribers);
+                let refused = (!taken).then(|| format!("{:?}", answer.reason));
+                Incoming::Answered { packet_id: answer.pkid, refused }
+            }
             Event::Incoming(Packet::SubAck(answer)) => Incoming::Subscribed {
                 refused: places(&answer.return_codes, |code| !matches!(code, SubscribeReasonCode::Success(_))),
                 without_acks: answer.return_codes.contains(&SubscribeReasonCode::Success(QoS::AtMostOnce)),
@@ -103,7 +127,8 @@ impl Wire {
         let filters = filters.iter().map(|path| Filter {
             path: path.clone(),
             qos: QoS::AtLeastOnce,
-            nolocal: false,
+            // A route that takes everything would bring us our own words.
+            nolocal: true,
             preserve_retain: false,
             retain_forward_rule: RetainForwardRule::OnNewSubscribe,
         });
@@ -121,7 +146,17 @@ fn places<T>(codes: &[T], refused: impl Fn(&T) -> bool) -> Vec<usize> {
 
 fn publication(publish: Publish) -> Publication {
     let properties = publish.properties.unwrap_or_default();
-    let PublishProperties { message_expiry_interval, content_type, mut user_properties, .. } = properties;
+    let PublishProperties {
+        message_expiry_interval,
+        content_type,
+        response_topic,
+        correlation_data,
+        mut user_properties,
+        ..
+    } = properties;
+    // Copied, so that the read buffer is not held; one byte above the limit is enough to be known as too long.
+    let correlation =
+        correlation_data.map(|data| Bytes::copy_from_slice(&data[..data.len().min(CORRELATION_BYTES_MAX + 1)]));
     user_properties.truncate(USER_PROPERTIES_MAX);
     Publication {
         // A topic that is not UTF-8 (a broker must not send one) is made so, and finds its way to quarantine.
@@ -130,7 +165,7 @@ fn publication(publish: Publish) -> Publication {
         content_type: content_type.filter(|text| is_content_type(text)),
         user_properties,
         expiry_s: message_expiry_interval,
-        reply_to: None,
+        reply_to: response_topic.map(|topic| ReplyTo { topic, correlation }),
         retained: publish.retain,
         origin: if publish.qos == QoS::AtMostOnce { Origin::MqttQos0 } else { Origin::MqttQos1 },
         redelivery: None,

@@ -4,7 +4,11 @@
 
 use super::{Login, READ_BYTES_MAX, v5, v311};
 use std::time::Duration;
-use tidegate_schemas::submission::{PACKET_BYTES_MAX, Payload, Publication};
+use tidegate_actors::ports::source::Announcement;
+use tidegate_schemas::{
+    submission::{PACKET_BYTES_MAX, Payload, Publication},
+    tidings::Presence,
+};
 
 /// What a connection needs to be opened.
 pub(super) struct Opening {
@@ -18,6 +22,8 @@ pub(super) struct Opening {
     pub receive_maximum: u16,
     /// Largest packet that is read, in bytes.
     pub packet_bytes_max: usize,
+    /// Its `offline` is the last will.
+    pub presence: Option<Presence>,
 }
 
 /// A connection.
@@ -33,7 +39,13 @@ pub(super) enum Incoming {
         session_present: bool,
         /// What the broker made of our wish, if it said so.
         session_expiry_s: Option<u32>,
+        /// Publications of ours that it takes at once.
+        receive_maximum: u16,
     },
+    /// A publication of ours left under this packet id.
+    Sent { packet_id: u16 },
+    /// The broker's answer to it; a reason if it did not take it.
+    Answered { packet_id: u16, refused: Option<String> },
     /// The answer to our subscription: the filters that were refused, by their place.
     Subscribed { refused: Vec<usize>, without_acks: bool },
     /// A publication, with its packet id and DUP at QoS 1.
@@ -116,13 +128,22 @@ impl Lost {
     }
 }
 
-/// Sends acknowledgements on one connection.
-pub(super) enum Acker {
+/// Sends acknowledgements and publications on one connection.
+#[derive(Clone)]
+pub(super) enum Client {
     V5(rumqttc::v5::AsyncClient),
     V311(rumqttc::AsyncClient),
 }
 
-impl Acker {
+impl Client {
+    /// Hands a publication to the poller; false when its connection is gone.
+    pub fn publish(&self, announcement: &Announcement) -> bool {
+        match self {
+            Self::V5(client) => v5::publish(client, announcement),
+            Self::V311(client) => v311::publish(client, announcement),
+        }
+    }
+
     /// Hands the acknowledgement to the poller; false when its connection is gone.
     pub fn ack(&self, packet_id: u16) -> bool {
         match self {
@@ -165,10 +186,10 @@ impl Wire {
         }
     }
 
-    pub fn acker(&self) -> Acker {
+    pub fn client(&self) -> Client {
         match self {
-            Self::V5(wire) => Acker::V5(wire.client()),
-            Self::V311(wire) => Acker::V311(wire.client()),
+            Self::V5(wire) => Client::V5(wire.client()),
+            Self::V311(wire) => Client::V311(wire.client()),
         }
     }
 }

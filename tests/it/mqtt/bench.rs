@@ -25,6 +25,7 @@ use tidegate_actors::{
 use tidegate_schemas::{
     config::file::{MqttConfig, MqttProtocol},
     submission::{Publication, Redelivery},
+    tidings::Tidings,
 };
 use tokio::{sync::mpsc, task::JoinHandle, time::timeout};
 
@@ -53,6 +54,8 @@ pub fn config(broker: SocketAddr, protocol: MqttProtocol) -> MqttConfig {
         tls_ca_file: None,
         session_expiry_s: 3_600,
         receive_maximum: 100,
+        // Else every subscriber to everything would be told of us, too.
+        tidings: Tidings { states: false, ..Tidings::default() },
     }
 }
 

@@ -3,7 +3,7 @@
 use crate::{
     subscriber::{Floor, Subscriber},
     supervision::{Bell, DeathWatch},
-    testing::fake_source::FakeSource,
+    testing::{fake_source::FakeSource, sim_clock::SimClock},
 };
 use actix::prelude::*;
 use bytes::Bytes;
@@ -24,6 +24,7 @@ use tidegate_schemas::{
     },
     route::{IdSource, PayloadHandling, Route, Routes},
     submission::{QuarantineReason, Redelivery},
+    tidings::Tidings,
     view::{Observation, SubscriberObservation},
 };
 
@@ -206,7 +207,8 @@ impl House {
             let known = journal.flushed.contains(content)
                 || journal.quarantined.iter().any(|(_, topic, _)| publication.topic.starts_with(topic.as_str()))
                 || journal.manner.full == Some(true)
-                || publication.retained;
+                || publication.retained
+                || publication.topic.starts_with("tidegate");
             assert!(known, "CU-1: acknowledged before it was on disk");
         }));
         let registry = Arc::new(Mutex::new(snapshot(vec![route("{destination}/+")])));
@@ -218,6 +220,9 @@ impl House {
             enqueue: outbox.clone().recipient(),
             quarantine: outbox.clone().recipient(),
             ignore: outbox.recipient(),
+            tidings: Arc::new(Tidings { receipts: true, ..Tidings::default() }),
+            clock: Arc::new(SimClock::at("2026-11-23T12:00:00Z".parse().unwrap())),
+            herald: Bell::default(),
             bell: bell.clone(),
         };
         let subscriber = Subscriber::new(floor, DeathWatch::unwatched("subscriber")).start();

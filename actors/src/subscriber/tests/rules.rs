@@ -160,6 +160,15 @@ async fn when_the_source_ends_the_actor_ends() {
         fn ack(&self, _: crate::ports::source::AckToken) -> bool {
             false
         }
+        fn connection(&self) -> Option<u64> {
+            None
+        }
+        fn announce(
+            &self,
+            _: crate::ports::source::Announcement,
+        ) -> futures_util::future::BoxFuture<'static, Result<(), crate::ports::source::AnnounceError>> {
+            Box::pin(std::future::ready(Err(crate::ports::source::AnnounceError::NotConnected)))
+        }
     }
     use crate::{
         subscriber::{Floor, Subscriber},
@@ -175,6 +184,9 @@ async fn when_the_source_ends_the_actor_ends() {
         enqueue: outbox.clone().recipient(),
         quarantine: outbox.clone().recipient(),
         ignore: outbox.recipient(),
+        tidings: Default::default(),
+        clock: std::sync::Arc::new(crate::testing::sim_clock::SimClock::at("2026-11-23T12:00:00Z".parse().unwrap())),
+        herald: Bell::default(),
         bell: Bell::default(),
     };
     let (watch, death) = DeathWatch::pair("subscriber", 1, Bell::default());

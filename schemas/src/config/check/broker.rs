@@ -36,6 +36,7 @@ impl Checker<'_> {
         if raw.username.is_none() && raw.password.is_some() {
             self.refuse("mqtt.password", "a password without a user name", "add username = \"...\"");
         }
+        let tidings = self.tidings(raw.prefix.as_deref(), raw.states, raw.receipts, raw.response_topics.as_deref());
         let config = MqttConfig {
             embedded,
             host,
@@ -50,6 +51,7 @@ impl Checker<'_> {
             tls_ca_file: raw.tls_ca_file.map(|path| self.path(path)),
             session_expiry_s: self.session_expiry(raw.session_expiry.as_deref()),
             receive_maximum: raw.receive_maximum.unwrap_or(RECEIVE_MAXIMUM),
+            tidings,
         };
         if config.receive_maximum == 0 {
             self.refuse("mqtt.receive_maximum", "MQTT 5 forbids a receive maximum of 0", "100 is a good number");

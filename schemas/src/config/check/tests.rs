@@ -313,3 +313,22 @@ fn an_assumed_clock_deserves_a_second_look() {
     assert_eq!(accepted("clock.trust = \"auto\"").clock.trust, TrustPolicy::Auto);
     assert!(refusal("clock.trust = \"always\"", "").contains("expected `auto` or `assume`"));
 }
+
+#[test]
+fn what_devices_are_told_and_where() {
+    let tidings = |text: &str| accepted(text).mqtt.unwrap().tidings;
+    assert_eq!(tidings(""), crate::tidings::Tidings::default());
+    let moved = tidings("mqtt.prefix = \"homes/7\"");
+    assert!(moved.response_topics[0].matches("homes/7/receipts/x"), "the default list moves with the prefix");
+    assert!(tidings("mqtt.response_topics = []").response_topics.is_empty());
+    refusal("mqtt.prefix = \"a/+\"", "mqtt.prefix");
+    refusal("mqtt.response_topics = [\"a\", \"a/#/b\"]", "mqtt.response_topics[1]");
+    refusal("mqtt.response_topics = [\"{device}/answers\"]", "mqtt.response_topics[0]");
+    let route = |topic: &str| {
+        format!(
+            "[destination.ward]\nonion = \"{ONION}\"\n[[route]]\ntopic = \"{topic}\"\ndevice = \"d\"\ndestination = \"ward\""
+        )
+    };
+    refusal(&route("tidegate/readings/#"), "route[0].topic");
+    accepted(&route("#"));
+}

@@ -133,6 +133,7 @@ fn parts(state: &Path, store: &Arc<Fragile>, transport: &Arc<dyn Transport>) -> 
         transport: Arc::clone(transport),
         room: None,
         bells,
+        look_every: tidegate_actors::uplink::LOOK_EVERY,
     }
 }
 

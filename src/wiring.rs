@@ -155,6 +155,7 @@ pub async fn start(config: Config, origin: Origin) -> anyhow::Result<Started> {
         transport: tor.transport,
         room,
         bells,
+        look_every: tidegate_actors::uplink::LOOK_EVERY,
     };
     let gateway =
         Gateway::start(list::children(&parts), list::options(&parts)).context("starting the list of actors")?;

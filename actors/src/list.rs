@@ -18,7 +18,7 @@ use crate::{
     uplink::{Uplink, UplinkParts},
 };
 use actix::{Actor, Addr};
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 use tidegate_schemas::tidings::Tidings;
 
 /// Intake closes first, so that nothing new comes while the rest finishes.
@@ -41,6 +41,8 @@ pub struct Parts {
     pub room: Option<Arc<dyn Room>>,
     /// All bells.
     pub bells: Bells,
+    /// How often the Uplink looks at Tor and at the clock: [`crate::uplink::LOOK_EVERY`].
+    pub look_every: Duration,
 }
 
 /// The options of the kernel for this list; lines that are absent are left out of the drain order.
@@ -134,6 +136,7 @@ fn uplink(parts: &Parts) -> ChildSpec<Handles> {
         entropy: Arc::clone(&parts.outbox.entropy),
         dispatcher: parts.bells.dispatcher.clone(),
         herald: parts.bells.herald.clone(),
+        look_every: parts.look_every,
     };
     ChildSpec {
         name: "uplink",

@@ -35,7 +35,7 @@ const RETRY_FIRST: Duration = Duration::from_secs(2);
 /// Longest pause after a failed bootstrap.
 const RETRY_MAX: Duration = Duration::from_secs(300);
 /// How often a client that is ready is looked at.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
+pub const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// How often one that is not is looked at.
 const LOOK_WHILE_DOWN: Duration = Duration::from_millis(100);
@@ -55,6 +55,8 @@ pub struct UplinkParts {
     pub dispatcher: Bell,
     /// The Herald's bell.
     pub herald: Bell,
+    /// How often a client that is ready, and the clock, are looked at: [`LOOK_EVERY`].
+    pub look_every: Duration,
 }
 
 /// The actor.
@@ -134,7 +136,7 @@ async fn stand(parts: &UplinkParts) {
             // Nothing but a bootstrap brings it back.
             return;
         }
-        tokio::time::sleep(if ready { LOOK_EVERY } else { LOOK_WHILE_DOWN }).await;
+        tokio::time::sleep(if ready { parts.look_every } else { LOOK_WHILE_DOWN }).await;
     }
 }
 
@@ -195,6 +197,7 @@ mod tests {
             entropy: Arc::new(SeededEntropy::new(1)),
             dispatcher: bell.clone(),
             herald: Bell::default(),
+            look_every: LOOK_EVERY,
         };
         let (uplink, _running) = Running::start(Uplink::new(parts, DeathWatch::unwatched("uplink")));
         assert_eq!(bell.wait_at_most(Duration::from_secs(1)).await, Wake::Rung);
@@ -250,6 +253,7 @@ mod tests {
             entropy: Arc::new(SeededEntropy::new(1)),
             dispatcher: bell.clone(),
             herald: Bell::default(),
+            look_every: LOOK_EVERY,
         };
         let (_uplink, _running) = Running::start(Uplink::new(parts, DeathWatch::unwatched("uplink")));
         assert_eq!(bell.wait_at_most(Duration::from_secs(1)).await, Wake::Rung);

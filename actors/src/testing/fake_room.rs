@@ -45,6 +45,7 @@ struct State {
     by_transaction: HashMap<String, String>,
     script: VecDeque<Option<Fault>>,
     limit: Option<Limit>,
+    away: bool,
     requests: u64,
     limited: u64,
 }
@@ -74,6 +75,10 @@ impl Limit {
 impl FakeRoom {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+    /// Can't be reached at all, or can again.
+    pub fn set_away(&self, away: bool) {
+        self.lock().away = away;
     }
     /// Limits the rate; Synapse's default is 0.2 a second, 10 in a burst.
     pub fn limit(&self, per_second: f64, burst: f64) {
@@ -135,6 +140,9 @@ impl Room for FakeRoom {
             let fault = {
                 let mut state = room.lock();
                 state.requests += 1;
+                if state.away {
+                    return Err(RoomError::Unavailable("no route to the homeserver".into()));
+                }
                 state.script.pop_front().flatten()
             };
             match fault {

@@ -18,6 +18,7 @@ use tidegate_schemas::{
     view::UplinkStatus,
     wire::{WireAnswer, WireRequest},
 };
+use tokio::time::Instant;
 
 /// What a service answers to a request; `None` is 200.
 pub type Answer = Arc<dyn Fn(&WireRequest) -> Option<Result<u16, DeliveryError>> + Send + Sync>;
@@ -29,8 +30,12 @@ pub struct Attempt {
     pub destination: DestinationId,
     /// On which circuit.
     pub isolation: Isolation,
-    /// When.
+    /// When it began, by the wall clock.
     pub at: Timestamp,
+    /// When it began, by the monotonic clock.
+    pub on: Instant,
+    /// How long it took.
+    pub took: Duration,
     /// What.
     pub request: WireRequest,
     /// What was answered.
@@ -51,6 +56,7 @@ struct World {
     latency: Duration,
     attempts: Vec<Attempt>,
     opened: Vec<(DestinationId, Isolation, Timestamp)>,
+    opened_on: Vec<Instant>,
     panics_left: u32,
 }
 
@@ -70,6 +76,7 @@ impl FakeTransport {
             latency: Duration::from_millis(10),
             attempts: Vec::new(),
             opened: Vec::new(),
+            opened_on: Vec::new(),
             panics_left: 0,
         };
         Self { world: Arc::new(Mutex::new(world)), clock }
@@ -114,6 +121,14 @@ impl FakeTransport {
     }
 }
 
+impl FakeTransport {
+    /// When each of those lanes was asked for, by the monotonic clock.
+    #[must_use]
+    pub fn opened_on(&self) -> Vec<Instant> {
+        lock(&self.world).opened_on.clone()
+    }
+}
+
 struct FakeLane {
     world: Arc<Mutex<World>>,
     clock: Arc<dyn Clock>,
@@ -125,7 +140,7 @@ struct FakeLane {
 impl Lane for FakeLane {
     fn exchange<'a>(&'a mut self, request: WireRequest) -> BoxFuture<'a, Result<WireAnswer, DeliveryError>> {
         Box::pin(async move {
-            let at = self.clock.now();
+            let (at, on) = (self.clock.now(), Instant::now());
             let (latency, panics) = {
                 let mut world = lock(&self.world);
                 let panics = world.panics_left > 0;
@@ -144,7 +159,7 @@ impl Lane for FakeLane {
                 }
             };
             let (destination, isolation) = (self.destination.clone(), self.isolation);
-            lock(&self.world).attempts.push(Attempt { destination, isolation, at, request, outcome });
+            lock(&self.world).attempts.push(Attempt { destination, isolation, at, on, took: on.elapsed(), request, outcome });
             self.open = outcome.is_ok();
             outcome.map(|status| WireAnswer { status, headers: vec![], body: bytes::Bytes::new() })
         })
@@ -182,6 +197,7 @@ impl Transport for FakeTransport {
         let (world, clock) = (Arc::clone(&self.world), Arc::clone(&self.clock));
         Box::pin(async move {
             lock(&world).opened.push((target.destination.clone(), isolation, clock.now()));
+            lock(&world).opened_on.push(Instant::now());
             let latency = lock(&world).latency;
             tokio::time::sleep(latency).await;
             if let Some(error) = lock(&world).down.get(&target.destination) {

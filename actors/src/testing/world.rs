@@ -20,7 +20,8 @@ use crate::{
     outbox::{Lease, Limits, OutboxParts},
     ports::{clock::Clock, outbox_store::OutboxStore, transport::Transport},
     registry::RegistryParts,
-    supervision::{Bells, Drain, Gateway, GatewayRun, GatewayStatus, GetStatus},
+    supervision::{Bells, Drain, Gateway, GatewayRun, GatewayStatus, GetStatus, Options},
+    uplink,
 };
 use std::{
     cell::Cell,
@@ -30,7 +31,7 @@ use std::{
     time::Duration,
 };
 use tidegate_schemas::{
-    agreement::{RetryPolicy, ServiceAgreement},
+    agreement::{Destination, RetryPolicy, ServiceAgreement},
     clock::ConsensusTimes,
     id::DestinationId,
     messages::{gateway::Observe, outbox::Loads, registry::Declared},
@@ -52,6 +53,18 @@ const DEVICES: u64 = 5;
 /// How often a test looks whether what it waits for has come.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
+/// What a world is made of.
+pub struct Setup {
+    /// The wall clock.
+    pub clock: Arc<SimClock>,
+    /// Who is agreed with.
+    pub destinations: Vec<Destination>,
+    /// How often a device publishes.
+    pub publish_every: Duration,
+    /// How often Tor and the clock are looked at, and actors at the least: weeks pass quicker with a longer time.
+    pub look_every: Duration,
+}
+
 /// The world.
 pub struct World {
     /// The faults.
@@ -67,6 +80,8 @@ pub struct World {
     /// The supervisor.
     pub gateway: GatewayRun<Handles>,
     parts: Parts,
+    /// Where messages go, in turn.
+    names: Vec<DestinationId>,
     published: Rc<Cell<u64>>,
     publisher: AbortHandle,
 }
@@ -86,8 +101,22 @@ impl World {
     /// When the list can't be started.
     #[must_use]
     pub fn start(publish_every: Duration) -> Self {
+        Self::with(Setup {
+            clock: Arc::new(SimClock::at("2026-11-23T12:00:00Z".parse().expect("a time"))),
+            destinations: DESTINATIONS.map(|(name, format)| destination(name, agreement(format))).to_vec(),
+            publish_every,
+            look_every: uplink::LOOK_EVERY,
+        })
+    }
+
+    /// Everything starts, set up like this.
+    ///
+    /// # Panics
+    /// When the list can't be started.
+    #[must_use]
+    pub fn with(setup: Setup) -> Self {
         let faults = Faults::install();
-        let raw_clock: Arc<dyn Clock> = Arc::new(SimClock::at("2026-11-23T12:00:00Z".parse().expect("a time")));
+        let raw_clock: Arc<dyn Clock> = setup.clock;
         let source = FakeSource::new();
         let transport = Arc::new(FakeTransport::new(Arc::clone(&raw_clock)));
         transport.set_consensus(ConsensusTimes {
@@ -100,12 +129,10 @@ impl World {
         let bells = Bells::default();
         let clock: Arc<dyn Clock> = Faulty::new(raw_clock, &faults);
         let entropy = Faulty::new(Arc::new(SeededEntropy::new(1)), &faults);
+        let names: Vec<DestinationId> = setup.destinations.iter().map(|destination| destination.id.clone()).collect();
         let parts = Parts {
             registry: RegistryParts {
-                declared: declared_cell(
-                    DESTINATIONS.map(|(name, format)| destination(name, agreement(format))).to_vec(),
-                    Routes(vec![route()]),
-                ),
+                declared: declared_cell(setup.destinations, Routes(vec![route()])),
                 check: Arc::new(ToyCheck(Arc::clone(&clock))),
                 store: Faulty::new(Arc::new(MemoryRegistry::default()), &faults),
                 clock: Arc::clone(&clock),
@@ -125,11 +152,15 @@ impl World {
             transport: Faulty::new(Arc::clone(&transport) as Arc<dyn Transport>, &faults),
             room: Some(Faulty::new(Arc::new(room.clone()), &faults)),
             bells,
+            look_every: setup.look_every,
         };
-        let gateway = Gateway::start(list::children(&parts), list::options(&parts)).expect("a sound list");
+        let options = list::options(&parts);
+        let options = Options { observe_every: options.observe_every.max(setup.look_every), ..options };
+        let gateway = Gateway::start(list::children(&parts), options).expect("a sound list");
         let published = Rc::new(Cell::new(0));
-        let publisher = actix::spawn(publish(source.clone(), Rc::clone(&published), publish_every)).abort_handle();
-        Self { faults, source, transport, room, store, gateway, parts, published, publisher }
+        let publishing = publish(source.clone(), Rc::clone(&published), names.clone(), setup.publish_every);
+        let publisher = actix::spawn(publishing).abort_handle();
+        Self { faults, source, transport, room, store, gateway, parts, names, published, publisher }
     }
 
     /// Messages published so far; their bodies are their numbers, from 0.
@@ -239,6 +270,14 @@ impl World {
         for load in self.handles().outbox.expect("the outbox is up").send(Loads).await.expect("an answer") {
             assert_eq!((load.queued, load.parked, load.dead), (0, 0, 0), "{place}: {load:?}");
         }
+        self.drain(place).await;
+    }
+
+    /// The gateway ends in order.
+    ///
+    /// # Panics
+    /// When it does not.
+    pub async fn drain(&mut self, place: &str) {
         self.gateway.addr.send(Drain).await.expect("the gateway lives");
         let ended = timeout(Duration::from_secs(20), self.gateway.ended()).await;
         assert_eq!(ended.expect("the drain ends").code, 0, "{place}");
@@ -264,26 +303,34 @@ impl World {
         all
     }
 
-    /// Each message arrived, at its destination, under one id, in its device's order; what came again came under the same id.
     fn check_deliveries(&self, place: &str) {
+        let numbers = self.check_identity_and_order(place);
+        assert_eq!(numbers, (0..self.published()).collect::<Vec<_>>(), "{place}: each arrived");
+    }
+
+    /// What arrived, arrived at its destination, under one id, in its device's order; what came again came under the same id. Their
+    /// numbers.
+    ///
+    /// # Panics
+    /// When one did not.
+    pub fn check_identity_and_order(&self, place: &str) -> Vec<u64> {
         let mut id_of = BTreeMap::<u64, String>::new();
         let mut body_of = BTreeMap::<String, u64>::new();
         let mut last = BTreeMap::<u64, u64>::new();
         for delivery in self.deliveries() {
             let number: u64 = delivery.body.parse().expect("a number");
-            assert_eq!(delivery.destination.as_str(), destination_of(number), "{place}");
+            assert_eq!(delivery.destination, self.names[place_of(number, self.names.len())], "{place}");
             let known = body_of.entry(delivery.id.clone()).or_insert(number);
             assert_eq!(*known, number, "{place}: one id for two messages");
             if let Some(before) = id_of.insert(number, delivery.id.clone()) {
                 assert_eq!(before, delivery.id, "{place}: message {number} was taken into custody twice");
             } else {
-                let stream = number % (DEVICES * DESTINATIONS.len() as u64);
+                let stream = number % (DEVICES * self.names.len() as u64);
                 let before = last.insert(stream, number);
                 assert!(before < Some(number), "{place}: {number} came after {before:?} of the same device (OR-1)");
             }
         }
-        let numbers: Vec<u64> = id_of.into_keys().collect();
-        assert_eq!(numbers, (0..self.published()).collect::<Vec<_>>(), "{place}: each arrived");
+        id_of.into_keys().collect()
     }
 
     /// The room was told of each end once, in order.
@@ -296,19 +343,19 @@ impl World {
     }
 }
 
-fn destination_of(number: u64) -> &'static str {
-    let place = usize::try_from(number % DESTINATIONS.len() as u64).unwrap_or_default();
-    DESTINATIONS[place].0
-}
-
-async fn publish(source: FakeSource, published: Rc<Cell<u64>>, every: Duration) {
+async fn publish(source: FakeSource, published: Rc<Cell<u64>>, names: Vec<DestinationId>, every: Duration) {
     loop {
         let number = published.get();
-        let topic = format!("{}/device-{}/pulse", destination_of(number), number % DEVICES);
-        source.publish(&topic, number.to_string());
+        let to = &names[place_of(number, names.len())];
+        source.publish(&format!("{to}/device-{}/pulse", number % DEVICES), number.to_string());
         published.set(number + 1);
         sleep(every).await;
     }
+}
+
+/// Messages go to the destinations in turn.
+fn place_of(number: u64, destinations: usize) -> usize {
+    usize::try_from(number % destinations as u64).unwrap_or_default()
 }
 
 /// Short retries and a generous budget of circuits: what a test does not set must not get in its way.
@@ -326,7 +373,7 @@ fn route() -> Route {
         filter: "{destination}/{device}/pulse".parse().expect("a filter"),
         device: IdSource::Capture,
         destination: IdSource::Capture,
-        allow: Some(DESTINATIONS.map(|(name, _)| name.parse().expect("an id")).to_vec()),
+        allow: None,
         payload: PayloadHandling::Opaque,
         retained: false,
         priority: tidegate_schemas::submission::Priority::Normal,

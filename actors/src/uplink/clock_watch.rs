@@ -1,15 +1,11 @@
 //! The watch over the wall clock: a task of the Uplink, because Tor is one of those who vouch for it.
 //!
-//! Every `LOOK_EVERY` it hands the times of Tor's consensus to the clock, and asks it whether it is to be believed. When that
+//! Every [`super::LOOK_EVERY`] it hands the times of Tor's consensus to the clock, and asks it whether it is to be believed. When that
 //! changes it says so in the log, and rings the Dispatcher, whose windows open or close by it. It runs while Tor connects or fails,
 //! too: the kernel may vouch at any time. While the Uplink is suspended the Dispatcher's own ticks find out.
 
 use super::UplinkParts;
-use std::time::Duration;
 use tidegate_schemas::clock::ClockTrust;
-
-/// How often it looks.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// Never returns.
 pub(super) async fn run(parts: UplinkParts) {
@@ -28,7 +24,7 @@ pub(super) async fn run(parts: UplinkParts) {
             }
             last = Some(trust);
         }
-        tokio::time::sleep(LOOK_EVERY).await;
+        tokio::time::sleep(parts.look_every).await;
     }
 }
 
@@ -72,6 +68,7 @@ mod tests {
             entropy: Arc::new(SeededEntropy::new(1)),
             dispatcher: bell.clone(),
             herald: Bell::default(),
+            look_every: LOOK_EVERY,
         };
         let (_uplink, _running) = Running::start(Uplink::new(parts, DeathWatch::unwatched("uplink")));
         assert_eq!(bell.wait_at_most(Duration::from_secs(20)).await, Wake::Tick, "nothing has changed");

@@ -28,6 +28,8 @@ pub mod config;
 
 pub mod view;
 
+pub mod dispatch;
+
 pub mod messages;
 
 pub mod invariant;

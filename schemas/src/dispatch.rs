@@ -213,12 +213,15 @@ impl fmt::Display for Hindrance {
     }
 }
 
-/// How the destination's door stands.
+/// How a destination's door stands: what a delivery may start through. Asked again before each start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Door {
+pub enum Door {
     /// Open; the opening (or a signal after it) began so many milliseconds ago, where it has a beginning.
-    Open { since_ms: Option<u64> },
-    /// Closed, and a break-glass message waits.
+    Open {
+        /// Milliseconds.
+        since_ms: Option<u64>,
+    },
+    /// Closed, and a break-glass message waits that may go through.
     Glass,
     /// Closed.
     Shut,
@@ -237,11 +240,13 @@ pub fn decide(situation: &Situation<'_>) -> Decision {
     if load.queued == 0 {
         add(Hindrance::NothingQueued, None);
     }
-    let (door, closed) = door(situation);
-    if let Some(reason) = closed.filter(|_| door == Door::Shut) {
-        add(reason.hindrance, reason.until);
+    let Situation { agreement, evaluation, now, .. } = *situation;
+    let door = door(agreement, evaluation, load, now);
+    if door == Door::Shut && !load.paused {
+        let (hindrance, until, _) = closed(agreement, evaluation);
+        add(hindrance, until);
     }
-    let spread = situation.drawn_start.filter(|start| situation.now < *start && ready_signal_ms(situation).is_none());
+    let spread = situation.drawn_start.filter(|start| now < *start && ready_signal_ms(agreement, load).is_none());
     if let (Some(start), Door::Open { .. }) = (spread, door) {
         add(Hindrance::StartSpread, Some(start));
     }
@@ -280,22 +285,26 @@ pub fn decide(situation: &Situation<'_>) -> Decision {
     Decision::Go { mode }
 }
 
-/// How the door stands, and what keeps it closed.
-fn door(situation: &Situation<'_>) -> (Door, Option<Reason>) {
-    let Situation { agreement, evaluation, load, now, .. } = *situation;
+/// How the door stands at this moment. `evaluation` is the agreement's at that moment.
+#[must_use]
+pub fn door(agreement: &ServiceAgreement, evaluation: &Evaluation, load: &DestinationLoad, now: Timestamp) -> Door {
     if load.paused {
-        return (Door::Shut, None);
+        return Door::Shut;
     }
     if evaluation.may_start(now) {
         let opened_ms = evaluation.since.map(|since| millis(now.duration_since(since)));
-        let signalled_ms = ready_signal_ms(situation);
         // Whichever began later: both let a destination that failed before be tried again.
-        let since_ms = opened_ms.into_iter().chain(signalled_ms).min();
-        return (Door::Open { since_ms }, None);
+        let since_ms = opened_ms.into_iter().chain(ready_signal_ms(agreement, load)).min();
+        return Door::Open { since_ms };
     }
+    let (_, _, glass) = closed(agreement, evaluation);
+    if glass && load.break_glass > 0 && agreement.break_glass.is_some() { Door::Glass } else { Door::Shut }
+}
+
+/// What keeps the door closed, until when, and whether break-glass goes through that.
+fn closed(agreement: &ServiceAgreement, evaluation: &Evaluation) -> (Hindrance, Option<Timestamp>, bool) {
     let opens = evaluation.next_opening.or(evaluation.until);
-    let (hindrance, until, glass) = match evaluation.why {
-        // The load was read at another moment than the evaluation: the next look knows.
+    match evaluation.why {
         Why::Paused => (Hindrance::Paused, None, false),
         Why::BeforeAgreement => (Hindrance::BeforeAgreement, agreement.valid.from, false),
         Why::AfterAgreement => (Hindrance::AfterAgreement, None, false),
@@ -309,15 +318,12 @@ fn door(situation: &Situation<'_>) -> (Door, Option<Reason>) {
         Why::WaitsForSignal => (Hindrance::WaitsForSignal, None, true),
         Why::OutsideWindows => (Hindrance::WindowClosed, opens, true),
         Why::CuttingOff | Why::NoWindows | Why::InsideWindow | Why::Signalled => (Hindrance::CuttingOff, opens, true),
-    };
-    let glass = glass && load.break_glass > 0 && agreement.break_glass.is_some();
-    (if glass { Door::Glass } else { Door::Shut }, Some(Reason { hindrance, until }))
+    }
 }
 
 /// For how long a "ready" has held, if one holds.
-fn ready_signal_ms(situation: &Situation<'_>) -> Option<u64> {
-    let signal = situation.load.signal.filter(|signal| signal.ready && situation.agreement.signal.accept)?;
-    Some(signal.since_ms)
+fn ready_signal_ms(agreement: &ServiceAgreement, load: &DestinationLoad) -> Option<u64> {
+    load.signal.filter(|signal| signal.ready && agreement.signal.accept).map(|signal| signal.since_ms)
 }
 
 /// What the failures of this opening keep it from.

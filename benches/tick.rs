@@ -87,7 +87,7 @@ fn contents(destinations: u32) -> BTreeMap<Vec<u8>, Vec<u8>> {
 impl Rig {
     async fn new(destinations: u32) -> Self {
         let night = RawWindow { from: Some("03:00".into()), to: Some("05:00".into()), ..RawWindow::default() };
-        let raw = RawWindows { timezone: Some("Europe/Madrid".into()), allow: vec![night] };
+        let raw = RawWindows { timezone: Some("Europe/Madrid".into()), allow: vec![night], ..RawWindows::default() };
         let policy = SignalPolicy { accept: true, per_hour: u16::MAX, ..SignalPolicy::default() };
         let agreement = || ServiceAgreement {
             windows: WindowSet::from_raw(raw.clone(), "windows").expect("windows"),

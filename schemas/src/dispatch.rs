@@ -306,7 +306,10 @@ fn closed(agreement: &ServiceAgreement, evaluation: &Evaluation) -> (Hindrance, 
     let opens = evaluation.next_opening.or(evaluation.until);
     match evaluation.why {
         Why::Paused => (Hindrance::Paused, None, false),
-        Why::BeforeAgreement => (Hindrance::BeforeAgreement, agreement.valid.from, false),
+        Why::BeforeAgreement => {
+            let holds = agreement.valid.from.and_then(|from| from.checked_add(agreement.windows.guard()).ok());
+            (Hindrance::BeforeAgreement, holds, false)
+        }
         Why::AfterAgreement => (Hindrance::AfterAgreement, None, false),
         // Whether the agreement holds is a matter of time, too.
         Why::ClockUntrusted => {
@@ -316,8 +319,9 @@ fn closed(agreement: &ServiceAgreement, evaluation: &Evaluation) -> (Hindrance, 
         Why::Denied => (Hindrance::Denied, opens, true),
         Why::NotNow => (Hindrance::NotNow, opens, true),
         Why::WaitsForSignal => (Hindrance::WaitsForSignal, None, true),
-        Why::OutsideWindows => (Hindrance::WindowClosed, opens, true),
-        Why::CuttingOff | Why::NoWindows | Why::InsideWindow | Why::Signalled => (Hindrance::CuttingOff, opens, true),
+        Why::OutsideWindows | Why::Guarded => (Hindrance::WindowClosed, opens, true),
+        // Open, and yet nothing starts any more: the cutoff has passed.
+        Why::NoWindows | Why::InsideWindow | Why::Signalled => (Hindrance::CuttingOff, opens, true),
     }
 }
 

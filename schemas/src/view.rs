@@ -1,6 +1,7 @@
 //! What is shown: snapshots of the actors and the bodies of the admin API. No payload, no onion address, by construction.
 
 use crate::{
+    agreement::Evaluation,
     dispatch::{Mode, Reason},
     entry::{Account, EndedBy, EntryState},
     id::{DestinationId, DeviceId, EntryRef, MessageId},
@@ -8,7 +9,6 @@ use crate::{
     outcome::DeliveryError,
     record::Throughput,
     submission::{Origin, Priority, QuarantineReason},
-    window::Evaluation,
 };
 use serde::{Deserialize, Serialize};
 

@@ -299,13 +299,16 @@ impl Rounds {
         moment: &Moment,
     ) -> Decision {
         let memory = self.memory.entry(destination.id.clone()).or_default();
+        // Under a signal nothing is spread, and its beginning is none of the opening.
+        let spread = !load.signal.is_some_and(|signal| signal.ready);
+        let drawn_start = if spread { memory.drawn_start(evaluation, self.began, &*self.parts.entropy) } else { None };
         decide(&Situation {
             agreement: &destination.agreement,
             evaluation,
             load,
             uplink_ready: moment.uplink_ready,
             now: moment.wall,
-            drawn_start: memory.drawn_start(evaluation, self.began, &*self.parts.entropy),
+            drawn_start,
             couriers: memory.couriers(moment.at),
         })
     }

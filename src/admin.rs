@@ -18,6 +18,7 @@
 //! | PUT, DELETE `/api/v1/destinations/{id}/windows` | windows from now on; always open | `destinations` |
 //! | POST `/api/v1/reload` | take over what the config files say now | `agreements` |
 //! | GET `/api/v1/outbox`, `/{destination}/{seq}`, `/{uuid}` | entries | `outbox` |
+//! | GET the same with `/explain` | why it is where it is, and what comes next | `foresight` |
 //! | POST `/api/v1/outbox/{destination}/{seq}/{act}` | hold, release, retry, purge | `outbox` |
 //! | GET `/api/v1/quarantine` | what never became an entry | `records` |
 //! | GET `/api/v1/ledger` | what ended lately | `records` |
@@ -142,7 +143,9 @@ fn routes() -> Vec<Endpoint> {
         },
         get("/api/v1/outbox", web::get().to(outbox::list)),
         get("/api/v1/outbox/{id}", web::get().to(outbox::show_id)),
+        get("/api/v1/outbox/{id}/explain", web::get().to(outbox::explain_id)),
         get("/api/v1/outbox/{destination}/{seq}", web::get().to(outbox::show_place)),
+        get("/api/v1/outbox/{destination}/{seq}/explain", web::get().to(outbox::explain_place)),
         Endpoint {
             method: Method::POST,
             path: "/api/v1/outbox/{destination}/{seq}/{act}",

@@ -38,6 +38,10 @@ pub mod config;
 
 pub mod view;
 
+pub mod dispatch;
+
+pub mod explain;
+
 pub mod messages;
 
 pub mod invariant;

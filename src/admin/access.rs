@@ -12,6 +12,7 @@ use tidegate_actors::{
     supervision::{ChildState, View},
 };
 use tidegate_schemas::messages::{
+    dispatcher::Explain,
     gateway::Observe,
     outbox::{Enqueue, Foresee, List, ListLedger, ListQuarantine, Loads, Operate, Show},
     registry::{Current, History, PutDestination, PutWindows, Reload, RemoveDestination},
@@ -52,6 +53,8 @@ pub struct Access {
     pub quarantine: Option<Recipient<ListQuarantine>>,
     /// Outbox: ledger.
     pub ledger: Option<Recipient<ListLedger>>,
+    /// Dispatcher: why a destination is served, or not.
+    pub explain: Option<Recipient<Explain>>,
     /// Every line that is up, by name, in list order.
     pub observers: Vec<(String, Recipient<Observe>)>,
 }
@@ -146,6 +149,7 @@ pub fn situation(view: &View<Handles>) -> Situation {
         operate: outbox.clone().map(Addr::recipient),
         quarantine: outbox.clone().map(Addr::recipient),
         ledger: outbox.clone().map(Addr::recipient),
+        explain: handles.dispatcher.clone().map(Addr::recipient),
         observers,
     };
     let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);

@@ -13,12 +13,15 @@ use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use tidegate_schemas::{
     agreement::{Circumstances, Evaluation, RawAgreement, ServiceAgreement},
+    explain::{self, Explanation},
     forecast::Forecast,
-    id::DestinationId,
+    id::{DestinationId, EntryRef},
     messages::{
-        outbox::{Foresee, Foreseen, Loads},
+        dispatcher::Explain,
+        outbox::{EntryName, Foresee, Foreseen, Loads, Show},
         registry::{Current, RegisteredDestination},
     },
+    view::{EntryView, Shown},
     window::Opening,
 };
 
@@ -137,6 +140,54 @@ pub(super) async fn simulate(
     }
     let (Some(after), Some(before)) = (foresight.pop(), foresight.pop()) else { return Err(HttpProblem::no_answer()) };
     Ok(Json(Simulated { destination: destination.id.clone(), before, after }))
+}
+
+/// `GET /api/v1/outbox/{destination}/{seq}/explain`, `GET /api/v1/outbox/{uuid}/explain`
+pub(super) async fn explain(app: &App, name: EntryName) -> Result<Json<Explanation>, HttpProblem> {
+    let shown = ask(app.reach.look().access.show.as_ref(), Show { name }).await??;
+    let Some(shown) = shown else {
+        return Err(HttpProblem::not_found("there is no such entry, and none in the ledger"));
+    };
+    let registry = ask(app.reach.look().access.current.as_ref(), Current).await?;
+    let entry = place(&shown);
+    let registered = registry.destinations.get(&entry.destination);
+    let zone = registered.map_or(jiff::tz::TimeZone::UTC, |r| r.destination.agreement.windows.zone().clone());
+    match &shown {
+        Shown::Ended(view) => Ok(Json(explain::ended(view, &zone))),
+        Shown::Waiting(view) => waiting(app, view, registered, &zone).await.map(Json),
+    }
+}
+
+async fn waiting(
+    app: &App,
+    view: &EntryView,
+    registered: Option<&Arc<RegisteredDestination>>,
+    zone: &jiff::tz::TimeZone,
+) -> Result<Explanation, HttpProblem> {
+    let now = app.clock.now();
+    let (mut explained, mut foreseen) = (None, None);
+    if let Some(registered) = registered {
+        let destination = registered.destination.id.clone();
+        explained = ask(app.reach.look().access.explain.as_ref(), Explain { destination: destination.clone() }).await?;
+        let agreement = registered.destination.agreement.clone();
+        foreseen = Some(foresee(app, &destination, agreement, Some(view.entry.seq)).await?);
+    }
+    let known = explain::Waiting {
+        view,
+        decision: explained.as_ref().map(|explained| &explained.decision),
+        served: explained.as_ref().is_some_and(|explained| explained.served.is_some()),
+        turn: foreseen.as_ref().and_then(|foreseen| foreseen.forecast.turn.as_ref()),
+        behind: foreseen.as_ref().and_then(|foreseen| foreseen.behind),
+        now,
+    };
+    Ok(explain::waiting(&known, zone))
+}
+
+fn place(shown: &Shown) -> &EntryRef {
+    match shown {
+        Shown::Waiting(view) => &view.entry,
+        Shown::Ended(view) => &view.entry,
+    }
 }
 
 async fn foresee(

@@ -3,6 +3,7 @@
 use crate::admin::{
     App,
     access::ask,
+    foresight,
     pages::{self, Page},
     problem::HttpProblem,
 };
@@ -13,7 +14,8 @@ use actix_web::{
 use serde::{Deserialize, Serialize};
 use tidegate_schemas::{
     entry::{EntryState, Event},
-    id::{DeviceId, EntryRef},
+    explain::Explanation,
+    id::{DeviceId, EntryRef, MessageId},
     messages::outbox::{EntryName, List, Operate, Show},
     view::Shown,
 };
@@ -59,8 +61,25 @@ pub(super) async fn show_place(app: Data<App>, place: Path<(String, String)>) ->
 
 /// One entry, by its id on the wire.
 pub(super) async fn show_id(app: Data<App>, id: Path<String>) -> Result<Json<Shown>, HttpProblem> {
-    let id = id.parse().map_err(|_| HttpProblem::not_found("an entry is named DESTINATION/NUMBER or by its UUID"))?;
-    show(&app, EntryName::Id(id)).await
+    show(&app, EntryName::Id(uuid(&id)?)).await
+}
+
+fn uuid(text: &str) -> Result<MessageId, HttpProblem> {
+    text.parse().map_err(|_| HttpProblem::not_found("an entry is named DESTINATION/NUMBER or by its UUID"))
+}
+
+/// Why the entry at this place is where it is.
+pub(super) async fn explain_place(
+    app: Data<App>,
+    place: Path<(String, String)>,
+) -> Result<Json<Explanation>, HttpProblem> {
+    let entry = entry_ref(&place.0, &place.1)?;
+    foresight::explain(&app, EntryName::Place(entry)).await
+}
+
+/// The same, by its id on the wire.
+pub(super) async fn explain_id(app: Data<App>, id: Path<String>) -> Result<Json<Explanation>, HttpProblem> {
+    foresight::explain(&app, EntryName::Id(uuid(&id)?)).await
 }
 
 async fn show(app: &App, name: EntryName) -> Result<Json<Shown>, HttpProblem> {

@@ -15,6 +15,7 @@ use http::Method;
 use serde::{Serialize, de::DeserializeOwned};
 use std::{process::ExitCode, str::FromStr};
 use tidegate_schemas::{
+    explain::Explanation,
     id::{DestinationId, DeviceId, EntryRef, MessageId},
     messages::outbox::EntryName,
     view::{EntryView, LedgerView, QuarantineView, Shown},
@@ -27,6 +28,11 @@ pub enum OutboxCommand {
     List(ListArgs),
     /// Show one entry, also when it has ended
     Show {
+        /// DESTINATION/NUMBER, or the UUID that the room and the receiver show
+        entry: Name,
+    },
+    /// Say why an entry is where it is, what happens next, and when
+    Explain {
         /// DESTINATION/NUMBER, or the UUID that the room and the receiver show
         entry: Name,
     },
@@ -117,6 +123,7 @@ pub(super) async fn run(global: &Global, command: OutboxCommand) -> Result<ExitC
     let client = AdminClient::new(global)?;
     match command {
         OutboxCommand::List(args) => list(global, &client, &args).await?,
+        OutboxCommand::Explain { entry } => explain(global, &client, &entry).await?,
         OutboxCommand::Show { entry } => show(global, &client, &entry).await?,
         OutboxCommand::Hold(entries) => return act(global, &client, &entries, "hold").await,
         OutboxCommand::Release(entries) => return act(global, &client, &entries, "release").await,
@@ -200,6 +207,27 @@ fn listed<T>(table: &comfy_table::Table, page: &Page<T>, nothing: &str) -> Resul
         return Ok(());
     }
     output::print(table)
+}
+
+async fn explain(global: &Global, client: &AdminClient, entry: &Name) -> Result<(), Failure> {
+    let explanation: Explanation = client.get(&format!("{}/explain", entry.path())).await?;
+    if global.json {
+        return output::json(&explanation);
+    }
+    explained(&explanation).iter().try_for_each(|line| output::line(line))
+}
+
+/// The chain, one link a line, and what comes after it.
+fn explained(explanation: &Explanation) -> Vec<String> {
+    let (place, id, state) = match &explanation.entry {
+        Shown::Waiting(view) => (&view.entry, view.id, view.state),
+        Shown::Ended(view) => (&view.entry, view.id, view.state),
+    };
+    let mut lines = vec![format!("{place} ({id}) is {}; times of {}", output::word(&state), explanation.timezone)];
+    lines.extend(explanation.chain.iter().enumerate().map(|(index, step)| format!("{:>3}. {}", index + 1, step.what)));
+    lines.push(format!("next: {}", explanation.next.what));
+    lines.extend(explanation.ends.iter().map(|step| format!("end:  {}", step.what)));
+    lines
 }
 
 async fn show(global: &Global, client: &AdminClient, name: &Name) -> Result<(), Failure> {

@@ -159,7 +159,15 @@ impl Lane for FakeLane {
                 }
             };
             let (destination, isolation) = (self.destination.clone(), self.isolation);
-            lock(&self.world).attempts.push(Attempt { destination, isolation, at, on, took: on.elapsed(), request, outcome });
+            lock(&self.world).attempts.push(Attempt {
+                destination,
+                isolation,
+                at,
+                on,
+                took: on.elapsed(),
+                request,
+                outcome,
+            });
             self.open = outcome.is_ok();
             outcome.map(|status| WireAnswer { status, headers: vec![], body: bytes::Bytes::new() })
         })

@@ -49,9 +49,11 @@ mod tests {
         ports::{clock::Clock, transport::Transport},
         supervision::{Bell, DeathWatch, Running, Wake},
         testing::{fake_transport::FakeTransport, seeded_entropy::SeededEntropy, sim_clock::SimClock},
+        uplink::LOOK_EVERY,
         uplink::Uplink,
     };
     use std::sync::Arc;
+    use std::time::Duration;
     use tidegate_schemas::{clock::ConsensusTimes, view::UplinkStatus};
 
     #[actix::test]

@@ -226,7 +226,14 @@ pub fn load(alias: &str) -> DestinationLoad {
 }
 
 pub fn courier(alias: &str) -> CourierObservation {
-    CourierObservation { destination: alias.parse().unwrap(), lanes: 1, in_flight: 1, delivered: 0 }
+    CourierObservation {
+        destination: alias.parse().unwrap(),
+        lanes: 1,
+        lanes_allowed: 1,
+        mode: tidegate_schemas::dispatch::Mode::Full,
+        in_flight: 1,
+        delivered: 0,
+    }
 }
 
 /// Lets virtual time pass.

@@ -306,6 +306,7 @@ fn outbox_parts(
             ledger_entries_max: config.outbox.ledger_entries_max,
             quarantine_entries_max: config.outbox.quarantine_entries_max,
             reporting,
+            ..Limits::default()
         },
         bells: bells.clone(),
     }

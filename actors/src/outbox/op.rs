@@ -5,8 +5,8 @@ use tidegate_schemas::{
     id::DestinationId,
     messages::outbox::{
         Accepted, Budget, Enqueue, EnqueueError, Fail, Ignore, Operate, OperateError, PendingReports, Quarantine,
-        ReportBatch, Reported, SetPaused, Settle, Settled, Signal, SignalError, SignalTaken, Spend, StoreError, Sweep,
-        Swept,
+        Receipted, ReportBatch, Reported, SetPaused, Settle, Settled, Signal, SignalError, SignalTaken, Spend,
+        StoreError, Sweep, Swept,
     },
 };
 use tokio::sync::oneshot::Sender;
@@ -24,6 +24,9 @@ pub(super) enum Op {
     Reported(Reported, Sender<Result<(), StoreError>>),
     Signal(Signal, Sender<Result<SignalTaken, SignalError>>),
     SetPaused(SetPaused, Sender<Result<(), StoreError>>),
+    Receipted(Receipted, Sender<Result<(), StoreError>>),
+    /// Up to this ledger number no device has to hear of anything.
+    PassReceipts(u64),
     Sweep(Sweep, Sender<Result<Swept, StoreError>>),
     /// A reader found an entry that can't be decoded.
     Damaged(DestinationId, u64),
@@ -44,8 +47,9 @@ impl Op {
             Self::Reported(_, to) => drop(to.send(Err(error))),
             Self::Signal(_, to) => drop(to.send(Err(error.into()))),
             Self::SetPaused(_, to) => drop(to.send(Err(error))),
+            Self::Receipted(_, to) => drop(to.send(Err(error))),
             Self::Sweep(_, to) => drop(to.send(Err(error))),
-            Self::Damaged(..) => {}
+            Self::PassReceipts(_) | Self::Damaged(..) => {}
         }
     }
 }

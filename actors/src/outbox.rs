@@ -40,7 +40,7 @@ use self::{
     core::{Core, Tally},
     custody_clock::{CustodyClock, Moment},
     op::Op,
-    openings::{Look, Openings, Since},
+    openings::{Look, Openings, Said, Since},
 };
 use crate::{
     ports::{clock::Clock, entropy::Entropy, outbox_store::OutboxStore},
@@ -193,7 +193,7 @@ impl Actor for Outbox {
         self.ops = Some(ops.clone());
         let writing = write_loop(self.parts.clone(), taken, Arc::clone(&self.shared));
         self.writer = Some(OwnedTask::spawn(ctx, &self.watch, "writer", writing));
-        let sweeping = sweep_loop(self.registry.clone(), Arc::clone(&self.parts.clock), ops.downgrade());
+        let sweeping = sweep_loop(self.registry.clone(), self.parts.clone(), Arc::clone(&self.shared), ops.downgrade());
         self.sweeper = Some(OwnedTask::spawn(ctx, &self.watch, "sweeper", sweeping));
     }
 }
@@ -322,7 +322,12 @@ fn publish(shared: &Mutex<Shared>, core: &mut Core) {
 }
 
 /// Every [`SWEEP_EVERY`] ends what outlived its agreement. Ends when the Registry or the writer is gone.
-async fn sweep_loop(registry: Recipient<Current>, clock: Arc<dyn Clock>, ops: mpsc::WeakSender<Op>) {
+async fn sweep_loop(
+    registry: Recipient<Current>,
+    parts: OutboxParts,
+    shared: Arc<Mutex<Shared>>,
+    ops: mpsc::WeakSender<Op>,
+) {
     let mut openings = Openings::default();
     let mut pause = Duration::ZERO;
     loop {
@@ -331,10 +336,17 @@ async fn sweep_loop(registry: Recipient<Current>, clock: Arc<dyn Clock>, ops: mp
         let begins = std::mem::replace(&mut pause, SWEEP_EVERY).is_zero();
         let asked = tokio::time::timeout(ASK_LIMIT, registry.send(Current)).await;
         let Ok(Ok(snapshot)) = asked else { continue };
-        let now = Look { wall: clock.now(), trusted: clock.trusted(), at: Instant::now() };
+        let Some((moment, _)) = observe_clock(&parts, &shared) else { continue };
+        let now = Look {
+            wall: parts.clock.now(),
+            trusted: moment.wall_trusted,
+            custody_ms: moment.custody_ms,
+            at: Instant::now(),
+        };
+        let said = said_of(&shared);
         let terms = snapshot.destinations.values().map(|registered| {
             let Destination { id, agreement, .. } = &registered.destination;
-            terms_of(id, agreement, openings.look(id, agreement, now))
+            terms_of(id, agreement, openings.look(id, agreement, said.get(id).copied().unwrap_or_default(), now))
         });
         let terms = terms.collect();
         openings.forget_others(now);
@@ -355,6 +367,13 @@ async fn sweep_loop(registry: Recipient<Current>, clock: Arc<dyn Clock>, ops: mp
             Ok(Ok(_)) | Err(_) => {}
         }
     }
+}
+
+/// What the destinations, or those who may speak for them, said about when they are ready.
+fn said_of(shared: &Mutex<Shared>) -> HashMap<DestinationId, Said> {
+    let shared = shared.lock().unwrap_or_else(PoisonError::into_inner);
+    let spoken = shared.loads.values().filter(|(record, _)| record.paused || record.signal.is_some());
+    spoken.map(|(record, _)| (record.name.clone(), Said { paused: record.paused, signal: record.signal })).collect()
 }
 
 fn terms_of(destination: &DestinationId, agreement: &ServiceAgreement, since: Since) -> SweepTerms {

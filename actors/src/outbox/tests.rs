@@ -25,7 +25,10 @@ use tidegate_schemas::{
 mod clock;
 mod damage;
 mod expiry;
+mod limits;
+mod lives;
 mod model;
+mod poison;
 mod priorities;
 mod receipts;
 mod redelivery;

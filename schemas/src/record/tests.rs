@@ -68,3 +68,44 @@ fn places_sort_as_numbers() {
     assert!(key::queued(1, 255) < key::queued(1, 256));
     assert!(key::queued(1, u64::MAX) < key::queued(2, 0));
 }
+
+#[test]
+fn a_destination_at_all_its_limits_fits_a_value() {
+    let mut record = DestinationRecord::new("d".repeat(64).parse().unwrap());
+    let numbers = [
+        &mut record.next_seq,
+        &mut record.head_seq,
+        &mut record.queued,
+        &mut record.held,
+        &mut record.parked,
+        &mut record.dead,
+        &mut record.delivered,
+        &mut record.waiting_bytes,
+        &mut record.due_custody_ms,
+        &mut record.snoozed_custody_ms,
+        &mut record.urgent,
+        &mut record.break_glass,
+        &mut record.refused_waiting,
+        &mut record.odometer.open_ms,
+        &mut record.odometer.attempts,
+        &mut record.odometer.closings,
+        &mut record.throughput.messages,
+        &mut record.throughput.bytes,
+        &mut record.throughput.busy_ms,
+    ];
+    numbers.into_iter().for_each(|number| *number = u64::MAX);
+    record.failures = u32::MAX;
+    record.last_error = Some(DeliveryError::Status(u16::MAX));
+    // The row is undone at ten, the others are what an agreement may allow in an hour.
+    record.park_streak = vec![(u64::MAX, u32::MAX); 10];
+    record.circuits_custody_s = vec![u32::MAX; 600];
+    record.signals_custody_s = vec![u32::MAX; 12];
+    record.break_glass_custody_s = vec![u32::MAX; 30];
+    (record.last_failure_custody_ms, record.last_success_custody_ms) = (Some(u64::MAX), Some(u64::MAX));
+    let (since_custody_ms, until_custody_ms) = (u64::MAX, u64::MAX);
+    record.signal =
+        Some(SignalRecord { ready: true, since_custody_ms, until_custody_ms, from: SignalSource::Destination });
+    record.notified = u8::MAX;
+    let bytes = encode(&key::destination(u32::MAX), &record).len();
+    assert!(bytes <= VALUE_BYTES_MAX, "{bytes} bytes");
+}

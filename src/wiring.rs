@@ -323,6 +323,10 @@ fn outbox_parts(
             ledger_entries_max: config.outbox.ledger_entries_max,
             quarantine_entries_max: config.outbox.quarantine_entries_max,
             reporting,
+            receipting: false,
+            max_messages: config.outbox.max_messages,
+            max_bytes: config.outbox.max_bytes,
+            min_free_disk: config.outbox.min_free_disk,
         },
         bells: bells.clone(),
     }

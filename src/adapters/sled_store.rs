@@ -231,6 +231,10 @@ impl OutboxStore for SledStore {
         self.folder.disk_bytes()
     }
 
+    fn free_bytes(&self) -> Option<u64> {
+        self.folder.room().ok()
+    }
+
     fn set_aside(&self) -> Vec<String> {
         folder::set_aside_beside(&self.folder.dir)
     }

@@ -135,6 +135,12 @@ fn of_outbox(registry: &mut Registry, outbox: &OutboxObservation) {
         number(outbox.reports_pending),
     );
     count(registry, "outbox_reports_lost", "End states that the room never hears of", outbox.reports_lost);
+    count(registry, "outbox_receipts_lost", "End states that their devices never hear of", outbox.receipts_lost);
+    let break_glass = [("taken", outbox.break_glass_taken), ("denied", outbox.break_glass_denied)];
+    let break_glass = break_glass.map(|(outcome, value)| (label("outcome", outcome), value));
+    counts(registry, "outbox_break_glass", "Break-glass messages, as such or as of high priority", break_glass);
+    let nearly_full = i64::from(outbox.nearly_full.is_some());
+    measure(registry, "outbox_nearly_full", "1 from 80 % of a limit of the gateway on", nearly_full);
     measure(registry, "outbox_failing", "1 if the last commit failed", i64::from(outbox.failure.is_some()));
     count(registry, "outbox_commits", "Durable commits of this process", outbox.commits);
     count(registry, "outbox_writes", "Writes in those commits", outbox.writes);

@@ -78,6 +78,21 @@ fn warnings(status: &StatusView) -> Vec<String> {
                 if let Some(failure) = &outbox.failure {
                     warnings.push(format!("the outbox can't write: {failure}"));
                 }
+                if let Some(words) = &outbox.nearly_full {
+                    warnings.push(format!("the gateway fills up: {words}"));
+                }
+                if outbox.break_glass_taken + outbox.break_glass_denied > 0 {
+                    let (taken, denied) = (outbox.break_glass_taken, outbox.break_glass_denied);
+                    warnings.push(format!(
+                        "break-glass messages since the start: {taken} taken, {denied} more that must wait for their window"
+                    ));
+                }
+                if outbox.receipts_lost > 0 {
+                    let lost = outbox.receipts_lost;
+                    warnings.push(format!(
+                        "devices never hear how {lost} of their messages ended: the broker was away for too long"
+                    ));
+                }
                 if outbox.reports_lost > 0 {
                     let lost = outbox.reports_lost;
                     warnings.push(format!(
@@ -136,7 +151,7 @@ fn words(observation: &Observation) -> String {
             let account = &it.account;
             format!(
                 "{} accepted: {} queued, {} held, {} parked, {} dead, {} delivered, {} expired, {} purged, {} quarantined, {} \
-                 refused; gap {}; {} on disk",
+                 refused, {} dropped; gap {}; {} on disk",
                 account.accepted,
                 account.queued,
                 account.held,
@@ -147,6 +162,7 @@ fn words(observation: &Observation) -> String {
                 account.purged,
                 account.quarantined,
                 account.refused,
+                account.dropped,
                 it.gap,
                 output::bytes(it.disk_bytes)
             )
@@ -201,7 +217,13 @@ mod tests {
     #[test]
     fn a_gap_and_a_wrong_clock_are_told_first() {
         let failure = Some("full".into());
-        let outbox = OutboxObservation { gap: 2, failure, reports_lost: 41, ..OutboxObservation::default() };
+        let outbox = OutboxObservation {
+            gap: 2,
+            failure,
+            reports_lost: 41,
+            nearly_full: Some("81 of 100".into()),
+            ..OutboxObservation::default()
+        };
         let subscriber = SubscriberObservation { sessions_lost: 3, taken_over: 7, ..SubscriberObservation::default() };
         let seen = [Observation::Outbox(outbox), Observation::Subscriber(subscriber)];
         let lines = seen.map(|seen| LineView { line: Line::default(), observation: Some(seen) });
@@ -222,6 +244,7 @@ mod tests {
         );
         assert!(told.contains("gap of 2") && told.contains("full"), "{told}");
         assert!(told.contains("never hears of 41") && told.contains("session 3 times"), "{told}");
+        assert!(told.contains("fills up: 81 of 100"), "{told}");
         assert!(told.contains("took over our client id at the broker 7 times"), "{told}");
     }
 

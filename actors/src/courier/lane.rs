@@ -202,6 +202,7 @@ async fn request_of(
     let message = StillQueued {
         destination: parts.destination.id.clone(),
         seqs: entries.iter().map(|entry| entry.seq).collect(),
+        head_of_line: parts.destination.agreement.head_of_line,
     };
     // An outbox that doesn't answer is met again with the next pick, which ends the courier.
     let Ok(Ok(queued)) = ask(&parts.outbox, message, ASK_LIMIT).await else { return Ok(None) };

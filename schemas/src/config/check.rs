@@ -259,6 +259,9 @@ impl Checker<'_> {
             cache_bytes: *CACHE_BYTES.start(),
             ledger_entries_max: 20_000,
             quarantine_entries_max: 1_000,
+            max_messages: raw.max_messages.unwrap_or(1_000_000),
+            max_bytes: 1 << 30,
+            min_free_disk: 64 << 20,
             on_corrupt: raw.on_corrupt,
         };
         if let Some(text) = &raw.cache {
@@ -269,6 +272,24 @@ impl Checker<'_> {
                     "outbox.cache",
                     format!("not a size: {text:?}"),
                     "write it with a unit, such as \"8MiB\"",
+                ),
+            }
+        }
+        if config.max_messages == 0 {
+            self.refuse("outbox.max_messages", "nothing could ever be taken", "");
+        }
+        for (given, key, least, slot) in [
+            (&raw.max_bytes, "max_bytes", 1 << 20, &mut config.max_bytes),
+            (&raw.min_free_disk, "min_free_disk", 0, &mut config.min_free_disk),
+        ] {
+            let Some(text) = given else { continue };
+            match parse_bytes(text) {
+                Some(bytes) if bytes >= least => *slot = bytes,
+                Some(_) => self.refuse(format!("outbox.{key}"), "this is from 1MiB on", ""),
+                None => self.refuse(
+                    format!("outbox.{key}"),
+                    format!("not a size: {text:?}"),
+                    "write it with a unit, such as \"64MiB\"",
                 ),
             }
         }

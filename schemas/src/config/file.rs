@@ -237,6 +237,12 @@ pub struct OutboxConfig {
     pub ledger_entries_max: u64,
     /// Quarantine records kept.
     pub quarantine_entries_max: u64,
+    /// Messages that may wait, of all destinations.
+    pub max_messages: u64,
+    /// Their bodies, in bytes.
+    pub max_bytes: u64,
+    /// Room on the disk below which nothing is taken, in bytes.
+    pub min_free_disk: u64,
     /// What is done about a damaged store at the start.
     pub on_corrupt: OnCorrupt,
 }

@@ -182,6 +182,24 @@ pub const KEYS: &[ConfigKey] = &[
         "Records of publications that were acknowledged and became no entry.",
     ),
     key(
+        "outbox.max_messages",
+        "from 1",
+        "1000000",
+        "Messages that may wait, of all destinations. At this limit, and at the two below, nothing more is taken or acknowledged: the broker keeps what it has, HTTP hears 507. The log and `tidegate status` warn from 80 % on.",
+    ),
+    key(
+        "outbox.max_bytes",
+        "size, from 1MiB",
+        "\"1GiB\"",
+        "Their bodies. The store takes several times as much of the disk.",
+    ),
+    key(
+        "outbox.min_free_disk",
+        "size",
+        "\"64MiB\"",
+        "Room on the disk of the state folder below which nothing is taken. What waits is delivered all the same.",
+    ),
+    key(
         "outbox.on_corrupt",
         "\"stop\" or \"set_aside\"",
         "\"stop\"",

@@ -181,6 +181,12 @@ pub struct RawOutbox {
     pub ledger_entries: Option<u64>,
     /// Quarantine records kept.
     pub quarantine_entries: Option<u64>,
+    /// Messages that may wait, of all destinations.
+    pub max_messages: Option<u64>,
+    /// Their bodies, with a unit.
+    pub max_bytes: Option<String>,
+    /// Room on the disk below which nothing is taken, with a unit.
+    pub min_free_disk: Option<String>,
     /// What is done about a damaged store at the start.
     pub on_corrupt: OnCorrupt,
 }

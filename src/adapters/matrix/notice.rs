@@ -83,7 +83,8 @@ fn minute(ms: i64) -> String {
 
 fn word(state: EntryState) -> &'static str {
     match state {
-        EntryState::Queued => "queued",
+        // A warning: its agreement says when people are told.
+        EntryState::Queued => "still waiting",
         EntryState::Held => "held",
         EntryState::Parked => "parked",
         EntryState::Dead => "dead",
@@ -107,9 +108,14 @@ fn text_of_one(view: &LedgerView) -> String {
         1 => "1 attempt".to_owned(),
         more => format!("{more} attempts"),
     };
+    let since = match view.state {
+        EntryState::Queued => format!("since {}", minute(view.accepted_ms)),
+        _ => minute(view.ended_ms),
+    };
+    let flag = if view.break_glass { ", break-glass" } else { "" };
     let signed = if view.receipt { ", signed for" } else { "" };
     let reason = view.reason.map(|reason| format!(", {reason}")).unwrap_or_default();
-    format!("{device} to {destination}: {state} {}, {attempts}{signed}{reason} ({})", minute(view.ended_ms), view.id)
+    format!("{device} to {destination}: {state} {since}, {attempts}{signed}{reason}{flag} ({})", view.id)
 }
 
 fn text_of_many(reports: &[LedgerView]) -> String {
@@ -181,6 +187,18 @@ mod tests {
                 "id": id, "destination": "cardiology", "device": "pacemaker", "state": "delivered",
                 "accepted": minute, "ended": minute, "attempts": 1, "receipt": "signed",
             }]})
+        );
+    }
+
+    #[test]
+    fn a_warning_says_since_when_it_waits() {
+        let mut waiting = view(7, "cardiology", EntryState::Queued);
+        waiting.accepted_ms -= 86_400_000;
+        let body = json(&batch(vec![waiting]))["body"].clone();
+        let body = body.as_str().unwrap();
+        assert!(
+            body.starts_with("pacemaker to cardiology: still waiting since 2026-11-22T04:51Z, 1 attempt,"),
+            "{body}"
         );
     }
 

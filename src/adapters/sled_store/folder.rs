@@ -170,7 +170,13 @@ impl Folder {
 
     /// What an unprivileged process may still write, in bytes; a lot when that can't be told.
     fn free_bytes(&self) -> u64 {
-        statvfs(&self.dir).map_or(u64::MAX, |room| room.f_bavail.saturating_mul(room.f_frsize))
+        self.room().unwrap_or(u64::MAX)
+    }
+
+    /// What an unprivileged process may still write, in bytes.
+    pub fn room(&self) -> io::Result<u64> {
+        let room = statvfs(&self.dir)?;
+        Ok(room.f_bavail.saturating_mul(room.f_frsize))
     }
 
     /// Blocks of all files but the ballast, in bytes.

@@ -298,6 +298,7 @@ fn outbox_parts(
     bells: &Bells,
     reporting: bool,
 ) -> OutboxParts {
+    let heard = |mqtt: &MqttConfig| mqtt.tidings.receipts || !mqtt.tidings.response_topics.is_empty();
     OutboxParts {
         store: Arc::clone(store) as Arc<dyn OutboxStore>,
         lease: Lease::default(),
@@ -307,6 +308,8 @@ fn outbox_parts(
             ledger_entries_max: config.outbox.ledger_entries_max,
             quarantine_entries_max: config.outbox.quarantine_entries_max,
             reporting,
+            receipting: config.mqtt.as_ref().is_some_and(heard),
+            ..Limits::default()
         },
         bells: bells.clone(),
     }

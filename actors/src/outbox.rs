@@ -1,7 +1,7 @@
 //! The Outbox: single writer of everything durable, and custodian of every message from its acknowledgement on.
 //!
-//! - *Hears* `Enqueue`, `Quarantine`, `Ignore`, `Settle`, `Fail`, `Spend`, `Operate`, `PendingReports`, `Reported`, `Reserve` (writes), `Pick`, `StillQueued`,
-//!   `Loads`, `List`, `Show`, `ListQuarantine`, `ListLedger` (reads).
+//! - *Hears* `Enqueue`, `Quarantine`, `Ignore`, `Settle`, `Fail`, `Spend`, `Operate`, `PendingReports`, `Reported`, `Receipted`, `Signal`,
+//!   `SetPaused`, `Reserve` (writes), `Pick`, `StillQueued`, `PendingReceipts`, `Loads`, `List`, `Show`, `ListQuarantine`, `ListLedger` (reads).
 //! - *Asks* the Registry below for lifetimes, once in a sweep.
 //! - *Rings* the Dispatcher when something is queued, the Reporter when something ended, the Herald at both.
 //! - *If it dies*: everything above restarts; the store is re-attached, not re-opened; what was not answered was not promised.
@@ -17,13 +17,20 @@
 
 pub mod custody_clock;
 
+mod capacity;
 mod core;
 mod damage;
+mod entries;
+mod intake;
+mod occupancy;
 mod op;
+mod openings;
+mod pick;
 mod read;
 mod receipts;
 mod redelivery;
 mod serials;
+mod settle;
 mod signal;
 mod stage;
 mod upkeep;
@@ -34,6 +41,7 @@ use self::{
     core::{Core, Tally},
     custody_clock::{CustodyClock, Moment},
     op::Op,
+    openings::{Look, Openings, Since},
 };
 use crate::{
     ports::{clock::Clock, entropy::Entropy, outbox_store::OutboxStore},
@@ -46,15 +54,16 @@ use std::{
     time::Duration,
 };
 use tidegate_schemas::{
-    agreement::Destination,
+    agreement::{Destination, ServiceAgreement},
     custody::{ClockRecord, CustodyTime},
     id::{DestinationId, EntryRef},
     messages::{
         gateway::{Observe, Shutdown},
         outbox::{
-            Enqueue, EnqueueError, EntryPage, Fail, Ignore, List, ListLedger, ListQuarantine, Loads, Operate,
-            OperateError, PAGE_ENTRIES_MAX, PendingReports, Pick, Quarantine, Reported, Reserve, SetPaused, Settle,
-            Show, Signal, SignalError, SignalTaken, Spend, StillQueued, StoreError, Sweep, SweepTerms,
+            DeviceReceipt, Enqueue, EnqueueError, EntryPage, Fail, Ignore, List, ListLedger, ListQuarantine, Loads,
+            Operate, OperateError, PAGE_ENTRIES_MAX, PendingReceipts, PendingReports, Pick, Quarantine, Receipted,
+            Reported, Reserve, SetPaused, Settle, Show, Signal, SignalError, SignalTaken, Spend, StillQueued,
+            StoreError, Sweep, SweepTerms,
         },
         registry::Current,
     },
@@ -116,6 +125,8 @@ struct Shared {
     loads: HashMap<u32, (DestinationRecord, Option<u64>)>,
     observation: OutboxObservation,
     custody: Option<CustodyClock>,
+    /// The last ledger number whose device has heard of it; none where no receipts are given.
+    receipted_no: Option<u64>,
     /// Since when the store is being read at the start, or a commit of a group of writes is under way.
     at_work_since: Option<Instant>,
 }
@@ -183,7 +194,7 @@ impl Actor for Outbox {
         self.ops = Some(ops.clone());
         let writing = write_loop(self.parts.clone(), taken, Arc::clone(&self.shared));
         self.writer = Some(OwnedTask::spawn(ctx, &self.watch, "writer", writing));
-        let sweeping = sweep_loop(self.registry.clone(), ops.downgrade());
+        let sweeping = sweep_loop(self.registry.clone(), Arc::clone(&self.parts.clock), ops.downgrade());
         self.sweeper = Some(OwnedTask::spawn(ctx, &self.watch, "sweeper", sweeping));
     }
 }
@@ -221,6 +232,7 @@ async fn write_loop(parts: OutboxParts, mut taken: mpsc::Receiver<Op>, shared: A
     blocking(move || {
         core.apply(vec![], now, |_| {});
         core.touch();
+        core.touch_openness();
         core.commit();
     })
     .await;
@@ -293,6 +305,7 @@ fn publish(shared: &Mutex<Shared>, core: &mut Core) {
     }
     // A commit has ended: what is still under way is counted from here.
     shared.at_work_since = shared.at_work_since.map(|_| Instant::now());
+    shared.receipted_no = core.limits.receipting.then_some(core.meta.receipted_no);
     shared.observation = OutboxObservation {
         account: core.meta.account,
         gap: i64::try_from(core.meta.account.gap()).unwrap_or(i64::MAX),
@@ -300,8 +313,12 @@ fn publish(shared: &Mutex<Shared>, core: &mut Core) {
         writes: core.tally.writes,
         reports_pending: core.reports_pending(),
         reports_lost: core.meta.reports_lost,
+        receipts_lost: core.meta.receipts_lost,
+        break_glass_taken: core.tally.break_glass_taken,
+        break_glass_denied: core.tally.break_glass_denied,
+        nearly_full: core.fill.words(),
         disk_bytes: core.disk_bytes,
-        waiting_bytes: core.dests.values().map(|d| d.record.waiting_bytes).sum(),
+        waiting_bytes: core.waiting_bytes,
         slots_unreadable: core.tally.slots_unreadable,
         failure: core.failure.as_ref().map(ToString::to_string),
         set_aside: core.set_aside.clone(),
@@ -309,12 +326,25 @@ fn publish(shared: &Mutex<Shared>, core: &mut Core) {
 }
 
 /// Every [`SWEEP_EVERY`] ends what outlived its agreement. Ends when the Registry or the writer is gone.
-async fn sweep_loop(registry: Recipient<Current>, ops: mpsc::WeakSender<Op>) {
+async fn sweep_loop(registry: Recipient<Current>, clock: Arc<dyn Clock>, ops: mpsc::WeakSender<Op>) {
+    let mut openings = Openings::default();
+    let mut pause = Duration::ZERO;
     loop {
-        tokio::time::sleep(SWEEP_EVERY).await;
+        tokio::time::sleep(pause).await;
+        // The first look ends nothing: from it on openings are counted.
+        let begins = std::mem::replace(&mut pause, SWEEP_EVERY).is_zero();
         let asked = tokio::time::timeout(ASK_LIMIT, registry.send(Current)).await;
         let Ok(Ok(snapshot)) = asked else { continue };
-        let terms = snapshot.destinations.values().map(|registered| terms_of(&registered.destination)).collect();
+        let now = Look { wall: clock.now(), trusted: clock.trusted(), at: Instant::now() };
+        let terms = snapshot.destinations.values().map(|registered| {
+            let Destination { id, agreement, .. } = &registered.destination;
+            terms_of(id, agreement, openings.look(id, agreement, now))
+        });
+        let terms = terms.collect();
+        openings.forget_others(now);
+        if begins {
+            continue;
+        }
         let Some(sender) = ops.upgrade() else { return };
         let (to, answer) = oneshot::channel();
         if sender.send(Op::Sweep(Sweep { terms }, to)).await.is_err() {
@@ -331,13 +361,13 @@ async fn sweep_loop(registry: Recipient<Current>, ops: mpsc::WeakSender<Op>) {
     }
 }
 
-fn terms_of(destination: &Destination) -> SweepTerms {
+fn terms_of(destination: &DestinationId, agreement: &ServiceAgreement, since: Since) -> SweepTerms {
     SweepTerms {
-        destination: destination.id.clone(),
-        lifetime: destination.agreement.lifetime,
-        notify_after: destination.agreement.notify_after.clone(),
-        opened_ms: 0,
-        closings: 0,
+        destination: destination.clone(),
+        lifetime: agreement.lifetime,
+        notify_after: agreement.notify_after.clone(),
+        opened_ms: since.opened_ms,
+        closings: since.closings,
     }
 }
 
@@ -361,6 +391,7 @@ write_handler!(Spend, Result<tidegate_schemas::messages::outbox::Budget, StoreEr
 write_handler!(Operate, Result<tidegate_schemas::entry::EntryState, OperateError>);
 write_handler!(PendingReports, Result<Option<tidegate_schemas::messages::outbox::ReportBatch>, StoreError>);
 write_handler!(Reported, Result<(), StoreError>);
+write_handler!(Receipted, Result<(), StoreError>);
 write_handler!(Signal, Result<SignalTaken, SignalError>);
 write_handler!(SetPaused, Result<(), StoreError>);
 write_handler!(Reserve, Result<u64, StoreError>);
@@ -419,10 +450,7 @@ impl Handler<Pick> for Outbox {
         let head = self.shared().loads.values().find(|(r, _)| r.name == message.destination).map(|(r, _)| r.head_seq);
         let Some(head) = head else { return Box::pin(async { Ok(vec![]) }) };
         let (time, destination) = (self.custody_now(), message.destination.clone());
-        let picking = self.read(move |store| {
-            let from = head.max(message.after_seq.saturating_add(1));
-            read::pick(store, &message.destination, &time, from, message.count_max, message.bytes_max)
-        });
+        let picking = self.read(move |store| pick::pick(store, &message, &time, head));
         let ops = self.ops.clone();
         Box::pin(async move {
             let picked = picking.await?;
@@ -441,7 +469,26 @@ impl Handler<StillQueued> for Outbox {
     type Result = ResponseFuture<Result<Vec<u64>, StoreError>>;
     fn handle(&mut self, message: StillQueued, _: &mut Self::Context) -> Self::Result {
         let time = self.custody_now();
-        self.read(move |store| read::still_queued(store, &message.destination, &time, &message.seqs))
+        self.read(move |store| pick::still_queued(store, &message, &time))
+    }
+}
+
+impl Handler<PendingReceipts> for Outbox {
+    type Result = ResponseFuture<Result<Vec<DeviceReceipt>, StoreError>>;
+    fn handle(&mut self, message: PendingReceipts, _: &mut Self::Context) -> Self::Result {
+        let Some(after) = self.shared().receipted_no else { return Box::pin(async { Ok(vec![]) }) };
+        let reading = self.read(move |store| receipts::pending(store, after, message.count_max));
+        let ops = self.ops.clone();
+        Box::pin(async move {
+            let (receipts, passed) = reading.await?;
+            if passed > after
+                && let Some(ops) = ops
+            {
+                // The next look passes them again if the channel is full.
+                drop(ops.try_send(Op::PassReceipts(passed)));
+            }
+            Ok(receipts)
+        })
     }
 }
 

@@ -23,13 +23,15 @@
 //! A value is `type:u8 version:u8 body crc32:u32`. The checksum covers the key too, so that a value under the wrong key is found.
 //! The body is postcard. How to change a format: see `schemas/README.md`.
 
+pub mod key;
+
 use crate::{
     custody::{ClockRecord, CustodyTime, Odometer},
     entry::{Account, EndedBy, EntryState, Envelope},
     id::{DestinationId, DeviceId, EntryRef, MessageId},
-    messages::outbox::SignalSource,
+    messages::outbox::{DeviceReceipt, SignalSource},
     outcome::DeliveryError,
-    submission::{Origin, QuarantineReason, ReplyTo},
+    submission::{Origin, Priority, QuarantineReason, ReplyTo},
     tidings::Serials,
     view::{EntryView, LedgerView, QuarantineView},
 };
@@ -149,108 +151,6 @@ pub fn decode_chunk<'v>(key: &[u8], value: &'v [u8]) -> Result<&'v [u8], RecordE
     unframe(key, value, CHUNK_TYPE, 1)
 }
 
-/// Keys.
-pub mod key {
-    /// The key of [`super::Meta`].
-    pub const META: [u8; 1] = [0];
-
-    /// The key of [`super::ClockRecord`].
-    pub const CLOCK: [u8; 1] = [1];
-
-    /// The key of [`super::Serials`].
-    pub const SERIALS: [u8; 1] = [2];
-
-    fn numbered(prefix: u8, dest: u32) -> Vec<u8> {
-        let mut key = vec![prefix];
-        key.extend_from_slice(&dest.to_be_bytes());
-        key
-    }
-    fn placed(prefix: u8, dest: u32, seq: u64) -> Vec<u8> {
-        let mut key = numbered(prefix, dest);
-        key.extend_from_slice(&seq.to_be_bytes());
-        key
-    }
-    /// A destination's record.
-    #[must_use]
-    pub fn destination(dest: u32) -> Vec<u8> {
-        numbered(b'd', dest)
-    }
-    /// A destination's directory entry.
-    #[must_use]
-    pub fn name(name: &str) -> Vec<u8> {
-        [b"n", name.as_bytes()].concat()
-    }
-    /// A queued entry.
-    #[must_use]
-    pub fn queued(dest: u32, seq: u64) -> Vec<u8> {
-        placed(b'm', dest, seq)
-    }
-    /// The mark of a queued entry that goes first.
-    #[must_use]
-    pub fn urgent(dest: u32, class: u8, seq: u64) -> Vec<u8> {
-        let mut key = numbered(b'i', dest);
-        key.push(class);
-        key.extend_from_slice(&seq.to_be_bytes());
-        key
-    }
-    /// A refused entry that waits.
-    #[must_use]
-    pub fn refused(dest: u32, seq: u64) -> Vec<u8> {
-        placed(b'r', dest, seq)
-    }
-    /// An entry that is held, parked or dead.
-    #[must_use]
-    pub fn aside(dest: u32, seq: u64) -> Vec<u8> {
-        placed(b'h', dest, seq)
-    }
-    /// A chunk of a body.
-    #[must_use]
-    pub fn chunk(dest: u32, seq: u64, chunk: u16) -> Vec<u8> {
-        let mut key = placed(b'b', dest, seq);
-        key.extend_from_slice(&chunk.to_be_bytes());
-        key
-    }
-    /// A damaged entry, as it was found.
-    #[must_use]
-    pub fn damaged(dest: u32, seq: u64) -> Vec<u8> {
-        placed(b'x', dest, seq)
-    }
-    /// A packet slot.
-    #[must_use]
-    pub fn packet(packet_id: u16) -> Vec<u8> {
-        let mut key = vec![b'p'];
-        key.extend_from_slice(&packet_id.to_be_bytes());
-        key
-    }
-    /// An idempotency slot.
-    #[must_use]
-    pub fn idempotency(bucket: u32, hash: &[u8; 16]) -> Vec<u8> {
-        let mut key = numbered(b'u', bucket);
-        key.extend_from_slice(hash);
-        key
-    }
-    /// The first key of a bucket of idempotency slots.
-    #[must_use]
-    pub fn idempotency_bucket(bucket: u32) -> Vec<u8> {
-        numbered(b'u', bucket)
-    }
-    /// A quarantine record.
-    #[must_use]
-    pub fn quarantine(no: u64) -> Vec<u8> {
-        [&b"q"[..], &no.to_be_bytes()].concat()
-    }
-    /// A ledger record.
-    #[must_use]
-    pub fn ledger(no: u64) -> Vec<u8> {
-        [&b"l"[..], &no.to_be_bytes()].concat()
-    }
-    /// The place in a key of an entry (`m` or `h`).
-    #[must_use]
-    pub fn seq_of(key: &[u8]) -> Option<u64> {
-        key.get(5..13).and_then(|bytes| bytes.try_into().ok()).map(u64::from_be_bytes)
-    }
-}
-
 /// Counters and clocks of the whole outbox.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Meta {
@@ -284,8 +184,10 @@ pub struct Meta {
     pub wall_trusted: bool,
     /// The oldest bucket of idempotency slots that may still be there.
     pub oldest_bucket: u32,
-    /// The last ledger number whose device has heard of it.
+    /// The last ledger number whose device has heard of it, or has nobody to tell; where no receipts are given, the last one.
     pub receipted_no: u64,
+    /// End states that were pruned before their devices heard of them.
+    pub receipts_lost: u64,
 }
 record!(Meta, 1, 2);
 record!(ClockRecord, 9);
@@ -323,8 +225,8 @@ pub struct DestinationRecord {
     pub due_custody_ms: u64,
     /// Why the last attempt failed; none after a success.
     pub last_error: Option<DeliveryError>,
-    /// Entries that were parked in a row, without a success between: ten are the destination's fault.
-    pub park_streak: Vec<u64>,
+    /// Entries that were refused in a row, without a success between, and how often each: ten of them are the destination's fault.
+    pub park_streak: Vec<(u64, u32)>,
     /// That happened, and nothing was delivered since.
     pub everything_refused: bool,
     /// Custody clock of each fresh circuit of the last hour, in seconds.
@@ -436,9 +338,9 @@ pub struct EntryRecord {
     pub state: EntryState,
     /// Why it is aside, or was refused the last time.
     pub reason: Option<DeliveryError>,
-    /// Times that the service refused it.
+    /// Times that the service refused it since custody, or since a person had it tried again.
     pub refusals: u32,
-    /// Custody clock before which it is not tried again.
+    /// Custody clock before which it is not tried again; 0 unless it was refused and waits for its next try.
     pub due_custody_ms: u64,
     /// What is known about it.
     pub envelope: Envelope,
@@ -477,8 +379,10 @@ impl EntryRecord {
 /// A refused entry that waits: what a pick has to know of it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RefusedWait {
-    /// Whose later messages may have to wait behind it.
+    /// Whose later messages may have to wait behind it: those of the same priority.
     pub device: DeviceId,
+    /// Its priority.
+    pub priority: Priority,
     /// Custody clock before which it is not tried again.
     pub due_custody_ms: u64,
 }
@@ -514,6 +418,10 @@ record!(KeySlot, 6);
 pub struct QuarantineRecord {
     /// Why.
     pub reason: QuarantineReason,
+    /// What the refusal of a message is known by; none where there was no message yet.
+    pub id: Option<MessageId>,
+    /// Who sent it, where that is known.
+    pub device: Option<DeviceId>,
     /// The topic, cut.
     pub topic: String,
     /// Length of its body.
@@ -523,7 +431,7 @@ pub struct QuarantineRecord {
     /// Wall clock, in milliseconds since 1970.
     pub at_ms: i64,
 }
-record!(QuarantineRecord, 7);
+record!(QuarantineRecord, 7, 2);
 
 impl QuarantineRecord {
     /// What an operator sees of it.
@@ -532,6 +440,8 @@ impl QuarantineRecord {
         QuarantineView {
             no,
             reason: self.reason,
+            id: self.id,
+            device: self.device,
             topic: self.topic,
             body_bytes: self.body_bytes,
             origin: self.origin,
@@ -593,77 +503,22 @@ impl LedgerRecord {
             break_glass: self.break_glass,
         }
     }
+
+    /// What its device is told of it.
+    #[must_use]
+    pub fn receipt(self, no: u64) -> DeviceReceipt {
+        DeviceReceipt {
+            no,
+            id: self.id,
+            device: self.device,
+            destination: self.destination,
+            state: self.state,
+            ended_by: self.ended_by,
+            reply_to: self.reply_to,
+            origin: self.origin,
+        }
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    #![expect(clippy::unwrap_used, reason = "tests")]
-    use super::*;
-    use proptest::prelude::*;
-
-    fn entry(body: Vec<u8>, device: String, label: Option<String>) -> EntryRecord {
-        EntryRecord {
-            state: EntryState::Queued,
-            reason: None,
-            refusals: 0,
-            due_custody_ms: 0,
-            envelope: Envelope {
-                id: MessageId::from_random([7; 16]),
-                device: device.parse().unwrap(),
-                label,
-                content_type: "text/plain".into(),
-                origin: Origin::MqttQos1,
-                accepted_ms: 1_795_000_000_000,
-                clock_trusted: true,
-                accepted_custody_ms: 42,
-                expires_custody_ms: None,
-                body_bytes: u32::try_from(body.len()).unwrap(),
-                priority: crate::submission::Priority::Normal,
-                reply_to: None,
-                odometer: Odometer::default(),
-            },
-            seal: SEAL_PLAIN,
-            chunks: 0,
-            body: body.into(),
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn a_record_survives_its_bytes(body in proptest::collection::vec(any::<u8>(), 0..500), device in "[a-z]{1,64}", label in proptest::option::of(".{0,20}"), seq: u64) {
-            let record = entry(body, device, label);
-            let key = key::queued(3, seq);
-            prop_assert_eq!(key::seq_of(&key), Some(seq));
-            prop_assert_eq!(decode::<EntryRecord>(&key, &encode(&key, &record)).unwrap(), record);
-        }
-
-        #[test]
-        fn one_flipped_bit_is_always_seen(at: prop::sample::Index, bit in 0_u8..8) {
-            let key = key::queued(1, 1);
-            let mut value = encode(&key, &entry(vec![1, 2, 3], "patient".into(), None));
-            let at = at.index(value.len());
-            value[at] ^= 1 << bit;
-            prop_assert!(decode::<EntryRecord>(&key, &value).is_err());
-        }
-
-        #[test]
-        fn no_bytes_panic(key in proptest::collection::vec(any::<u8>(), 0..20), value in proptest::collection::vec(any::<u8>(), 0..80)) {
-            let _ = decode::<Meta>(&key, &value);
-            let _ = decode::<EntryRecord>(&key, &value);
-            let _ = decode_chunk(&key, &value);
-            let _ = key::seq_of(&key);
-        }
-    }
-
-    #[test]
-    fn a_value_under_another_key_is_seen() {
-        let value = encode(&key::queued(1, 1), &entry(vec![], "patient".into(), None));
-        assert_eq!(decode::<EntryRecord>(&key::queued(1, 2), &value), Err(RecordError::Checksum));
-    }
-
-    #[test]
-    fn places_sort_as_numbers() {
-        assert!(key::queued(1, 255) < key::queued(1, 256));
-        assert!(key::queued(1, u64::MAX) < key::queued(2, 0));
-    }
-}
+mod tests;

@@ -1,13 +1,13 @@
 //! What is shown: snapshots of the actors and the bodies of the admin API. No payload, no onion address, by construction.
 
 use crate::{
+    agreement::Evaluation,
     entry::{Account, EndedBy, EntryState},
     id::{DestinationId, DeviceId, EntryRef, MessageId},
     messages::outbox::SignalSource,
     outcome::DeliveryError,
     record::Throughput,
     submission::{Origin, Priority, QuarantineReason},
-    window::Evaluation,
 };
 use serde::{Deserialize, Serialize};
 
@@ -62,6 +62,18 @@ pub struct OutboxObservation {
     /// End states that the room will never hear of: more ended during an outage of the homeserver than the ledger holds.
     #[serde(default)]
     pub reports_lost: u64,
+    /// End states that their devices will never hear of, for the same reason.
+    #[serde(default)]
+    pub receipts_lost: u64,
+    /// Messages that were let in as break-glass, since this process began.
+    #[serde(default)]
+    pub break_glass_taken: u64,
+    /// Messages that asked for break-glass and were let in as of high priority, since this process began.
+    #[serde(default)]
+    pub break_glass_denied: u64,
+    /// Which limit of the whole gateway is nearly reached, or reached, in words.
+    #[serde(default)]
+    pub nearly_full: Option<String>,
     /// Size on disk, in bytes.
     pub disk_bytes: u64,
     /// Body bytes that wait.
@@ -325,7 +337,7 @@ pub struct LedgerView {
     pub id: MessageId,
     /// Who sent it.
     pub device: DeviceId,
-    /// The end state; `Dead` too is told, though it can be retried.
+    /// The end state; `Dead` too is told, though it can be retried, and `Queued` as a warning: it waits for longer than agreed.
     pub state: EntryState,
     /// Wall clock at custody, in milliseconds since 1970.
     pub accepted_ms: i64,
@@ -352,6 +364,12 @@ pub struct QuarantineView {
     pub no: u64,
     /// Why.
     pub reason: QuarantineReason,
+    /// What the refusal of a message is known by.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<MessageId>,
+    /// Who sent it, where that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device: Option<DeviceId>,
     /// The topic, cut to 256 bytes.
     pub topic: String,
     /// Length of its body.

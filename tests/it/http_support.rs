@@ -299,6 +299,8 @@ impl Handler<ListQuarantine> for OutboxActor {
     type Result = Result<Vec<QuarantineView>, StoreError>;
     fn handle(&mut self, message: ListQuarantine, _: &mut Self::Context) -> Self::Result {
         let record = |no| QuarantineView {
+            id: None,
+            device: None,
             no,
             reason: QuarantineReason::NoRoute,
             topic: "a/b".into(),

@@ -6,13 +6,19 @@
 //! When a commit fails its outcome is unknown: every write of the group hears the error, and memory is read anew from the store
 //! before anything else is done. Nothing is acknowledged, so whoever handed in hands in again.
 
-use super::{OutboxParts, custody_clock::Moment, op::Op};
+use super::{
+    OutboxParts,
+    capacity::Fill,
+    custody_clock::Moment,
+    occupancy::{Occupancy, Rates},
+    op::Op,
+};
 use crate::ports::{
     entropy::Entropy,
-    outbox_store::{BATCH_BYTES_MAX, Batch, OutboxStore},
+    outbox_store::{BATCH_BYTES_MAX, Batch, OutboxStore, Pair},
 };
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet},
     sync::Arc,
 };
 use tidegate_schemas::{
@@ -31,14 +37,30 @@ pub struct Limits {
     pub quarantine_entries_max: u64,
     /// Whether a room hears reports; without one the ledger is pruned regardless.
     pub reporting: bool,
+    /// Whether devices hear how their messages ended; if not, the ledger is pruned regardless.
+    pub receipting: bool,
+    /// Messages that may wait, of all destinations.
+    pub max_messages: u64,
+    /// Their bodies, in bytes.
+    pub max_bytes: u64,
+    /// Room on the disk below which nothing is taken, in bytes.
+    pub min_free_disk: u64,
 }
 impl Default for Limits {
     fn default() -> Self {
-        Self { ledger_entries_max: 20_000, quarantine_entries_max: 1_000, reporting: true }
+        Self {
+            ledger_entries_max: 20_000,
+            quarantine_entries_max: 1_000,
+            reporting: true,
+            receipting: false,
+            max_messages: 1_000_000,
+            max_bytes: 1 << 30,
+            min_free_disk: 64 << 20,
+        }
     }
 }
 
-/// End states that wait for a room that can't be reached: this many times the ledger's limit, then the oldest go, counted.
+/// End states that wait for a room or a broker that can't be reached: this many times the ledger's limit, then the oldest go, counted.
 pub(super) const UNREPORTED_FACTOR: u64 = 5;
 /// A batch is committed when it has grown to this, in bytes; one entry of the largest size still fits above it.
 const BATCH_BYTES_FULL: usize = BATCH_BYTES_MAX / 4;
@@ -51,6 +73,8 @@ pub(super) struct Dest {
     pub oldest_custody_ms: Option<u64>,
     /// From which place the next sweep goes on, in the queue and aside of it.
     pub swept_to: [u64; 2],
+    /// How long it was open is known in memory for longer than on disk.
+    pub opened_unwritten: bool,
     dirty: bool,
 }
 
@@ -77,6 +101,13 @@ pub(super) struct Core {
     overlay: HashMap<Vec<u8>, Option<Vec<u8>>>,
     replies: Vec<Reply>,
     pub tally: Tally,
+    pub occupancy: Occupancy,
+    pub rates: Rates,
+    /// Body bytes that wait, of all destinations.
+    pub waiting_bytes: u64,
+    /// Room on the disk, as the last group of writes and the last sweep saw it; none where that can't be told.
+    pub free_bytes: Option<u64>,
+    pub fill: Fill,
     stale: bool,
     pub failure: Option<StoreError>,
     changed: HashSet<u32>,
@@ -94,6 +125,8 @@ pub(super) struct Tally {
     pub writes: u64,
     /// Slots of redeliveries that could not be read.
     pub slots_unreadable: u64,
+    pub break_glass_taken: u64,
+    pub break_glass_denied: u64,
     pub queue_changed: bool,
     pub reports_added: bool,
 }
@@ -132,6 +165,11 @@ impl Core {
             overlay: HashMap::new(),
             replies: Vec::new(),
             tally: Tally::default(),
+            occupancy: Occupancy::default(),
+            rates: Rates::default(),
+            waiting_bytes: 0,
+            free_bytes: None,
+            fill: Fill::default(),
             stale: false,
             failure: None,
             changed: HashSet::new(),
@@ -140,6 +178,8 @@ impl Core {
             set_aside,
         };
         core.read_memory()?;
+        core.free_bytes = core.store.free_bytes();
+        core.look_at_room();
         Ok(core)
     }
 
@@ -173,7 +213,10 @@ impl Core {
                 let number = number.ok_or_else(|| StoreError::Corrupt("a destination's key is cut short".into()))?;
                 self.names.insert(record.name.clone(), number);
                 self.changed.insert(number);
-                self.dests.insert(number, Dest { record, oldest_custody_ms: None, swept_to: [0, 0], dirty: false });
+                self.dests.insert(
+                    number,
+                    Dest { record, oldest_custody_ms: None, swept_to: [0, 0], opened_unwritten: false, dirty: false },
+                );
             }
             match page.last() {
                 Some((last, _)) if page.len() == 256 => from = [last.as_slice(), &[0]].concat(),
@@ -181,6 +224,8 @@ impl Core {
             }
         }
         self.tally = tally;
+        self.occupancy.forget(None);
+        self.waiting_bytes = self.dests.values().map(|dest| dest.record.waiting_bytes).sum();
         Ok(())
     }
 
@@ -195,6 +240,7 @@ impl Core {
     ) {
         (self.moment, self.clock) = (moment, clock);
         self.publish = Some(Box::new(publish));
+        self.free_bytes = self.store.free_bytes();
         for op in ops {
             if let Err(error) = self.refresh() {
                 op.fail(error);
@@ -231,6 +277,7 @@ impl Core {
         } else {
             self.failure = None;
         }
+        self.look_at_room();
         if let Some(publish) = self.publish.take() {
             publish(self);
             self.publish = Some(publish);
@@ -238,6 +285,25 @@ impl Core {
         for reply in replies {
             reply(result.clone());
         }
+    }
+
+    /// Commits what is staged when it has grown to the size at which that is done.
+    pub fn spill(&mut self) -> Result<(), StoreError> {
+        self.spill_above(BATCH_BYTES_FULL)
+    }
+
+    /// Commits what is staged when it is larger than this, in bytes.
+    pub fn spill_above(&mut self, bytes: usize) -> Result<(), StoreError> {
+        if self.batch.bytes() <= bytes {
+            return Ok(());
+        }
+        self.commit();
+        self.failure.clone().map_or(Ok(()), Err)
+    }
+
+    /// Size of what is staged, in bytes.
+    pub fn batch_bytes(&self) -> usize {
+        self.batch.bytes()
     }
 
     fn write_out(&mut self) -> Result<(), StoreError> {
@@ -256,12 +322,16 @@ impl Core {
         for number in numbers {
             if let Some(dest) = self.dests.get_mut(&number) {
                 dest.dirty = false;
+                dest.opened_unwritten = false;
                 let at = key::destination(number);
                 let value = record::encode(&at, &dest.record);
                 batch.put(at, value);
             }
         }
         self.meta.commit_no += 1;
+        if !self.limits.receipting {
+            self.meta.receipted_no = self.meta.ledger_no;
+        }
         self.meta.custody_ms = self.moment.custody_ms;
         self.meta.wall_ms = self.moment.wall_ms;
         self.meta.wall_trusted = self.moment.wall_trusted;
@@ -317,6 +387,21 @@ impl Core {
         self.read_raw(at)?.map(|value| record::decode(at, &value).map_err(|e| damaged(&e))).transpose()
     }
 
+    /// Scans through what is staged, from the front. Where there may be more, the second value is where it goes on.
+    pub fn scan(&self, from: &[u8], to: &[u8], limit: usize) -> Result<(Vec<Pair>, Option<Vec<u8>>), StoreError> {
+        let stored = self.store.scan(from, to, limit, false)?;
+        let next = stored.last().filter(|_| stored.len() == limit).map(|(last, _)| [last.as_slice(), &[0]].concat());
+        let end = next.clone().unwrap_or_else(|| to.to_vec());
+        let mut pairs: BTreeMap<Vec<u8>, Vec<u8>> = stored.into_iter().collect();
+        for (at, value) in self.overlay.iter().filter(|(at, _)| at.as_slice() >= from && **at < end) {
+            match value {
+                Some(value) => drop(pairs.insert(at.clone(), value.clone())),
+                None => drop(pairs.remove(at)),
+            }
+        }
+        Ok((pairs.into_iter().collect(), next))
+    }
+
     /// The number of a destination; a new one gets its records.
     pub fn number_of(&mut self, name: &DestinationId) -> u32 {
         if let Some(number) = self.names.get(name) {
@@ -328,7 +413,10 @@ impl Core {
         self.put(at, &DestinationNumber(number));
         self.names.insert(name.clone(), number);
         let record = DestinationRecord::new(name.clone());
-        self.dests.insert(number, Dest { record, oldest_custody_ms: None, swept_to: [0, 0], dirty: true });
+        self.dests.insert(
+            number,
+            Dest { record, oldest_custody_ms: None, swept_to: [0, 0], opened_unwritten: false, dirty: true },
+        );
         self.changed.insert(number);
         number
     }

@@ -24,19 +24,30 @@ impl Core {
         let at = key::queued(number, seq);
         let Ok(Some(raw)) = self.read_raw(&at) else { return };
         let body_bytes = self.body_bytes_of(number, seq, &raw);
+        if let Err(error) = self.remove_marks_of_damaged(number, seq) {
+            tracing::warn!(%error, "a damaged message could not be set aside");
+            return;
+        }
+        // Whose it was may not be known any more: counted anew when it is asked for.
+        self.occupancy.forget(Some(number));
         self.put_raw(key::damaged(number, seq), raw);
         self.remove(at);
         self.meta.account.queued = self.meta.account.queued.saturating_sub(1);
         self.meta.account.quarantined += 1;
         if let Some(dest) = self.dest(number) {
+            let waited_bytes = dest.waiting_bytes;
             dest.queued = dest.queued.saturating_sub(1);
             dest.release_bytes(body_bytes);
             if dest.head_seq == seq {
                 dest.head_seq = seq + 1;
             }
+            let waiting_bytes = dest.waiting_bytes;
+            self.waiting_bytes = (self.waiting_bytes + waiting_bytes).saturating_sub(waited_bytes);
         }
         self.add_quarantine_record(QuarantineRecord {
             reason: QuarantineReason::Damaged,
+            id: None,
+            device: None,
             topic: EntryRef { destination: destination.clone(), seq }.to_string(),
             body_bytes,
             origin: Origin::MqttQos1,

@@ -5,7 +5,7 @@ use tidegate_schemas::{
     id::DestinationId,
     messages::outbox::{
         Accepted, Budget, Enqueue, EnqueueError, Fail, Ignore, Operate, OperateError, PendingReports, Quarantine,
-        ReportBatch, Reported, Reserve, SetPaused, Settle, Settled, Signal, SignalError, SignalTaken, Spend,
+        Receipted, ReportBatch, Reported, Reserve, SetPaused, Settle, Settled, Signal, SignalError, SignalTaken, Spend,
         StoreError, Sweep, Swept,
     },
 };
@@ -25,6 +25,9 @@ pub(super) enum Op {
     Signal(Signal, Sender<Result<SignalTaken, SignalError>>),
     SetPaused(SetPaused, Sender<Result<(), StoreError>>),
     Reserve(Reserve, Sender<Result<u64, StoreError>>),
+    Receipted(Receipted, Sender<Result<(), StoreError>>),
+    /// Up to this ledger number no device has to hear of anything.
+    PassReceipts(u64),
     Sweep(Sweep, Sender<Result<Swept, StoreError>>),
     /// A reader found an entry that can't be decoded.
     Damaged(DestinationId, u64),
@@ -46,8 +49,9 @@ impl Op {
             Self::Signal(_, to) => drop(to.send(Err(error.into()))),
             Self::SetPaused(_, to) => drop(to.send(Err(error))),
             Self::Reserve(_, to) => drop(to.send(Err(error))),
+            Self::Receipted(_, to) => drop(to.send(Err(error))),
             Self::Sweep(_, to) => drop(to.send(Err(error))),
-            Self::Damaged(..) => {}
+            Self::PassReceipts(_) | Self::Damaged(..) => {}
         }
     }
 }

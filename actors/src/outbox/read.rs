@@ -1,9 +1,9 @@
-//! Reading: what couriers and operators ask for. Runs on blocking threads beside the writer and sees what is committed.
+//! Reading: what operators ask for, and what picking is made of. Runs on blocking threads beside the writer and sees what is committed.
 
 use crate::ports::outbox_store::OutboxStore;
 use tidegate_schemas::{
     custody::CustodyTime,
-    entry::{Entry, EntryState},
+    entry::EntryState,
     id::{DestinationId, DeviceId, EntryRef, MessageId},
     messages::outbox::{EntryName, EntryPage, StoreError},
     record::{self, DestinationNumber, EntryRecord, LedgerRecord, QuarantineRecord, RecordError, key},
@@ -12,19 +12,11 @@ use tidegate_schemas::{
 };
 
 /// Pairs read at a time: a long iterator would fill the memory.
-const SLICE: usize = 256;
+pub(super) const SLICE: usize = 256;
 /// Records that one listing looks at before it gives a page with a cursor, however few match.
 const LOOKED_AT_MAX: usize = 20_000;
 
-/// What a pick found.
-#[derive(Debug, Default)]
-pub(super) struct Picked {
-    pub entries: Vec<Entry>,
-    /// Places whose records or bodies can't be read back.
-    pub damaged: Vec<u64>,
-}
-
-fn number_of(store: &dyn OutboxStore, name: &DestinationId) -> Result<Option<u32>, StoreError> {
+pub(super) fn number_of(store: &dyn OutboxStore, name: &DestinationId) -> Result<Option<u32>, StoreError> {
     let at = key::name(name.as_str());
     let Some(value) = store.get(&at)? else { return Ok(None) };
     record::decode::<DestinationNumber>(&at, &value)
@@ -32,74 +24,15 @@ fn number_of(store: &dyn OutboxStore, name: &DestinationId) -> Result<Option<u32
         .map_err(|error| StoreError::Corrupt(error.to_string()))
 }
 
-/// The next queued entries, in order. What has outlived the time that its device gave it is left to the sweep, not delivered.
-pub(super) fn pick(
+pub(super) type Body = Result<Payload, RecordError>;
+
+/// The body, from its record or its chunks.
+pub(super) fn body_of(
     store: &dyn OutboxStore,
-    destination: &DestinationId,
-    time: &CustodyTime,
-    from_seq: u64,
-    count_max: usize,
-    bytes_max: usize,
-) -> Result<Picked, StoreError> {
-    let mut picked = Picked::default();
-    let Some(number) = number_of(store, destination)? else { return Ok(picked) };
-    let mut from = key::queued(number, from_seq);
-    let to = key::queued(number, u64::MAX);
-    let mut bytes = 0_usize;
-    while picked.entries.len() < count_max {
-        let want = (count_max - picked.entries.len()).min(SLICE);
-        let page = store.scan(&from, &to, want, false)?;
-        for (at, value) in &page {
-            let Some(seq) = key::seq_of(at) else { continue };
-            let Ok(record) = record::decode::<EntryRecord>(at, value) else {
-                picked.damaged.push(seq);
-                continue;
-            };
-            if record.envelope.is_expired(time) {
-                continue;
-            }
-            let size = record.envelope.body_bytes as usize;
-            if !picked.entries.is_empty() && bytes + size > bytes_max {
-                return Ok(picked);
-            }
-            match body_of(store, number, seq, &record)? {
-                Ok(body) => {
-                    bytes += size;
-                    picked.entries.push(Entry { seq, state: record.state, envelope: record.envelope, body });
-                }
-                Err(_) => picked.damaged.push(seq),
-            }
-        }
-        match page.last() {
-            Some((last, _)) if page.len() == want => from = [last.as_slice(), &[0]].concat(),
-            _ => break,
-        }
-    }
-    Ok(picked)
-}
-
-/// Those of these places that are queued and may be delivered.
-pub(super) fn still_queued(
-    store: &dyn OutboxStore,
-    destination: &DestinationId,
-    time: &CustodyTime,
-    seqs: &[u64],
-) -> Result<Vec<u64>, StoreError> {
-    let Some(number) = number_of(store, destination)? else { return Ok(vec![]) };
-    let mut queued = Vec::with_capacity(seqs.len());
-    for seq in seqs {
-        let at = key::queued(number, *seq);
-        let Some(value) = store.get(&at)? else { continue };
-        if record::decode::<EntryRecord>(&at, &value).is_ok_and(|record| !record.envelope.is_expired(time)) {
-            queued.push(*seq);
-        }
-    }
-    Ok(queued)
-}
-
-type Body = Result<Payload, RecordError>;
-
-fn body_of(store: &dyn OutboxStore, number: u32, seq: u64, record: &EntryRecord) -> Result<Body, StoreError> {
+    number: u32,
+    seq: u64,
+    record: &EntryRecord,
+) -> Result<Body, StoreError> {
     if record.chunks == 0 {
         return Ok(Ok(Payload::new(record.body.clone())));
     }

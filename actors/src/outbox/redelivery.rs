@@ -130,7 +130,15 @@ impl Core {
         }
         let cut = (0..=TOPIC_BYTES_KEPT.min(topic.len())).rev().find(|at| topic.is_char_boundary(*at)).unwrap_or(0);
         topic.truncate(cut);
-        self.add_quarantine_record(QuarantineRecord { reason, topic, body_bytes, origin, at_ms: self.moment.wall_ms });
+        self.add_quarantine_record(QuarantineRecord {
+            reason,
+            id: None,
+            device: None,
+            topic,
+            body_bytes,
+            origin,
+            at_ms: self.moment.wall_ms,
+        });
         Ok(())
     }
 

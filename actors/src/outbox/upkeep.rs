@@ -1,11 +1,15 @@
 //! Upkeep: reports to the room, pruning of what is bounded, and the end of messages that outlived their agreement.
 
-use super::core::{Core, UNREPORTED_FACTOR};
+use super::{
+    core::{Core, UNREPORTED_FACTOR},
+    entries::Cause,
+};
+use crate::ports::outbox_store::Pair;
+use jiff::SignedDuration;
 use tidegate_schemas::{
     agreement::Lifetime,
-    entry::Event,
-    id::DestinationId,
-    messages::outbox::{PendingReports, ReportBatch, Reported, StoreError, Sweep, Swept},
+    entry::{EntryState, Event},
+    messages::outbox::{PendingReports, ReportBatch, Reported, StoreError, Sweep, SweepTerms, Swept},
     record::{self, EntryRecord, LedgerRecord, key},
 };
 
@@ -66,23 +70,27 @@ impl Core {
         self.prune_ledger();
     }
 
-    /// Keeps the ledger within its limit; what the room has not heard yet stays longer, but not for ever (LI-1).
+    /// Keeps the ledger within its limit; what the room or a device has not heard yet stays longer, but not for ever (LI-1).
     pub fn prune_ledger(&mut self) {
         let max = self.limits.ledger_entries_max;
         loop {
             let kept = self.meta.ledger_no + 1 - self.meta.ledger_first;
             let no = self.meta.ledger_first;
-            let heard = !self.limits.reporting || no <= self.meta.reported_no;
-            if kept <= max || (!heard && kept <= max.saturating_mul(UNREPORTED_FACTOR)) {
+            let reported = !self.limits.reporting || no <= self.meta.reported_no;
+            let receipted = !self.limits.receipting || no <= self.meta.receipted_no;
+            if kept <= max || (!(reported && receipted) && kept <= max.saturating_mul(UNREPORTED_FACTOR)) {
                 return;
             }
-            if !heard {
+            if !reported {
                 let reserved = self.meta.report_reserved.as_ref().is_some_and(|(_, last, _)| no <= *last);
                 if reserved {
                     return;
                 }
                 self.meta.reports_lost += 1;
                 self.meta.reported_no = no;
+            }
+            if !receipted {
+                self.lose_receipt(no);
             }
             self.remove(key::ledger(no));
             self.meta.ledger_first += 1;
@@ -100,33 +108,92 @@ impl Core {
     pub fn sweep(&mut self, message: &Sweep) -> Result<Swept, StoreError> {
         let mut swept = Swept::default();
         for terms in &message.terms {
-            swept.expired += self.sweep_destination(&terms.destination, &terms.lifetime)?;
+            swept.expired += self.sweep_destination(terms)?;
         }
         self.sweep_slots()?;
         self.disk_bytes = self.store.disk_bytes();
         self.set_aside = self.store.set_aside();
+        self.free_bytes = self.store.free_bytes();
         // The custody clock is written now and then, and not with every look: idle disks stay idle.
         if self.moment.custody_ms.saturating_sub(self.meta.custody_ms) >= CUSTODY_WRITTEN_EVERY_MS {
             self.touch();
+            self.touch_openness();
         }
         self.commit();
         self.failure.clone().map_or(Ok(swept), Err)
     }
 
-    fn sweep_destination(&mut self, destination: &DestinationId, lifetime: &Lifetime) -> Result<u64, StoreError> {
-        let Some(number) = self.names.get(destination).copied() else { return Ok(0) };
+    fn sweep_destination(&mut self, terms: &SweepTerms) -> Result<u64, StoreError> {
+        let Some(number) = self.names.get(&terms.destination).copied() else { return Ok(0) };
+        self.count_openness(number, terms);
         let mut expired = 0;
         for place in [Place::Queue, Place::Aside] {
-            expired += self.sweep_place(number, place, lifetime)?;
+            expired += self.sweep_place(number, place, &terms.lifetime)?;
         }
         let oldest = self.oldest_queued(number)?;
         if let Some(dest) = self.dests.get_mut(&number) {
-            dest.oldest_custody_ms = oldest;
+            dest.oldest_custody_ms = oldest.as_ref().map(|(_, entry)| entry.envelope.accepted_custody_ms);
         }
+        self.warn_of_age(number, oldest, &terms.notify_after);
         // Shows the age even where nothing was written.
         self.changed_again(number);
         self.commit();
         Ok(expired)
+    }
+
+    /// What the destination lived through is added to its odometer. That an opening closed is on disk with this sweep; for how long it
+    /// was open is written with whatever is written next, or when the custody clock is: a crash forgets at most that much of it.
+    fn count_openness(&mut self, number: u32, terms: &SweepTerms) {
+        if terms.closings > 0
+            && let Some(dest) = self.dest(number)
+        {
+            dest.odometer.closings += u64::from(terms.closings);
+        }
+        if let Some(dest) = self.dests.get_mut(&number).filter(|_| terms.opened_ms > 0) {
+            dest.record.odometer.open_ms += terms.opened_ms;
+            dest.opened_unwritten = true;
+        }
+    }
+
+    /// Makes sure that what is known of openness is committed, where anything waits that may age by it.
+    pub fn touch_openness(&mut self) {
+        let unwritten = self.dests.iter().filter(|(_, dest)| dest.opened_unwritten && dest.record.waiting() > 0);
+        let numbers: Vec<u32> = unwritten.map(|(number, _)| *number).collect();
+        for number in numbers {
+            let _ = self.dest(number);
+        }
+    }
+
+    /// People are told, once for each of the agreement's ages, when the oldest queued message passes it.
+    fn warn_of_age(&mut self, number: u32, oldest: Option<(u64, EntryRecord)>, ages: &[SignedDuration]) {
+        let age_ms = oldest.as_ref().map(|(_, entry)| self.time().age_ms(entry.envelope.accepted_custody_ms));
+        let is_passed = |age: &&SignedDuration| age_ms.is_some_and(|ms| i128::from(ms) >= age.as_millis());
+        let passed = u8::try_from(ages.iter().filter(is_passed).count()).unwrap_or(u8::MAX);
+        let Some(told) = self.dests.get(&number).map(|dest| dest.record.notified).filter(|told| *told != passed) else {
+            return;
+        };
+        if let Some(dest) = self.dest(number) {
+            // Less than before: the oldest one is younger, and its ages are told of anew.
+            dest.notified = passed;
+        }
+        if let Some((seq, entry)) = oldest.filter(|_| passed > told) {
+            let last_error = self.dests.get(&number).and_then(|dest| dest.record.last_error);
+            let waits_s = age_ms.unwrap_or_default() / 1_000;
+            let destination = self.dests.get(&number).map(|dest| dest.record.name.to_string()).unwrap_or_default();
+            tracing::warn!(
+                destination,
+                seq,
+                waits_s,
+                "the oldest message of a destination waits for longer than agreed"
+            );
+            self.add_to_ledger(
+                number,
+                seq,
+                &entry.envelope,
+                EntryState::Queued,
+                Cause::of(entry.reason.or(last_error)),
+            );
+        }
     }
 
     /// Goes on where the last sweep of this place ended, and from its head again after its end: nothing shields what lies behind it.
@@ -148,7 +215,8 @@ impl Core {
                 let Ok(entry) = record::decode::<EntryRecord>(&at, &value) else { continue };
                 let ended_by = entry.envelope.ended_by(&time, &odometer, lifetime);
                 let is_over = ended_by.is_some() && entry.state.on(Event::Expire).is_ok();
-                if is_over && self.transition(number, seq, Event::Expire, entry.reason, None)?.is_ok() {
+                let cause = Cause { reason: entry.reason, receipt: None, ended_by };
+                if is_over && self.transition(number, seq, Event::Expire, cause)?.is_ok() {
                     expired += 1;
                 }
             }
@@ -167,12 +235,12 @@ impl Core {
     }
 
     /// Entries come in order, so that the first one that can be read is the oldest.
-    fn oldest_queued(&self, number: u32) -> Result<Option<u64>, StoreError> {
+    fn oldest_queued(&self, number: u32) -> Result<Option<(u64, EntryRecord)>, StoreError> {
         let Some(dest) = self.dests.get(&number) else { return Ok(None) };
         let (from, to) = (key::queued(number, dest.record.head_seq), key::queued(number, u64::MAX));
         let first = self.store.scan(&from, &to, 8, false)?;
-        let read = |(at, value): &(Vec<u8>, Vec<u8>)| record::decode::<EntryRecord>(at, value).ok();
-        Ok(first.iter().find_map(read).map(|entry| entry.envelope.accepted_custody_ms))
+        let read = |(at, value): &Pair| Some((key::seq_of(at)?, record::decode::<EntryRecord>(at, value).ok()?));
+        Ok(first.iter().find_map(read))
     }
 
     /// Idempotency keys older than the buckets that are looked into.

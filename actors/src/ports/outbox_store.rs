@@ -67,6 +67,11 @@ pub trait OutboxStore: Send + Sync + 'static {
     /// Size on disk, in bytes.
     fn disk_bytes(&self) -> u64;
 
+    /// Room on its disk, in bytes; none where that can't be told.
+    fn free_bytes(&self) -> Option<u64> {
+        None
+    }
+
     /// Names of damaged stores that were set aside for this one and are still there.
     fn set_aside(&self) -> Vec<String> {
         Vec::new()

@@ -92,6 +92,9 @@ impl<P: OutboxStore + ?Sized> OutboxStore for Faulty<P> {
     fn reopen(&self) -> Result<(), StoreError> {
         self.call("store.reopen", "store.reopen done", |store| store.reopen())
     }
+    fn free_bytes(&self) -> Option<u64> {
+        self.port.free_bytes()
+    }
     fn disk_bytes(&self) -> u64 {
         self.faults.call("store.disk_bytes");
         self.port.disk_bytes()

@@ -44,6 +44,7 @@ struct State {
     hook: Option<CommitHook>,
     commits: u64,
     reopens: u64,
+    free_bytes: Option<u64>,
 }
 
 impl MemoryStore {
@@ -66,6 +67,7 @@ impl MemoryStore {
                 hook: None,
                 commits: 0,
                 reopens: 0,
+                free_bytes: None,
             }),
         }
     }
@@ -89,6 +91,11 @@ impl MemoryStore {
     /// Sets what is called before each commit.
     pub fn on_commit(&self, hook: CommitHook) {
         self.lock().hook = Some(hook);
+    }
+
+    /// Says how much room the "disk" has; it is not held to that.
+    pub fn set_free_bytes(&self, bytes: Option<u64>) {
+        self.lock().free_bytes = bytes;
     }
 
     /// The process ends and begins again: what was committed is there, nothing else; the store is open.
@@ -210,6 +217,10 @@ impl OutboxStore for MemoryStore {
     fn disk_bytes(&self) -> u64 {
         let bytes: usize = self.lock().durable.iter().map(|(key, value)| key.len() + value.len()).sum();
         u64::try_from(bytes).unwrap_or(u64::MAX)
+    }
+
+    fn free_bytes(&self) -> Option<u64> {
+        self.lock().free_bytes
     }
 }
 

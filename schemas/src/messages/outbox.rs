@@ -157,13 +157,15 @@ pub struct Ignore {
 #[rtype(result = "Vec<DestinationLoad>")]
 pub struct Loads;
 
-/// "Give me the next entries of this destination." In order; held, parked and dead ones are not among them.
+/// "Give me the next entries of this destination." Break-glass messages first, then those of high priority, then the others, each
+/// kind in order; held, parked and dead ones are not among them. What was refused and is due again comes first of its kind, but is at
+/// most half of a pick while others are there.
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "Result<Vec<Entry>, StoreError>")]
 pub struct Pick {
     /// Whose.
     pub destination: DestinationId,
-    /// Only those after this place.
+    /// Only those after this place; those of a higher priority and those that were refused come wherever they are.
     pub after_seq: u64,
     /// Most entries.
     pub count_max: usize,
@@ -184,6 +186,9 @@ pub struct StillQueued {
     pub destination: DestinationId,
     /// Their places.
     pub seqs: Vec<u64>,
+    /// As [`Pick`]: what waits after a refusal is not among them, nor what must not pass it. Under [`HeadOfLine::Block`] only the
+    /// first of each device is, so that none of one request overtakes another.
+    pub head_of_line: HeadOfLine,
 }
 
 /// "This is what came of one entry."
@@ -416,7 +421,8 @@ pub struct SetPaused {
     pub paused: bool,
 }
 
-/// "Which devices have not heard of their messages?" After a ledger number, in order: ends and acceptances.
+/// "Which devices have not heard how their messages ended?" In order of the ledger. Devices that came by HTTP without a place to reply
+/// to are not among them.
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "Result<Vec<DeviceReceipt>, StoreError>")]
 pub struct PendingReceipts {

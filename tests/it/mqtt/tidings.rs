@@ -11,7 +11,7 @@ use std::{
 use tidegate::lab::process::find_program;
 use tidegate_actors::ports::source::{AnnounceError, Announcement, Source as _};
 use tidegate_schemas::{
-    config::file::MqttProtocol,
+    config::file::{MqttConfig, MqttProtocol},
     submission::ReplyTo,
     tidings::{CORRELATION_BYTES_MAX, Tidings},
 };

@@ -1,6 +1,7 @@
 //! No message ends because of a clock, wherever the process is stopped: a model of wall clocks that go wrong.
 
 use super::*;
+use proptest::prelude::*;
 
 const DAY_S: i64 = 86_400;
 

@@ -51,7 +51,8 @@ async fn a_lifetime_of_its_own_ends_an_entry_deep_in_the_queue_too() {
         head_of_line: HeadOfLine::default(),
     };
     assert!(outbox.send(deep).await.unwrap().unwrap().is_empty(), "it is not delivered any more");
-    let still = StillQueued { destination: "ward".parse().unwrap(), seqs: vec![600, 601] };
+    let still =
+        StillQueued { destination: "ward".parse().unwrap(), seqs: vec![600, 601], head_of_line: HeadOfLine::default() };
     assert_eq!(outbox.send(still).await.unwrap().unwrap(), [600]);
     tokio::time::sleep(Duration::from_secs(30)).await;
     let seen = observe(&outbox).await;

@@ -314,6 +314,7 @@ fn outbox_parts(
     bells: &Bells,
     reporting: bool,
 ) -> OutboxParts {
+    let heard = |mqtt: &MqttConfig| mqtt.tidings.receipts || !mqtt.tidings.response_topics.is_empty();
     OutboxParts {
         store: Arc::clone(store) as Arc<dyn OutboxStore>,
         lease: Lease::default(),
@@ -323,7 +324,7 @@ fn outbox_parts(
             ledger_entries_max: config.outbox.ledger_entries_max,
             quarantine_entries_max: config.outbox.quarantine_entries_max,
             reporting,
-            receipting: false,
+            receipting: config.mqtt.as_ref().is_some_and(heard),
             max_messages: config.outbox.max_messages,
             max_bytes: config.outbox.max_bytes,
             min_free_disk: config.outbox.min_free_disk,

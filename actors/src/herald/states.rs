@@ -246,30 +246,40 @@ impl States {
 }
 
 /// What a state is made from, and for how long the agreement's part of it holds.
+///
+/// For a device it is open while something new may start: what comes within the cutoff waits for the next opening.
 fn outlook<'a>(
     registered: &RegisteredDestination,
     load: Option<&'a DestinationLoad>,
     present: &'a Present,
     draining: bool,
 ) -> (Outlook<'a>, Duration) {
+    let Present { now, clock_trusted, .. } = *present;
     let destination = &registered.destination;
-    let evaluation = destination.agreement.evaluate(&Circumstances {
-        at: present.now,
-        clock_trusted: present.clock_trusted,
+    let circumstances = Circumstances {
+        at: now,
+        clock_trusted,
         paused: load.is_some_and(|load| load.paused),
         signal: load.and_then(|load| load.signal),
-    });
+    };
+    let evaluation = destination.agreement.evaluate(&circumstances);
+    let open = evaluation.may_start(now);
+    let until = match open {
+        true => evaluation.starts_until,
+        false => evaluation.next_opening,
+    };
     let outlook = Outlook {
-        open: evaluation.open,
+        open,
         signalled: evaluation.why == Why::Signalled,
-        until: evaluation.until,
+        until,
         next_open: evaluation.next_opening,
         load,
         uplink: present.uplink.as_ref(),
         suspended: present.dispatcher.suspended.contains(&destination.id),
         draining,
-        clock_trusted: present.clock_trusted,
+        clock_trusted,
     };
-    let holds = evaluation.until.map(|until| Duration::try_from(until.duration_since(present.now)).unwrap_or_default());
+    let holds = [until, evaluation.until].into_iter().flatten().min();
+    let holds = holds.map(|until| Duration::try_from(until.duration_since(now)).unwrap_or_default());
     (outlook, holds.unwrap_or(TICK_MAX))
 }

@@ -144,7 +144,7 @@ impl World {
                 lease: Lease::default(),
                 clock,
                 entropy,
-                limits: Limits::default(),
+                limits: Limits { receipting: true, ..Limits::default() },
                 bells: bells.clone(),
             },
             source: Some(Faulty::new(Arc::new(source.clone()), &faults)),

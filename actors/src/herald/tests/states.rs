@@ -3,9 +3,10 @@
 use super::floor::{House, courier, json, load, pass};
 use crate::testing::{fake_source::AnnounceManner, toy_registry::destination};
 use tidegate_schemas::{
-    agreement::{Destination, ServiceAgreement},
+    agreement::{Destination, ServiceAgreement, SignalPolicy},
+    messages::outbox::SignalSource,
     tidings::Tidings,
-    view::UplinkStatus,
+    view::{SignalView, UplinkStatus},
     window::{RawWindow, RawWindows, WindowSet},
 };
 
@@ -39,6 +40,43 @@ async fn a_device_hears_when_its_destination_opens_and_can_sleep_until_then() {
     let words: Vec<_> = house.states("ward").into_iter().map(|(word, _)| word).collect();
     assert_eq!(words, ["closed", "open", "closed"]);
     assert_eq!(house.states("lab").len(), 1, "what doesn't change is not told again");
+}
+
+#[actix::test]
+async fn a_signal_makes_it_ready_for_its_time_and_not_now_closes_it() {
+    let signal = SignalPolicy { accept: true, ..SignalPolicy::default() };
+    let house = House::up(vec![destination("ward", ServiceAgreement { signal, ..at_one("ward").agreement })]).await;
+    pass(3_000).await;
+    let says = |ready, left_ms| {
+        house.below().loads = vec![load("ward")];
+        house.below().loads[0].signal = Some(SignalView { ready, since_ms: 0, left_ms, from: SignalSource::Operator });
+        house.bell.ring();
+    };
+    for left_s in (590..=600).rev() {
+        says(true, left_s * 1_000 + 400);
+        pass(1_000).await;
+    }
+    let told = json(&house.broker.retained("tidegate/destinations/ward/state").unwrap());
+    let (until, time) = (told["until"].as_i64().unwrap(), told["time"].as_i64().unwrap());
+    assert!(told["state"] == "ready" && (598..=602).contains(&(until - time)), "{told}");
+    assert_eq!(house.states("ward").len(), 2, "what is left of it is no news: {:?}", house.states("ward"));
+    says(false, 60_000);
+    pass(2_000).await;
+    assert_eq!(house.word("ward").unwrap(), "closed");
+}
+
+#[actix::test]
+async fn within_the_cutoff_it_is_closed_for_devices() {
+    let agreement = at_one("ward").agreement;
+    let raw = RawWindows { cutoff: Some("10m".into()), ..agreement.windows.raw().clone() };
+    let windows = WindowSet::from_raw(raw, "windows").unwrap();
+    let house = House::up(vec![destination("ward", ServiceAgreement { windows, ..agreement })]).await;
+    pass(3_600_000 + 5_000).await;
+    let told = json(&house.broker.retained("tidegate/destinations/ward/state").unwrap());
+    assert_eq!((&told["state"], &told["until"]), (&"open".into(), &(1_795_438_800_i64 + 3_000).into()));
+    pass(3_000_000).await;
+    let told = json(&house.broker.retained("tidegate/destinations/ward/state").unwrap());
+    assert_eq!((&told["state"], &told["until"]), (&"closed".into(), &(1_795_438_800_i64 + 86_400).into()));
 }
 
 #[actix::test]

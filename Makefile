@@ -49,7 +49,7 @@ release-check: ## once for each release: release builds, long property tests, be
 	$(phase) 'the check below can fail' bash -c '! .ci/no-testnet "$$1" 2>/dev/null' - $(target_dir)/release/tidegate
 	$(phase) 'release build' cargo build --locked --release
 	$(phase) 'no private Tor network in the release' .ci/no-testnet $(target_dir)/release/tidegate
-	$(phase) 'long property tests' env PROPTEST_CASES="$${PROPTEST_CASES:-5000}" cargo test --locked --workspace $(testnet)
+	$(phase) 'long property tests' env PROPTEST_CASES="$${PROPTEST_CASES:-10000}" cargo test --locked --workspace $(testnet)
 	$(phase) 'benches' cargo bench --locked -p tidegate $(testnet) --bench '*'
 
 fmt: ## formats the code

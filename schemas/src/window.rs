@@ -24,7 +24,7 @@ pub use parse::DURATION_S_MAX;
 pub(crate) use parse::local_moment;
 pub use raw::{RawDenial, RawOnce, RawWindow, RawWindows};
 
-use crate::config::{Problem, Problems};
+use crate::config::{Problem, Problems, suggest};
 use jiff::{SignedDuration, Timestamp, tz::TimeZone};
 use openings::{Finder, Found, Span};
 use rule::Window;
@@ -127,10 +127,13 @@ impl WindowSet {
         let zone = match TimeZone::get(&zone_name) {
             Ok(zone) => zone,
             Err(_) => {
+                let example = "use a name of the IANA time zone database, such as \"Europe/Madrid\" or \"UTC\"";
+                let hint = zone_that_was_meant(&zone_name)
+                    .map_or_else(|| example.to_owned(), |name| format!("did you mean {name:?}?"));
                 problems.push(Problem::new(
                     format!("{path}.timezone"),
                     format!("unknown time zone {zone_name:?}"),
-                    "use a name of the IANA time zone database, such as \"Europe/Madrid\" or \"UTC\"",
+                    hint,
                 ));
                 TimeZone::UTC
             }
@@ -249,5 +252,24 @@ impl WindowSet {
     }
 }
 
+/// The name of a zone that is nearest to a wrong one; a city alone finds its zone, too.
+fn zone_that_was_meant(text: &str) -> Option<String> {
+    let wanted = text.trim().replace(' ', "_");
+    let names: Vec<String> = jiff::tz::db().available().map(|name| name.as_str().to_owned()).collect();
+    let of_city = || {
+        let cities = names.iter().filter_map(|name| Some(name.rsplit_once('/')?.1));
+        let city = suggest::nearest(&wanted, cities)?;
+        names.iter().map(String::as_str).find(|name| name.rsplit_once('/').is_some_and(|(_, last)| last == city))
+    };
+    let meant = suggest::nearest(&wanted, names.iter().map(String::as_str));
+    meant.or_else(of_city).map(str::to_owned)
+}
+
+#[cfg(test)]
+mod oracle;
+#[cfg(test)]
+mod page;
+#[cfg(test)]
+mod properties;
 #[cfg(test)]
 mod tests;

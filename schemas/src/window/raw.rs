@@ -100,7 +100,7 @@ pub struct RawDenial {
 
 impl RawDenial {
     /// The window that it is, if it has no `until`.
-    pub(super) fn recurring(&self) -> RawWindow {
+    pub(crate) fn recurring(&self) -> RawWindow {
         let Self { days, dates, months, from, to, until: _, cron, lasts, note } = self.clone();
         RawWindow { days, dates, months, from, to, cron, lasts, note }
     }

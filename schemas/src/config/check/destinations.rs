@@ -74,7 +74,8 @@ impl Checker<'_> {
             &format!("{path}.windows"),
             &format!("{path}.lifetime.max_age"),
         );
-        self.problems.collect(openings)?;
+        let warnings = self.problems.collect(openings)?;
+        self.warnings.extend(warnings);
         Some(Destination { id: id.ok()?, endpoint: endpoint?, agreement, keys })
     }
 

@@ -108,12 +108,8 @@ fn the_defaults_of_the_list_are_those_of_the_example_and_of_the_program() {
             assert_eq!(value, &default["value"], "{}", key.path);
         }
         // Windows keep the text that they were written as; a table of signals is a will to hear them.
-        let elsewhere = [
-            "matrix.",
-            "destination.*.signal.",
-            "destination.*.windows.timezone",
-            "destination.*.head_of_line.park_after",
-        ];
+        let elsewhere =
+            ["matrix.", "destination.*.signal.", "destination.*.windows.", "destination.*.head_of_line.park_after"];
         if !elsewhere.iter().any(|path| key.path.starts_with(path)) {
             written.push_str(&format!("{path} = {}\n", key.default));
         }

@@ -124,6 +124,7 @@ fn parts(state: &Path, store: &Arc<Fragile>, transport: &Arc<dyn Transport>) -> 
             bells: bells.clone(),
         },
         source: None,
+        signal_topics: None,
         transport: Arc::clone(transport),
         room: None,
         bells,

@@ -12,6 +12,7 @@
 //! | GET `/api/v1/status` | every actor, the clock, versions | `status` |
 //! | GET `/api/v1/destinations`, `/{id}` | agreements in short, windows, what waits | `destinations` |
 //! | PUT, DELETE `/api/v1/destinations/{id}/windows` | windows from now on; back to the file's | `destinations` |
+//! | POST `/api/v1/destinations/{id}/signal`, `/pause`, `/resume` | ready, not now; stop, go on | `signals` |
 //! | GET `/api/v1/outbox`, `/{destination}/{seq}`, `/{uuid}` | entries | `outbox` |
 //! | POST `/api/v1/outbox/{destination}/{seq}/{act}` | hold, release, retry, purge | `outbox` |
 //! | GET `/api/v1/quarantine` | what never became an entry | `records` |
@@ -37,6 +38,7 @@ mod guard;
 mod health;
 mod metrics;
 mod records;
+mod signals;
 
 use crate::admin::{
     access::Reach,
@@ -94,6 +96,7 @@ struct Endpoint {
 /// The table of routes. Lines of one path stand together.
 fn routes() -> Vec<Endpoint> {
     let get = |path, route: Route| Endpoint { method: Method::GET, path, route };
+    let post = |path, route: Route| Endpoint { method: Method::POST, path, route };
     vec![
         get("/livez", web::get().to(health::live)),
         get("/readyz", web::get().to(health::ready)),
@@ -111,14 +114,13 @@ fn routes() -> Vec<Endpoint> {
             path: "/api/v1/destinations/{destination}/windows",
             route: web::delete().to(destinations::reset_windows),
         },
+        post("/api/v1/destinations/{destination}/signal", web::post().to(signals::signal)),
+        post("/api/v1/destinations/{destination}/pause", web::post().to(signals::pause)),
+        post("/api/v1/destinations/{destination}/resume", web::post().to(signals::resume)),
         get("/api/v1/outbox", web::get().to(outbox::list)),
         get("/api/v1/outbox/{id}", web::get().to(outbox::show_id)),
         get("/api/v1/outbox/{destination}/{seq}", web::get().to(outbox::show_place)),
-        Endpoint {
-            method: Method::POST,
-            path: "/api/v1/outbox/{destination}/{seq}/{act}",
-            route: web::post().to(outbox::act),
-        },
+        post("/api/v1/outbox/{destination}/{seq}/{act}", web::post().to(outbox::act)),
         get("/api/v1/quarantine", web::get().to(records::quarantine)),
         get("/api/v1/ledger", web::get().to(records::ledger)),
     ]

@@ -18,6 +18,7 @@ mod output;
 mod paths;
 mod receiver;
 mod run;
+mod signal;
 mod simulate;
 mod status;
 #[cfg(feature = "testnet")]
@@ -83,7 +84,7 @@ pub enum Command {
     /// Look at the messages in custody, and act on them
     #[command(subcommand)]
     Outbox(outbox::OutboxCommand),
-    /// Look at destinations, and set their windows while the gateway runs
+    /// Look at destinations, signal for them, pause them, and set their windows while the gateway runs
     #[command(subcommand)]
     Destination(destination::DestinationCommand),
     /// Manage device credentials, or be a device: without a subcommand it is a simulated pacemaker

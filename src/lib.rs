@@ -11,5 +11,6 @@ pub mod device_endpoint;
 pub mod lab;
 pub mod lifecycle;
 pub mod receiver;
+pub mod signal_service;
 pub mod telemetry;
 pub mod wiring;

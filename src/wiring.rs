@@ -21,6 +21,7 @@ use crate::{
     },
     admin::{self, access::Reach, listener::Serving, token::AdminToken},
     device_endpoint,
+    signal_service::{self, SignalService},
 };
 use anyhow::Context as _;
 use std::{path::Path, sync::Arc, time::Duration};
@@ -41,6 +42,7 @@ use tidegate_schemas::{
         file::{Config, MatrixConfig, MqttConfig, OnCorrupt, TorTransport},
     },
     messages::outbox::StoreError,
+    signal::TOPIC_PREFIX,
 };
 use tokio::time::{Instant, timeout};
 
@@ -60,6 +62,7 @@ pub struct Started {
     broker: Option<EmbeddedBroker>,
     device_endpoint: Option<Serving>,
     admin: Option<Serving>,
+    signals: Option<SignalService>,
     tor: Option<Arc<LazyArti>>,
     store: Arc<SledStore>,
 }
@@ -77,11 +80,15 @@ impl Started {
         }
     }
 
-    /// Closes the admin endpoint, the Tor client and the store, last. A store that was closed is opened without reading it
+    /// Closes the admin endpoint, the onion services for signals, the Tor client and the store, last. A store that was closed is opened without reading it
     /// through. False when the store is still at it after a while: then it holds up the end of the process, too.
     pub async fn close(&mut self) -> bool {
         if let Some(admin) = self.admin.take() {
             admin.stop(false).await;
+        }
+        // It holds the Tor client.
+        if let Some(signals) = self.signals.take() {
+            signals.stop().await;
         }
         if let Some(tor) = self.tor.take() {
             tor.close().await;
@@ -138,6 +145,7 @@ pub async fn start(config: Config) -> anyhow::Result<Started> {
         },
         outbox: outbox_parts(&config, &store, &outbox_clock(&clock), &entropy, &bells, room.is_some()),
         source,
+        signal_topics: config.mqtt.as_ref().filter(|mqtt| mqtt.signals).map(|_| TOPIC_PREFIX.to_owned()),
         transport: tor.transport,
         room,
         bells,
@@ -154,6 +162,15 @@ pub async fn start(config: Config) -> anyhow::Result<Started> {
         })?),
         None => None,
     };
+    let signals = match &tor.arti {
+        Some(arti) if config.signal_service => Some(signal_service::start(signal_service::Settings {
+            state_dir: config.state_dir.clone(),
+            tor: Arc::clone(arti),
+            reach: reach.clone(),
+            entropy,
+        })?),
+        _ => None,
+    };
     let admin = admin::start(admin::Settings {
         listen: config.admin.listen,
         hosts: config.admin.hosts.clone(),
@@ -161,7 +178,7 @@ pub async fn start(config: Config) -> anyhow::Result<Started> {
         reach,
         clock,
     })?;
-    Ok(Started { gateway, broker, device_endpoint, admin: Some(admin), tor: tor.arti, store })
+    Ok(Started { gateway, broker, device_endpoint, admin: Some(admin), signals, tor: tor.arti, store })
 }
 
 /// What is read from the state folder before anything runs.

@@ -12,7 +12,7 @@ use crate::{
     ports::{room::Room, source::Source, transport::Transport},
     registry::{Registry, RegistryParts},
     reporter::{Reporter, ReporterParts},
-    subscriber::{Floor, Subscriber},
+    subscriber::{Floor, SignalDoor, Subscriber},
     supervision::{Bells, ChildSpec, DeathWatch, Exhausted, Options, Running, StartError},
     uplink::{Uplink, UplinkParts},
 };
@@ -31,6 +31,8 @@ pub struct Parts {
     pub outbox: OutboxParts,
     /// The broker, if one is configured.
     pub source: Option<Arc<dyn Source>>,
+    /// What the topics begin with on which signals come, if the broker brings any.
+    pub signal_topics: Option<String>,
     /// The way to onion services.
     pub transport: Arc<dyn Transport>,
     /// The room, if one is configured.
@@ -96,6 +98,7 @@ fn outbox(parts: &Parts) -> ChildSpec<Handles> {
 
 fn subscriber(parts: &Parts, source: Arc<dyn Source>) -> ChildSpec<Handles> {
     let bell = parts.bells.subscriber.clone();
+    let (prefix, clock) = (parts.signal_topics.clone(), Arc::clone(&parts.outbox.clock));
     ChildSpec {
         name: "subscriber",
         needs: &["registry", "outbox"],
@@ -108,7 +111,12 @@ fn subscriber(parts: &Parts, source: Arc<dyn Source>) -> ChildSpec<Handles> {
                 registry: held(&handles.registry)?.recipient(),
                 enqueue: outbox.clone().recipient(),
                 quarantine: outbox.clone().recipient(),
-                ignore: outbox.recipient(),
+                ignore: outbox.clone().recipient(),
+                signals: prefix.clone().map(|prefix| SignalDoor {
+                    prefix,
+                    signal: outbox.recipient(),
+                    clock: Arc::clone(&clock),
+                }),
                 bell: bell.clone(),
             };
             let (address, running) = Running::start(Subscriber::new(floor, watch));

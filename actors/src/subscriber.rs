@@ -12,6 +12,7 @@
 //!
 //! - What no route takes, what is too large, and what names a destination that isn't there is *quarantined* (metadata, on disk)
 //!   and then acknowledged: an error would make the broker send it again for ever, and block what comes after it.
+//! - Where signals are taken over MQTT, their topics come before every route (see `signals`).
 //! - A full destination records the refusal; the publication is acknowledged and counted as refused.
 //! - A store that fails acknowledges nothing. Everything in hand is given up, the connection is closed (so that the broker
 //!   delivers again, in order), and after a pause that grows to [`PAUSE_MAX`] it is opened again. The actor stays: a full disk
@@ -30,6 +31,8 @@
 //! The work is done by one owned task (`intake`), whose end ends the actor. On `Shutdown` intake stops first; what is in hand
 //! gets its answer and its acknowledgement (at most [`DRAIN_MAX`]), and what was not read stays with the broker.
 
+pub use signals::SignalDoor;
+
 use crate::{
     ports::source::Source,
     supervision::{Bell, DeathWatch, OwnedTask},
@@ -47,6 +50,7 @@ use tidegate_schemas::{
 use tokio::sync::oneshot;
 
 mod intake;
+mod signals;
 #[cfg(test)]
 mod tests;
 mod verdict;
@@ -80,6 +84,8 @@ pub struct Floor {
     pub quarantine: Recipient<Quarantine>,
     /// Who forgets the packet id of what is not taken.
     pub ignore: Recipient<Ignore>,
+    /// Where signals go, if they are taken over MQTT.
+    pub signals: Option<SignalDoor>,
     /// Rung when routes or destinations changed.
     pub bell: Bell,
 }

@@ -20,6 +20,8 @@ pub mod outcome;
 
 pub mod custody;
 
+pub mod signal;
+
 pub mod record;
 
 pub mod wire;

@@ -13,7 +13,7 @@ use tidegate_actors::{
 };
 use tidegate_schemas::messages::{
     gateway::Observe,
-    outbox::{Enqueue, List, ListLedger, ListQuarantine, Loads, Operate, Show},
+    outbox::{Enqueue, List, ListLedger, ListQuarantine, Loads, Operate, SetPaused, Show, Signal, Spend},
     registry::{Current, SetWindows},
 };
 use tokio::time::Instant;
@@ -38,6 +38,12 @@ pub struct Access {
     pub show: Option<Recipient<Show>>,
     /// Outbox: an operator's act.
     pub operate: Option<Recipient<Operate>>,
+    /// Outbox: "ready", "not now".
+    pub signal: Option<Recipient<Signal>>,
+    /// Outbox: a fresh circuit.
+    pub spend: Option<Recipient<Spend>>,
+    /// Outbox: stop a destination, or let it go on.
+    pub set_paused: Option<Recipient<SetPaused>>,
     /// Outbox: quarantine.
     pub quarantine: Option<Recipient<ListQuarantine>>,
     /// Outbox: ledger.
@@ -128,6 +134,9 @@ pub fn situation(view: &View<Handles>) -> Situation {
         list: outbox.clone().map(Addr::recipient),
         show: outbox.clone().map(Addr::recipient),
         operate: outbox.clone().map(Addr::recipient),
+        signal: outbox.clone().map(Addr::recipient),
+        spend: outbox.clone().map(Addr::recipient),
+        set_paused: outbox.clone().map(Addr::recipient),
         quarantine: outbox.clone().map(Addr::recipient),
         ledger: outbox.clone().map(Addr::recipient),
         observers,

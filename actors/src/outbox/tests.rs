@@ -28,6 +28,7 @@ mod damage;
 mod expiry;
 mod redelivery;
 mod refusals;
+mod signals;
 
 const LIMITS: QueueLimits = limits_of(1_000, 1 << 20);
 

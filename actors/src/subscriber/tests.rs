@@ -5,3 +5,4 @@ mod custody;
 mod house;
 mod random;
 mod rules;
+mod signals;

@@ -1,6 +1,6 @@
 //! What becomes of one publication: routed, handed to the Outbox, and the reply read.
 
-use super::{Floor, QUARANTINED_TOPIC_BYTES_MAX};
+use super::{Floor, QUARANTINED_TOPIC_BYTES_MAX, signals::heard};
 use crate::ports::source::AckToken;
 use futures_util::{FutureExt, future::LocalBoxFuture};
 use tidegate_schemas::{
@@ -22,6 +22,8 @@ pub(super) enum Verdict {
     Quarantined,
     /// The refusal is recorded.
     Refused,
+    /// A signal, on disk.
+    Signalled,
     /// From the broker's retained store, and not asked for.
     RetainedIgnored,
     /// Nothing is on disk: it must not be acknowledged.
@@ -44,6 +46,9 @@ pub(super) fn hand_over(
     publication: Publication,
     token: Option<AckToken>,
 ) -> LocalBoxFuture<'static, Settled> {
+    if let Some(verdict) = heard(floor, registry, &publication) {
+        return verdict.map(move |verdict| Settled { token, verdict }).boxed_local();
+    }
     if publication.retained && !registry.routes.wants_retained(&publication.topic) {
         return ignore(floor, publication.redelivery).map(move |verdict| Settled { token, verdict }).boxed_local();
     }
@@ -65,7 +70,7 @@ pub(super) fn hand_over(
 }
 
 /// At QoS 1 its packet id has to be forgotten before it is acknowledged, else it could stand for an earlier publication still.
-fn ignore(floor: &Floor, redelivery: Option<Redelivery>) -> LocalBoxFuture<'static, Verdict> {
+pub(super) fn ignore(floor: &Floor, redelivery: Option<Redelivery>) -> LocalBoxFuture<'static, Verdict> {
     let Some(redelivery) = redelivery else { return std::future::ready(Verdict::RetainedIgnored).boxed_local() };
     let reply = floor.ignore.send(Ignore { redelivery });
     async move {
@@ -100,7 +105,7 @@ fn take_custody(floor: &Floor, enqueue: Enqueue, metadata: Metadata) -> LocalBox
     .boxed_local()
 }
 
-fn quarantine(floor: &Floor, message: Quarantine) -> LocalBoxFuture<'static, Verdict> {
+pub(super) fn quarantine(floor: &Floor, message: Quarantine) -> LocalBoxFuture<'static, Verdict> {
     let reply = floor.quarantine.send(message);
     async move {
         match reply.await {
@@ -113,7 +118,7 @@ fn quarantine(floor: &Floor, message: Quarantine) -> LocalBoxFuture<'static, Ver
 }
 
 /// What quarantine keeps of a publication.
-struct Metadata {
+pub(super) struct Metadata {
     topic: String,
     body_bytes: u64,
     origin: Origin,
@@ -121,13 +126,13 @@ struct Metadata {
 }
 
 impl Metadata {
-    fn because(self, reason: QuarantineReason) -> Quarantine {
+    pub fn because(self, reason: QuarantineReason) -> Quarantine {
         let Self { topic, body_bytes, origin, redelivery } = self;
         Quarantine { reason, topic, body_bytes, origin, redelivery }
     }
 }
 
-fn quarantine_of(publication: &Publication) -> Metadata {
+pub(super) fn quarantine_of(publication: &Publication) -> Metadata {
     let mut end = publication.topic.len().min(QUARANTINED_TOPIC_BYTES_MAX);
     while !publication.topic.is_char_boundary(end) {
         end -= 1;

@@ -103,6 +103,7 @@ impl World {
                 bells: bells.clone(),
             },
             source: Some(Faulty::new(Arc::new(source.clone()), &faults)),
+            signal_topics: None,
             transport: Faulty::new(Arc::clone(&transport) as Arc<dyn Transport>, &faults),
             room: Some(Faulty::new(Arc::new(room.clone()), &faults)),
             bells,

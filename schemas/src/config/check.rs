@@ -10,6 +10,7 @@ mod listeners;
 mod openings;
 mod routes;
 mod secrets;
+mod signals;
 
 pub use homeserver::PASSWORD_BYTES_MAX;
 pub use openings::check_openings;
@@ -85,6 +86,7 @@ impl RawConfig {
         let log = checker.log(self.log);
         let routes = checker.routes(self.route, &declared);
         let destinations = checker.destinations(self.destination);
+        checker.signal_service(self.signal_service.enabled, &tor, &destinations);
         checker.warn_of_idle(&declared, &routes, mqtt.is_some());
         checker.warn_of_strangers(&devices, &declared);
         let Checker { problems, warnings, .. } = checker;
@@ -94,6 +96,7 @@ impl RawConfig {
             http,
             tor,
             matrix,
+            signal_service: self.signal_service.enabled,
             admin,
             outbox,
             log,

@@ -19,6 +19,8 @@ pub struct Config {
     pub tor: TorConfig,
     /// Where deliveries are acknowledged; absent without a `[matrix]` section.
     pub matrix: Option<MatrixConfig>,
+    /// Whether the gateway hosts onion services at which destinations signal.
+    pub signal_service: bool,
     /// The admin endpoint.
     pub admin: AdminConfig,
     /// The durable outbox.
@@ -59,6 +61,8 @@ pub struct MqttConfig {
     pub session_expiry_s: u32,
     /// Publications at QoS 1 that the broker may have under way to us (MQTT 5 receive maximum).
     pub receive_maximum: u16,
+    /// Take signals from the broker.
+    pub signals: bool,
 }
 
 impl MqttConfig {

@@ -53,6 +53,7 @@ pub fn config(broker: SocketAddr, protocol: MqttProtocol) -> MqttConfig {
         tls_ca_file: None,
         session_expiry_s: 3_600,
         receive_maximum: 100,
+        signals: false,
     }
 }
 

@@ -175,6 +175,7 @@ async fn when_the_source_ends_the_actor_ends() {
         enqueue: outbox.clone().recipient(),
         quarantine: outbox.clone().recipient(),
         ignore: outbox.recipient(),
+        signals: None,
         bell: Bell::default(),
     };
     let (watch, death) = DeathWatch::pair("subscriber", 1, Bell::default());

@@ -50,6 +50,7 @@ impl Checker<'_> {
             tls_ca_file: raw.tls_ca_file.map(|path| self.path(path)),
             session_expiry_s: self.session_expiry(raw.session_expiry.as_deref()),
             receive_maximum: raw.receive_maximum.unwrap_or(RECEIVE_MAXIMUM),
+            signals: raw.signals,
         };
         if config.receive_maximum == 0 {
             self.refuse("mqtt.receive_maximum", "MQTT 5 forbids a receive maximum of 0", "100 is a good number");

@@ -12,7 +12,7 @@
 //! What was picked is not sent blindly: right before a request leaves, the Outbox is asked which of its entries are queued still, so
 //! that after an operator's hold or purge nothing leaves that was not under way.
 //!
-//! Every attempt starts inside the window (DW-1) and is cut off at the closing plus `GRACE` (DW-2).
+//! Every attempt starts inside the window (DW-1) and is cut off at the closing plus the agreed grace (DW-2).
 //!
 //! Limits: `PICK_ENTRIES_MAX` and `PICK_BYTES_MAX` in memory for a destination, lanes by its agreement.
 
@@ -49,8 +49,6 @@ const PICK_ENTRIES_MAX: usize = 400;
 const PICK_BYTES_MAX: usize = 1024 * 1024;
 /// How long a courier without work keeps its lanes.
 const IDLE: Duration = Duration::from_secs(300);
-/// How long an attempt that is under way at the closing may go on.
-const GRACE: jiff::SignedDuration = jiff::SignedDuration::from_secs(30);
 
 /// What a Courier is made of.
 #[derive(Clone)]

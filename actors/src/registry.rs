@@ -26,7 +26,7 @@ use crate::{
 use actix::{fut, prelude::*};
 use std::{collections::BTreeMap, sync::Arc};
 use tidegate_schemas::{
-    agreement::Destination,
+    agreement::{Destination, ServiceAgreement},
     config::check::check_openings,
     id::DestinationId,
     messages::{
@@ -193,8 +193,8 @@ fn find_flaws(parts: &RegistryParts, state: &RegistryState) -> BTreeMap<Destinat
     let found = overridden.filter_map(|(destination, raw)| {
         // What can't be read is told, and not in force.
         let windows = WindowSet::from_raw(raw.clone(), "windows").ok()?;
-        let (lifetime, now) = (&destination.agreement.lifetime, parts.clock.now());
-        let problems = check_openings(&windows, lifetime, now, "windows", "lifetime.max_age").err()?;
+        let agreement = ServiceAgreement { windows, ..destination.agreement.clone() };
+        let problems = check_openings(&agreement, parts.clock.now(), "windows", "lifetime.max_age").err()?;
         tracing::error!(
             destination = %destination.id, %problems,
             "windows that were set at run time don't fit the config's lifetime: set others, or lengthen it"
@@ -222,10 +222,10 @@ fn change(
     let windows = match raw {
         Some(raw) => {
             let windows = WindowSet::from_raw(raw.clone(), "windows").map_err(SetWindowsError::Windows)?;
-            check_openings(&windows, &declared.agreement.lifetime, parts.clock.now(), "windows", "windows")
-                .map_err(SetWindowsError::Windows)?;
+            let agreement = ServiceAgreement { windows, ..declared.agreement.clone() };
+            check_openings(&agreement, parts.clock.now(), "windows", "windows").map_err(SetWindowsError::Windows)?;
             next.windows.insert(declared.id.clone(), raw);
-            Some(windows)
+            Some(agreement.windows)
         }
         None => {
             next.windows.remove(&declared.id);

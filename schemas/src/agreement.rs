@@ -16,7 +16,7 @@ pub use raw::{
     RawRetry, RawSignal, RawStatuses, RawTorBudget, RawValid,
 };
 pub use retry::{Breaker, RETRY_STEPS_MAX, RetryPolicy, StatusLists};
-pub use schedule::{SignalPolicy, Validity};
+pub use schedule::{Circumstances, Evaluation, SignalPolicy, Validity, Why};
 
 use crate::{id::DestinationId, onion::OnionEndpoint, window::WindowSet, wire::WireFormat};
 use jiff::SignedDuration;

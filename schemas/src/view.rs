@@ -1,13 +1,13 @@
 //! What is shown: snapshots of the actors and the bodies of the admin API. No payload, no onion address, by construction.
 
 use crate::{
+    agreement::Evaluation,
     entry::{Account, EndedBy, EntryState},
     id::{DestinationId, DeviceId, EntryRef, MessageId},
     messages::outbox::SignalSource,
     outcome::DeliveryError,
     record::Throughput,
     submission::{Origin, Priority, QuarantineReason},
-    window::Evaluation,
 };
 use serde::{Deserialize, Serialize};
 

@@ -116,7 +116,7 @@ mod tests {
             version: 1,
             windows: [(
                 "cardiology".parse().unwrap(),
-                RawWindows { timezone: Some("Europe/Madrid".to_owned()), allow: vec![] },
+                RawWindows { timezone: Some("Europe/Madrid".to_owned()), ..RawWindows::default() },
             )]
             .into(),
             identities: [("cardiology".parse().unwrap(), identity)].into(),

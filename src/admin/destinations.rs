@@ -11,8 +11,8 @@ use actix_web::{
     HttpRequest, HttpResponse,
     web::{Data, Json, Path, Payload},
 };
-use jiff::Timestamp;
 use tidegate_schemas::{
+    agreement::Circumstances,
     id::DestinationId,
     messages::{
         outbox::Loads,
@@ -70,17 +70,19 @@ pub(super) async fn all(app: &App) -> Result<Vec<DestinationView>, HttpProblem> 
     let Situation { access, .. } = app.reach.look();
     let registry = ask(access.current.as_ref(), Current).await?;
     let loads = ask(access.loads.as_ref(), Loads).await.ok();
-    let now = app.clock.now();
+    let moment = Circumstances { clock_trusted: app.clock.trusted(), ..Circumstances::at(app.clock.now()) };
     let views = registry.destinations.values().map(|registered| {
         let loads = loads.as_deref().unwrap_or_default();
         let load = loads.iter().find(|load| load.destination == registered.destination.id);
-        view(registered, load, now)
+        view(registered, load, moment)
     });
     Ok(views.collect())
 }
 
-fn view(registered: &RegisteredDestination, load: Option<&DestinationLoad>, now: Timestamp) -> DestinationView {
+fn view(registered: &RegisteredDestination, load: Option<&DestinationLoad>, moment: Circumstances) -> DestinationView {
     let agreement = &registered.destination.agreement;
+    let (paused, signal) = load.map_or((false, None), |load| (load.paused, load.signal));
+    let circumstances = Circumstances { paused, signal, ..moment };
     DestinationView {
         destination: registered.destination.id.clone(),
         format: agreement.format,
@@ -88,7 +90,7 @@ fn view(registered: &RegisteredDestination, load: Option<&DestinationLoad>, now:
         windows: agreement.windows.raw().clone(),
         windows_overridden: registered.windows_overridden,
         windows_flaw: registered.windows_flaw.clone(),
-        now: agreement.windows.evaluate(now),
+        now: agreement.evaluate(&circumstances),
         load: load.cloned(),
     }
 }

@@ -22,12 +22,11 @@ use std::{
 };
 use tidegate_actors::ports::clock::Clock;
 use tidegate_schemas::{
-    agreement::{Ages, Destination, Lifetime, LifetimeEnd, Success},
+    agreement::{Ages, Destination, Lifetime, LifetimeEnd, ServiceAgreement, Success, Validity},
     config::file::{Config, Homeserver, MqttProtocol, TorTransport, Vanguards},
     id::DestinationId,
     onion::without_onion_addresses,
     route::{IdSource, PayloadHandling},
-    window::WindowSet,
     wire::WireFormat,
 };
 
@@ -268,14 +267,15 @@ fn life(lifetime: &Lifetime) -> String {
 
 fn planned(destination: &Destination, now: Timestamp) -> Planned {
     let agreement = &destination.agreement;
+    let always_open = agreement.windows.is_always() && agreement.valid == Validity::default();
     Planned {
         destination: destination.id.clone(),
         format: agreement.format,
         success: agreement.success,
         lifetime: life(&agreement.lifetime),
         timezone: agreement.windows.zone_name().to_owned(),
-        always_open: agreement.windows.raw().allow.is_empty(),
-        openings: openings(&agreement.windows, now, OPENINGS_SHOWN),
+        always_open,
+        openings: if always_open { Vec::new() } else { openings(agreement, now) },
     }
 }
 
@@ -305,25 +305,10 @@ impl Planned {
     }
 }
 
-/// The openings from now on, the one under way first.
-fn openings(windows: &WindowSet, now: Timestamp, count: usize) -> Vec<Opening> {
-    let mut found = Vec::new();
-    let mut answer = windows.evaluate(now);
-    if windows.raw().allow.is_empty() {
-        return found;
-    }
-    if answer.open {
-        found.push(Opening { from: None, until: answer.until });
-        let Some(closing) = answer.until else { return found };
-        answer = windows.evaluate(closing);
-    }
-    while let (true, Some(from)) = (found.len() < count, answer.next_opening) {
-        let until = answer.next_closing;
-        found.push(Opening { from: Some(from), until });
-        let Some(closing) = until else { break };
-        answer = windows.evaluate(closing);
-    }
-    found
+/// The openings from now on, the one under way first. Where nothing but a signal opens: the times at which one may.
+fn openings(agreement: &ServiceAgreement, now: Timestamp) -> Vec<Opening> {
+    let openings = agreement.openings(now).take(OPENINGS_SHOWN);
+    openings.map(|opening| Opening { from: opening.start.filter(|start| *start > now), until: opening.end }).collect()
 }
 
 #[cfg(test)]

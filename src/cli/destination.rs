@@ -12,9 +12,10 @@ use clap::{Args, Subcommand};
 use http::Method;
 use std::{fs, io::Read as _, path::PathBuf, process::ExitCode};
 use tidegate_schemas::{
+    agreement::{Evaluation, Why},
     id::DestinationId,
     view::{DestinationLoad, DestinationView},
-    window::{Evaluation, RawWindow, RawWindows},
+    window::{RawWindow, RawWindows},
 };
 
 /// Longest file of windows, in bytes.
@@ -141,7 +142,7 @@ fn windows(args: SetArgs) -> Result<RawWindows, Failure> {
     for text in &args.cron {
         allow.push(by_cron(text)?);
     }
-    Ok(RawWindows { timezone: args.timezone, allow })
+    Ok(RawWindows { timezone: args.timezone, allow, ..RawWindows::default() })
 }
 
 /// `mon-fri 22:00-02:00`, `22:00-02:00` or `sat,sun`.
@@ -256,12 +257,29 @@ pub(super) fn shown(global: &Global, view: &DestinationView) -> Result<(), Failu
 }
 
 fn window(now: &Evaluation) -> String {
-    let until = |at: Option<jiff::Timestamp>| at.map(output::moment);
-    match (now.open, until(now.until)) {
-        (true, Some(until)) => format!("open until {until}"),
-        (true, None) => "always open".to_owned(),
-        (false, Some(opens)) => format!("closed, opens {opens}"),
-        (false, None) => "closed, never opens".to_owned(),
+    let until = now.until.map(output::moment);
+    if now.open {
+        return match (until, now.why) {
+            (Some(until), _) => format!("open until {until}"),
+            (None, Why::NoWindows) => "always open".to_owned(),
+            (None, _) => "open, with no end in sight".to_owned(),
+        };
+    }
+    let reason = match now.why {
+        Why::Denied => ", denied",
+        Why::Guarded => ", within its guard",
+        Why::NotNow => " by a signal",
+        Why::WaitsForSignal => ", waits for a signal",
+        Why::ClockUntrusted => ", the clock isn't trusted",
+        Why::BeforeAgreement => ", the agreement has not begun",
+        Why::AfterAgreement => ", the agreement is over",
+        Why::Paused => ", paused",
+        Why::NoWindows | Why::InsideWindow | Why::Signalled | Why::OutsideWindows => "",
+    };
+    match (until, now.why) {
+        (Some(opens), _) => format!("closed{reason}; opens {opens}"),
+        (None, Why::OutsideWindows) => "closed, never opens".to_owned(),
+        (None, _) => format!("closed{reason}"),
     }
 }
 
@@ -281,12 +299,13 @@ fn state(load: &DestinationLoad) -> String {
 fn written(window: &RawWindow) -> String {
     match (&window.cron, &window.lasts) {
         (Some(cron), lasts) => format!("{cron} for {}", lasts.as_deref().unwrap_or("?")),
-        (None, _) => format!(
-            "{} {}-{}",
-            window.days.as_deref().unwrap_or("daily"),
-            window.from.as_deref().unwrap_or("00:00"),
-            window.to.as_deref().unwrap_or("24:00")
-        ),
+        (None, _) => {
+            let named = [&window.days, &window.dates, &window.months].into_iter().flatten().cloned();
+            let days = named.collect::<Vec<_>>().join(" ");
+            let days = if days.is_empty() { "daily" } else { &days };
+            let (from, to) = (window.from.as_deref().unwrap_or("00:00"), window.to.as_deref().unwrap_or("24:00"));
+            format!("{days} {from}-{to}")
+        }
     }
 }
 

@@ -5,7 +5,7 @@
 //! join the circuit that is stuck. Every new isolation is paid for from the destination's Tor budget first; one that Tor was not ready
 //! to use is kept for the next try, so that a hiccup on our own side costs the destination nothing.
 
-use super::{CourierParts, GRACE};
+use super::CourierParts;
 use crate::{
     ports::transport::{Isolation, Lane, Target},
     supervision::ask,
@@ -16,7 +16,7 @@ use std::{
     time::Duration,
 };
 use tidegate_schemas::{
-    agreement::Destination,
+    agreement::{Circumstances, Destination},
     entry::Entry,
     messages::outbox::{Budget, Spend, StillQueued},
     outcome::{DeliveryError, Failure},
@@ -241,11 +241,11 @@ impl Limit {
 /// The deadline of something that starts now: inside the window, or not at all (DW-1); not past the closing plus grace (DW-2).
 fn within_window(parts: &CourierParts, deadline: jiff::SignedDuration) -> Result<Limit, DeliveryError> {
     let now = parts.clock.now();
-    let evaluation = parts.destination.agreement.windows.evaluate(now);
-    if !evaluation.open {
+    let evaluation = parts.destination.agreement.evaluate(&Circumstances::at(now));
+    if !evaluation.may_start(now) {
         return Err(DeliveryError::WindowClosed);
     }
-    let left = evaluation.until.map(|until| until.duration_since(now).saturating_add(GRACE));
+    let left = evaluation.ends_by.map(|end| end.duration_since(now));
     let by_window = left.is_some_and(|left| left < deadline);
     let length = left.filter(|_| by_window).unwrap_or(deadline);
     Ok(Limit { length: Duration::try_from(length).unwrap_or(Duration::ZERO), by_window })

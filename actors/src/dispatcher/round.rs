@@ -15,7 +15,7 @@ use std::{
     time::Duration,
 };
 use tidegate_schemas::{
-    agreement::Destination,
+    agreement::{Circumstances, Destination, Evaluation},
     id::DestinationId,
     messages::{
         courier::{Close, Wake},
@@ -25,7 +25,6 @@ use tidegate_schemas::{
         uplink::Status,
     },
     view::{CourierObservation, DestinationLoad, DispatcherObservation, Observation, UplinkStatus},
-    window::Evaluation,
 };
 use tokio::{
     sync::{oneshot, watch},
@@ -163,9 +162,13 @@ impl Rounds {
         for load in loads {
             let Some(registered) = snapshot.destinations.get(&load.destination) else { continue };
             let destination = &registered.destination;
-            let evaluation = destination.agreement.windows.evaluate(now);
-            let always = evaluation.until.is_none() && evaluation.open;
-            let open = evaluation.open && (trusted || always);
+            let evaluation = destination.agreement.evaluate(&Circumstances {
+                at: now,
+                clock_trusted: trusted,
+                paused: load.paused,
+                signal: None,
+            });
+            let open = evaluation.may_start(now);
             if let Some(until) = evaluation.until {
                 next = next.min(Duration::try_from(until.duration_since(now)).unwrap_or(Duration::ZERO));
             }

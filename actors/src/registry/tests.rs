@@ -46,7 +46,7 @@ fn run<T>(test: impl Future<Output = T>) -> T {
 
 fn nightly() -> RawWindows {
     let window = RawWindow { from: Some("22:00".into()), to: Some("02:00".into()), ..RawWindow::default() };
-    RawWindows { timezone: Some("Europe/Madrid".into()), allow: vec![window] }
+    RawWindows { timezone: Some("Europe/Madrid".into()), allow: vec![window], ..RawWindows::default() }
 }
 
 fn set(name: &str, windows: Option<RawWindows>) -> SetWindows {
@@ -140,10 +140,10 @@ fn windows_that_cannot_be_kept_are_refused_before_the_disk_hears_of_them() {
         let house = start(&store, &["cardiology"], 1);
         let cron = |cron: &str| {
             let window = RawWindow { cron: Some(cron.into()), lasts: Some("1h".into()), ..RawWindow::default() };
-            RawWindows { timezone: None, allow: vec![window] }
+            RawWindows { allow: vec![window], ..RawWindows::default() }
         };
         for (raw, path) in [
-            (RawWindows { timezone: Some("Europe/Madird".into()), allow: vec![] }, "windows.timezone"),
+            (RawWindows { timezone: Some("Europe/Madird".into()), ..RawWindows::default() }, "windows.timezone"),
             (cron("0 25 * * *"), "windows.allow[0].cron"),
             (cron("0 0 30 2 *"), "windows.allow[0].cron"),
             // Once a year, while messages live 14 days.
@@ -248,7 +248,7 @@ fn stored_windows_that_no_longer_fit_the_lifetime_are_in_force_and_told() {
 fn stored_windows_that_are_no_longer_readable_stay_stored_while_the_config_is_in_force() {
     run(async {
         let store = Arc::new(MemoryRegistry::default());
-        let gone = RawWindows { timezone: Some("Europe/Atlantis".into()), allow: vec![] };
+        let gone = RawWindows { timezone: Some("Europe/Atlantis".into()), ..RawWindows::default() };
         let windows = [("cardiology".parse().unwrap(), gone.clone())].into();
         store.put(RegistryState { version: 1, windows, ..RegistryState::default() });
         let house = start(&store, &["cardiology", "lab"], 1);

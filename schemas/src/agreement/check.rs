@@ -7,9 +7,9 @@ use super::{
 };
 use crate::{
     config::{Problem, Problems, parse_bytes, parse_duration},
-    window::WindowSet,
+    window::{WindowSet, local_moment},
 };
-use jiff::{SignedDuration, Timestamp, civil, tz::TimeZone};
+use jiff::{SignedDuration, tz::TimeZone};
 
 /// Shortest retry step and lifetime that make sense, in seconds.
 const STEP_S_MIN: i64 = 1;
@@ -372,12 +372,6 @@ fn size(text: &str, path: String, problems: &mut Problems) -> Option<u64> {
         problems.push(Problem::new(path, message, "write it with a unit, such as \"64MiB\""));
     }
     bytes
-}
-
-/// A day or a time of the clock on the wall; one that does not exist there moves forward, one that exists twice is the first.
-fn local_moment(text: &str, zone: &TimeZone) -> Option<Timestamp> {
-    let local = text.parse::<civil::DateTime>().or_else(|_| text.parse::<civil::Date>().map(civil::DateTime::from));
-    zone.to_ambiguous_timestamp(local.ok()?).compatible().ok()
 }
 
 fn duration(

@@ -1,70 +1,69 @@
-//! When a cron window opens: the expression is read in civil time, as what a clock on the wall shows, and the time zone then says
-//! which moment that is, by the one rule of all windows.
+//! Cron expressions: which days and which times of the day they name. The time zone then says which moments those are, by the one rule
+//! of all windows.
 //!
-//! croner has a rule of its own for daylight-saving changes, which depends on how many hours and minutes an expression names: it
-//! opens twice in a fold and skips what lies in a gap. So it is asked in UTC alone, where there are neither.
+//! croner reads the expression and says which days it means. Its own search is not used: its rule for daylight-saving changes
+//! depends on how many hours and minutes an expression names, opens twice in a fold and skips what lies in a gap.
 
-use croner::Cron;
-use jiff::{SignedDuration, Timestamp, civil::DateTime, tz::TimeZone};
+use super::days::Days;
+use crate::config::Problem;
+use croner::parser::{CronParser, Seconds};
 
-/// No change of a zone's offset is larger, and no zone changes twice within this time.
-const DAY: SignedDuration = SignedDuration::from_hours(24);
+/// The fields: what each is called, what it may hold, and an example.
+const FIELDS: [(&str, &str, &str); 5] = [
+    ("minute", "0-59", "*/15"),
+    ("hour", "0-23", "8,20"),
+    ("day of month", "1-31, or L for the last", "1,15"),
+    ("month", "1-12 or JAN-DEC", "4-9"),
+    ("day of week", "0-7 (0 and 7 are Sunday) or MON-SUN", "MON-FRI"),
+];
 
-/// The first opening after a moment.
-pub(super) fn next_start(cron: &Cron, zone: &TimeZone, after: Timestamp) -> Option<Timestamp> {
-    // What a gap moved forward may still lie ahead, though the wall's clock has passed it.
-    let moved = change_before(zone, after).max(SignedDuration::ZERO);
-    let mut at = wall(zone, after)?.checked_sub(moved).ok()?;
-    let mut inclusive = true;
-    let mut first: Option<Timestamp> = None;
-    while let Ok(found) = cron.find_next_occurrence(&at.to_zoned(TimeZone::UTC).ok()?, inclusive) {
-        (at, inclusive) = (found.datetime(), false);
-        // An opening beyond the best so far may come before it, if that one was moved.
-        if first.is_some_and(|first| wall(zone, first).is_none_or(|wall| at >= wall)) {
-            break;
-        }
-        if let Some(start) = moment(zone, at).filter(|start| *start > after) {
-            first = Some(first.map_or(start, |first| first.min(start)));
-        }
+/// What is wrong with an expression.
+#[derive(Debug)]
+pub(super) struct Flaw {
+    message: String,
+    hint: String,
+}
+
+impl Flaw {
+    pub fn at(self, path: String) -> Problem {
+        Problem::new(path, self.message, self.hint)
     }
-    first
 }
 
-/// The last opening at a moment or before it.
-pub(super) fn previous_start(cron: &Cron, zone: &TimeZone, until: Timestamp) -> Option<Timestamp> {
-    // In the second pass of a fold, openings of the first may stand later on the wall's clock.
-    let back = change_before(zone, until).min(SignedDuration::ZERO).abs();
-    let mut at = wall(zone, until)?.checked_add(back).ok()?;
-    let mut inclusive = true;
-    let mut last: Option<(Timestamp, DateTime)> = None;
-    while let Ok(found) = cron.find_previous_occurrence(&at.to_zoned(TimeZone::UTC).ok()?, inclusive) {
-        (at, inclusive) = (found.datetime(), false);
-        // Earlier on the wall's clock, but moved beyond the best so far by a gap: only that much earlier.
-        if last.is_some_and(|(_, earliest)| at < earliest) {
-            break;
+/// The days, and the seconds of the day at which it opens.
+pub(super) fn parse(text: &str) -> Result<(Days, Box<[i64]>), Flaw> {
+    let read = |text: &str| CronParser::builder().seconds(Seconds::Disallowed).build().parse(text);
+    let cron = read(text).map_err(|_| {
+        let fields: Vec<&str> = text.split_whitespace().collect();
+        if fields.len() != FIELDS.len() {
+            return Flaw {
+                message: format!("a cron expression has five fields, and this has {}", fields.len()),
+                hint: "minute, hour, day of month, month, day of week: \"0 */6 * * *\" is every six hours".to_owned(),
+            };
         }
-        let Some(start) = moment(zone, at).filter(|start| *start <= until) else { continue };
-        if last.is_none_or(|(last, _)| start > last) {
-            let moved = change_before(zone, start).max(SignedDuration::ZERO);
-            last = Some((start, wall(zone, start)?.checked_sub(moved).ok()?));
+        // Each field by itself says which of them it is.
+        let wrong = (0..FIELDS.len()).find(|index| {
+            let mut alone = ["*"; FIELDS.len()];
+            alone[*index] = fields[*index];
+            read(&alone.join(" ")).is_err()
+        });
+        match wrong.map(|index| (FIELDS[index], fields[index])) {
+            Some(((name, allowed, example), found)) => Flaw {
+                message: format!("not a cron expression: the {name} can't be {found:?}"),
+                hint: format!("the {name} is {allowed}, such as {example:?}; * is every one"),
+            },
+            None => Flaw {
+                message: "not a cron expression: its fields don't go together".to_owned(),
+                hint: "\"0 */6 * * *\" is every six hours".to_owned(),
+            },
         }
-    }
-    last.map(|(last, _)| last)
-}
-
-/// What the clock on the wall shows, in whole seconds.
-fn wall(zone: &TimeZone, at: Timestamp) -> Option<DateTime> {
-    Some(zone.to_datetime(Timestamp::from_second(at.as_second()).ok()?))
-}
-
-/// "compatible": a time in a gap moves forward, one in a fold is the first of the two.
-fn moment(zone: &TimeZone, at: DateTime) -> Option<Timestamp> {
-    zone.to_ambiguous_timestamp(at).compatible().ok()
-}
-
-/// By how much the wall's clock was set in the day before: forward is positive.
-fn change_before(zone: &TimeZone, at: Timestamp) -> SignedDuration {
-    let before = at.checked_sub(DAY).unwrap_or(Timestamp::MIN);
-    let seconds = i64::from(zone.to_offset(at).seconds()) - i64::from(zone.to_offset(before).seconds());
-    SignedDuration::from_secs(seconds)
+    })?;
+    let pattern = cron.pattern;
+    let hours = (0..24_u32).filter(|hour| pattern.hour_match(*hour).unwrap_or(false));
+    let starts = hours.flat_map(|hour| {
+        let minutes = (0..60_u32).filter(|minute| pattern.minute_match(*minute).unwrap_or(false));
+        minutes.map(move |minute| i64::from(hour * 60 + minute) * 60).collect::<Vec<_>>()
+    });
+    let starts = starts.collect();
+    Ok((Days::of_cron(pattern), starts))
 }

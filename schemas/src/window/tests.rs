@@ -1,10 +1,24 @@
 //! Windows against the calendar, against the clock changes of Madrid, and against a slow second opinion.
 #![expect(clippy::unwrap_used, reason = "tests")]
 use super::*;
+use crate::agreement::{Circumstances, Evaluation, ServiceAgreement, Why};
+use jiff::{ToSpan, civil};
 use proptest::prelude::*;
 
-fn set(zone: &str, allow: Vec<RawWindow>) -> WindowSet {
-    WindowSet::from_raw(RawWindows { timezone: Some(zone.into()), allow }, "windows").unwrap()
+/// An agreement of windows alone.
+struct Set(ServiceAgreement);
+
+impl Set {
+    fn evaluate(&self, at: Timestamp) -> Evaluation {
+        self.0.evaluate(&Circumstances::at(at))
+    }
+}
+
+fn of(raw: RawWindows) -> Set {
+    Set(ServiceAgreement { windows: WindowSet::from_raw(raw, "windows").unwrap(), ..ServiceAgreement::default() })
+}
+fn set(zone: &str, allow: Vec<RawWindow>) -> Set {
+    of(RawWindows { timezone: Some(zone.into()), allow, ..RawWindows::default() })
 }
 fn days(days: &str, from: &str, to: &str) -> RawWindow {
     RawWindow { days: Some(days.into()), from: Some(from.into()), to: Some(to.into()), ..RawWindow::default() }
@@ -18,7 +32,7 @@ fn ts(text: &str) -> Timestamp {
 
 #[test]
 fn no_window_is_always_open() {
-    let answer = WindowSet::default().evaluate(ts("2026-11-23T12:00:00Z"));
+    let answer = Set(ServiceAgreement::default()).evaluate(ts("2026-11-23T12:00:00Z"));
     assert!(answer.open && answer.until.is_none() && answer.why == Why::NoWindows);
 }
 
@@ -85,9 +99,9 @@ fn a_chain_of_openings_is_followed_once_and_its_end_is_found_when_it_comes_near(
     let mut followed = std::collections::BTreeSet::new();
     let mut at = ts("2026-11-23T12:00:00Z");
     while at < ts("2026-11-25T12:00:00Z") {
-        let answer = set.clone().evaluate(at);
+        let answer = set.evaluate(at);
         assert!(answer.open && answer.until.is_none(), "{at}: {answer:?}");
-        followed.insert(set.followed.lock().unwrap().unwrap().from);
+        followed.insert(set.0.windows.known.lock().unwrap().unwrap().0);
         at = at.checked_add(SignedDuration::from_secs(10)).unwrap();
     }
     assert_eq!(followed.len(), 12, "once in four hours, for 17,280 answers");
@@ -116,6 +130,7 @@ fn problems_name_the_value() {
     let raw = RawWindows {
         timezone: Some("Europe/Madird".into()),
         allow: vec![days("mon-fry", "22:00", "02:00"), cron("0 25 * * *", "20m"), days("mon", "9h", "10:00")],
+        ..RawWindows::default()
     };
     let problems = WindowSet::from_raw(raw, "destination.a.windows").unwrap_err();
     let paths: Vec<_> = problems.iter().map(|p| p.path.as_str()).collect();
@@ -147,7 +162,9 @@ fn any_window() -> impl Strategy<Value = RawWindow> {
     let time = (0_u8..24, 0_u8..60).prop_map(|(h, m)| format!("{h:02}:{m:02}"));
     let day = prop::sample::select(vec!["mon-fri", "sat,sun", "daily", "wed", "fri-mon"]);
     prop_oneof![
-        (day, time.clone(), time).prop_map(|(d, f, t)| days(d, &f, &t)),
+        (day, time.clone(), time)
+            .prop_filter("a window has a length", |(_, from, to)| from != to)
+            .prop_map(|(d, f, t)| days(d, &f, &t)),
         (some_of(60), some_of(24), 1_u16..600)
             .prop_map(|((minutes, _), (hours, _), l)| cron(&format!("{minutes} {hours} * * *"), &format!("{l}m"))),
     ]

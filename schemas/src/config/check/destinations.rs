@@ -37,8 +37,7 @@ impl Checker<'_> {
         let agreement = raw.agreement().check(path, raw.receipt_key.is_some());
         let agreement = self.problems.collect(agreement)?;
         let openings = check_openings(
-            &agreement.windows,
-            &agreement.lifetime,
+            &agreement,
             self.around.now,
             &format!("{path}.windows"),
             &format!("{path}.lifetime.max_age"),

@@ -1,7 +1,7 @@
 //! Windows and lifetime together: a message must live to see an opening.
 
 use crate::{
-    agreement::{Ages, Lifetime, LifetimeEnd},
+    agreement::{Ages, Lifetime, LifetimeEnd, ServiceAgreement},
     config::{Problem, Problems},
     window::{RawWindows, WindowSet},
 };
@@ -19,19 +19,23 @@ const OPENINGS_MAX: usize = 10_100;
 /// # Errors
 /// All problems at once.
 pub fn check_openings(
-    windows: &WindowSet,
-    lifetime: &Lifetime,
+    agreement: &ServiceAgreement,
     now: Timestamp,
     windows_path: &str,
     lifetime_path: &str,
 ) -> Result<(), Problems> {
     let mut problems = Problems::default();
+    let windows = &agreement.windows;
     for (index, window) in windows.raw().allow.iter().enumerate() {
-        let alone = RawWindows { timezone: windows.raw().timezone.clone(), allow: vec![window.clone()] };
+        let alone = RawWindows {
+            timezone: windows.raw().timezone.clone(),
+            allow: vec![window.clone()],
+            ..RawWindows::default()
+        };
         // What can't be read was refused where it was read.
         let Ok(alone) = WindowSet::from_raw(alone, "") else { continue };
-        let answer = alone.evaluate(now);
-        if !answer.open && answer.next_opening.is_none() {
+        let alone = ServiceAgreement { windows: alone, ..ServiceAgreement::default() };
+        if alone.openings(now).next().is_none() {
             let key = if window.cron.is_some() { ".cron" } else { "" };
             problems.push(Problem::new(
                 format!("{windows_path}.allow[{index}]{key}"),
@@ -41,8 +45,8 @@ pub fn check_openings(
         }
     }
     if problems.is_empty()
-        && let Lifetime { end: LifetimeEnd::MaxAge(max_age), ages: Ages::Always } = *lifetime
-        && let Some((closing, gap)) = longest_gap(windows, now)
+        && let Lifetime { end: LifetimeEnd::MaxAge(max_age), ages: Ages::Always } = agreement.lifetime
+        && let Some((closing, gap)) = longest_gap(agreement, now)
         && max_age <= gap
     {
         problems.push(Problem::new(
@@ -58,21 +62,20 @@ pub fn check_openings(
 }
 
 /// The longest time between a closing and the next opening within the horizon, and when it begins.
-fn longest_gap(windows: &WindowSet, now: Timestamp) -> Option<(Timestamp, SignedDuration)> {
+fn longest_gap(agreement: &ServiceAgreement, now: Timestamp) -> Option<(Timestamp, SignedDuration)> {
     let end = now.checked_add(SignedDuration::from_hours(HORIZON_DAYS * 24)).ok()?;
-    let first = windows.evaluate(now);
-    let mut closing = if first.open { first.until? } else { first.next_closing? };
+    let mut closing: Option<Timestamp> = None;
     let mut longest: Option<(Timestamp, SignedDuration)> = None;
-    for _ in 0..OPENINGS_MAX {
-        let answer = windows.evaluate(closing);
-        let Some(opening) = answer.next_opening else { break };
-        let gap = opening.duration_since(closing);
-        if longest.is_none_or(|(_, longest)| gap > longest) {
-            longest = Some((closing, gap));
+    for opening in agreement.openings(now).take(OPENINGS_MAX) {
+        if let (Some(closing), Some(start)) = (closing, opening.start) {
+            let gap = start.duration_since(closing);
+            if longest.is_none_or(|(_, longest)| gap > longest) {
+                longest = Some((closing, gap));
+            }
         }
-        match answer.next_closing {
-            Some(next) if next > closing && opening < end => closing = next,
-            _ => break,
+        closing = opening.end.filter(|closing| *closing < end);
+        if closing.is_none() {
+            break;
         }
     }
     longest
@@ -93,18 +96,15 @@ mod tests {
                 ..RawWindow::default()
             })
             .collect();
-        WindowSet::from_raw(RawWindows { timezone: Some("Europe/Madrid".to_owned()), allow }, "windows").unwrap()
+        let raw = RawWindows { timezone: Some("Europe/Madrid".to_owned()), allow, ..RawWindows::default() };
+        WindowSet::from_raw(raw, "windows").unwrap()
     }
 
     fn check(allow: &[(&str, &str)], max_age_h: i64) -> Vec<String> {
         let now = "2026-11-23T12:00:00Z".parse().unwrap();
-        match check_openings(
-            &windows(allow),
-            &Lifetime::of(SignedDuration::from_hours(max_age_h)),
-            now,
-            "windows",
-            "lifetime",
-        ) {
+        let lifetime = Lifetime::of(SignedDuration::from_hours(max_age_h));
+        let agreement = ServiceAgreement { windows: windows(allow), lifetime, ..ServiceAgreement::default() };
+        match check_openings(&agreement, now, "windows", "lifetime") {
             Ok(()) => Vec::new(),
             Err(problems) => problems.iter().map(|p| format!("{}: {}", p.path, p.message)).collect(),
         }
@@ -132,16 +132,9 @@ mod tests {
 
     #[test]
     fn always_open_has_no_gap() {
-        assert!(
-            check_openings(
-                &WindowSet::default(),
-                &Lifetime::of(SignedDuration::from_secs(60)),
-                Timestamp::UNIX_EPOCH,
-                "w",
-                "l"
-            )
-            .is_ok()
-        );
+        let lifetime = Lifetime::of(SignedDuration::from_secs(60));
+        let agreement = ServiceAgreement { lifetime, ..ServiceAgreement::default() };
+        assert!(check_openings(&agreement, Timestamp::UNIX_EPOCH, "w", "l").is_ok());
         assert!(check(&[("* * * * *", "1m")], 1).is_empty());
     }
 }

@@ -1,7 +1,7 @@
 //! A Courier serves one destination while it is due, and owns its circuit pool: the lanes.
 //!
 //! - *Hears* `Wake` (there is more), `Close` (start nothing new), `Observe`, `Shutdown`.
-//! - *Tells* the Outbox below: `Pick`, `StillQueued`, `Spend`, `Settle`, `Fail`.
+//! - *Tells* the Outbox below: `Pick`, `StillQueued`, `ChangedLoads`, `Spend`, `Settle`, `Fail`.
 //! - *If it dies*: its destination pauses; nothing is lost, because "in flight" is only in its memory. The Dispatcher opens another.
 //!
 //! Life: pick entries in order; hand them to lanes, a device's entries to one lane at a time (OR-1), a batch where the format knows
@@ -12,7 +12,12 @@
 //! What was picked is not sent blindly: right before a request leaves, the Outbox is asked which of its entries are queued still, so
 //! that after an operator's hold or purge nothing leaves that was not under way.
 //!
-//! Every attempt starts inside the window (DW-1) and is cut off at the closing plus the agreed grace (DW-2).
+//! Each connection and each request is a start: right before it the agreement is evaluated anew, pauses and signals included. Nothing
+//! starts after the cutoff (DW-1), and what is under way at the closing is cut off when the agreed grace is over (DW-2). A courier in
+//! break-glass mode carries break-glass messages alone, through a closed window, and says so in the log at each delivery.
+//!
+//! Throughput ramps up: one lane at first, one more with each success, up to those agreed. A probe (the last attempt failed) is one
+//! message on that lane, until it succeeds.
 //!
 //! Limits: `PICK_ENTRIES_MAX` and `PICK_BYTES_MAX` in memory for a destination, lanes by its agreement.
 
@@ -35,6 +40,7 @@ use std::{
 };
 use tidegate_schemas::{
     agreement::Destination,
+    dispatch::Mode,
     messages::{
         courier::{Close, Wake},
         gateway::{Observe, Shutdown},
@@ -55,6 +61,8 @@ const IDLE: Duration = Duration::from_secs(300);
 pub struct CourierParts {
     /// Whom it serves.
     pub destination: Arc<Destination>,
+    /// How it goes about it.
+    pub mode: Mode,
     /// The way to onion services.
     pub transport: Arc<dyn Transport>,
     /// The outbox.
@@ -89,10 +97,22 @@ impl Courier {
     /// A courier; `watch` tells the Dispatcher of its end.
     #[must_use]
     pub fn new(parts: CourierParts, watch: DeathWatch) -> Self {
-        let seen =
-            CourierObservation { destination: parts.destination.id.clone(), lanes: 0, in_flight: 0, delivered: 0 };
+        let seen = CourierObservation {
+            destination: parts.destination.id.clone(),
+            mode: parts.mode,
+            lanes: 0,
+            lanes_allowed: 1,
+            in_flight: 0,
+            delivered: 0,
+        };
         let orders = Orders { wake: Bell::default(), closing: Rc::default(), seen: Rc::new(RefCell::new(seen)) };
         Self { parts, orders, work: None, watch }
+    }
+
+    /// What it shows of itself, kept up to date while it lives: read without asking it.
+    #[must_use]
+    pub fn seen(&self) -> Rc<RefCell<CourierObservation>> {
+        Rc::clone(&self.orders.seen)
     }
 }
 

@@ -1,19 +1,22 @@
 //! The Dispatcher: opens a courier for each destination that is due, and closes it when its window does.
 //!
-//! - *Hears* `Observe`, `Shutdown`; takes no orders. A bell (from Outbox, Registry, Uplink, or a courier's death watch) or a tick of
-//!   at most `TICK_MAX` wakes it, and it looks at what is due: a new message, an opening, a changed agreement, a restored uplink, a
-//!   restart and a clock step are one code path.
+//! - *Hears* `Explain`, `Observe`, `Shutdown`; takes no orders. A bell (from Outbox, Registry, Uplink, or a courier's death watch) or a
+//!   tick of at most `TICK_MAX` wakes it, and it looks at what is due: a new message, an opening, a changed agreement, a restored
+//!   uplink, a restart and a clock step are one code path.
 //! - *Asks* Registry, Outbox and Uplink below; *owns* the couriers.
 //! - *If it dies*: its couriers die with it (their lifeline is cut) and nothing is lost.
 //! - *In a drain* it closes its couriers: they start nothing new, and what is under way gets `FINISH_MAX`. When the floor fell there is
 //!   nobody to settle with, so it stops at once.
 //!
-//! A destination is due when something is queued, its window is open, its back-off is over and the uplink is ready. Its first courier
-//! of an opening starts after a wait that is drawn once for the opening (a small part of its length, none where it is always open). A wall clock that
-//! is not trusted opens nothing whose windows depend on the time. One courier for a destination at most; one that keeps panicking
-//! suspends its destination alone, with a try every 15 minutes.
+//! Whether a destination is due is `tidegate_schemas::dispatch::decide`'s matter, and `Explain` answers by the same function and the
+//! same memory. The first courier of an opening starts after a wait that is drawn once for the opening (a small part of its length,
+//! none where it is always open). One courier for a destination at most; one that keeps panicking suspends its destination alone, with
+//! a try every 15 minutes.
 
+mod memory;
 mod round;
+mod seen;
+mod wakes;
 
 use crate::{
     outbox::Outbox,
@@ -23,19 +26,26 @@ use crate::{
 use actix::prelude::*;
 use std::{cell::RefCell, rc::Rc, sync::Arc, time::Duration};
 use tidegate_schemas::{
+    id::DestinationId,
     messages::{
+        dispatcher::{Explain, Explained},
         gateway::{Observe, Shutdown},
         registry::Current,
         uplink::Status,
     },
-    view::{DispatcherObservation, Observation},
+    view::Observation,
 };
-use tokio::{sync::oneshot, time::timeout};
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::timeout,
+};
 
 /// Longest time between two looks: no timer trusts the wall clock for longer.
 const TICK_MAX: Duration = Duration::from_secs(60);
 /// Longest that what is under way may take in a drain; less than the kernel gives a line.
 const FINISH_MAX: Duration = Duration::from_secs(3);
+/// Questions that wait for their answer; more are not answered.
+const QUESTIONS_MAX: usize = 64;
 
 /// What a Dispatcher is made of.
 #[derive(Clone)]
@@ -58,14 +68,18 @@ pub struct DispatcherParts {
 
 /// The asked-for end of the rounds: they answer when no courier is out any more.
 type FinishRequest = oneshot::Sender<()>;
+/// What somebody wants explained, and to whom.
+type Question = (DestinationId, oneshot::Sender<Option<Explained>>);
 
 /// The actor.
 pub struct Dispatcher {
     parts: DispatcherParts,
-    seen: Rc<RefCell<DispatcherObservation>>,
+    seen: Rc<RefCell<seen::Seen>>,
     rounds: Option<OwnedTask>,
     /// Asks the rounds to finish.
     finish: Option<oneshot::Sender<FinishRequest>>,
+    /// Asks the rounds to explain.
+    questions: Option<mpsc::Sender<Question>>,
     watch: DeathWatch,
 }
 
@@ -73,7 +87,7 @@ impl Dispatcher {
     /// A Dispatcher.
     #[must_use]
     pub fn new(parts: DispatcherParts, watch: DeathWatch) -> Self {
-        Self { parts, seen: Rc::default(), rounds: None, finish: None, watch }
+        Self { parts, seen: Rc::default(), rounds: None, finish: None, questions: None, watch }
     }
 }
 
@@ -91,7 +105,9 @@ impl Actor for Dispatcher {
     fn started(&mut self, ctx: &mut Self::Context) {
         let (finish, asked) = oneshot::channel();
         self.finish = Some(finish);
-        let rounds = round::run(self.parts.clone(), Rc::clone(&self.seen), asked);
+        let (questions, questioned) = mpsc::channel(QUESTIONS_MAX);
+        self.questions = Some(questions);
+        let rounds = round::run(self.parts.clone(), Rc::clone(&self.seen), asked, questioned);
         self.rounds = Some(OwnedTask::spawn(ctx, &self.watch, "rounds", rounds));
     }
 }
@@ -99,7 +115,16 @@ impl Actor for Dispatcher {
 impl Handler<Observe> for Dispatcher {
     type Result = MessageResult<Observe>;
     fn handle(&mut self, _: Observe, _: &mut Self::Context) -> Self::Result {
-        MessageResult(Observation::Dispatcher(self.seen.borrow().clone()))
+        MessageResult(Observation::Dispatcher(self.seen.borrow().observation()))
+    }
+}
+
+impl Handler<Explain> for Dispatcher {
+    type Result = ResponseFuture<Option<Explained>>;
+    fn handle(&mut self, message: Explain, _: &mut Self::Context) -> Self::Result {
+        let (to, answer) = oneshot::channel();
+        let asked = self.questions.as_ref().is_some_and(|rounds| rounds.try_send((message.destination, to)).is_ok());
+        Box::pin(async move { if asked { answer.await.ok().flatten() } else { None } })
     }
 }
 

@@ -1,7 +1,7 @@
 //! The Outbox: single writer of everything durable, and custodian of every message from its acknowledgement on.
 //!
 //! - *Hears* `Enqueue`, `Quarantine`, `Ignore`, `Settle`, `Fail`, `Spend`, `Operate`, `PendingReports`, `Reported` (writes), `Pick`, `StillQueued`,
-//!   `Loads`, `List`, `Show`, `ListQuarantine`, `ListLedger` (reads).
+//!   `Loads`, `ChangedLoads`, `List`, `Show`, `ListQuarantine`, `ListLedger` (reads).
 //! - *Asks* the Registry below for lifetimes, once in a sweep.
 //! - *Rings* the Dispatcher when something is queued, the Reporter when something ended.
 //! - *If it dies*: everything above restarts; the store is re-attached, not re-opened; what was not answered was not promised.
@@ -19,6 +19,7 @@ pub mod custody_clock;
 
 mod core;
 mod damage;
+mod loads;
 mod op;
 mod read;
 mod redelivery;
@@ -31,6 +32,7 @@ pub use self::core::Limits;
 use self::{
     core::{Core, Tally},
     custody_clock::{CustodyClock, Moment},
+    loads::Changes,
     op::Op,
 };
 use crate::{
@@ -112,6 +114,7 @@ pub struct Outbox {
 #[derive(Debug, Clone, Default)]
 struct Shared {
     loads: HashMap<u32, (DestinationRecord, Option<u64>)>,
+    changes: Changes,
     observation: OutboxObservation,
     custody: Option<CustodyClock>,
     /// Since when the store is being read at the start, or a commit of a group of writes is under way.
@@ -283,7 +286,11 @@ fn publish(shared: &Mutex<Shared>, core: &mut Core) {
     let mut shared = shared.lock().unwrap_or_else(PoisonError::into_inner);
     for number in core.take_changed() {
         if let Some(dest) = core.dests.get(&number) {
-            shared.loads.insert(number, (dest.record.clone(), dest.oldest_custody_ms));
+            let before = shared.loads.insert(number, (dest.record.clone(), dest.oldest_custody_ms));
+            // A sweep shows every destination anew; what only grew older is no change.
+            if before.is_none_or(|(record, _)| record != dest.record) {
+                shared.changes.note(number, &dest.record.name);
+            }
         }
     }
     // A commit has ended: what is still under way is counted from here.
@@ -410,7 +417,11 @@ fn load_of(record: &DestinationRecord, oldest_custody_ms: Option<u64>, time: &Cu
 impl Handler<Pick> for Outbox {
     type Result = ResponseFuture<Result<Vec<tidegate_schemas::entry::Entry>, StoreError>>;
     fn handle(&mut self, message: Pick, _: &mut Self::Context) -> Self::Result {
-        let head = self.shared().loads.values().find(|(r, _)| r.name == message.destination).map(|(r, _)| r.head_seq);
+        let head = {
+            let shared = self.shared();
+            let number = shared.changes.number(&message.destination);
+            number.and_then(|number| shared.loads.get(&number)).map(|(record, _)| record.head_seq)
+        };
         let Some(head) = head else { return Box::pin(async { Ok(vec![]) }) };
         let (time, destination) = (self.custody_now(), message.destination.clone());
         let picking = self.read(move |store| {

@@ -30,6 +30,8 @@ pub mod config;
 
 pub mod view;
 
+pub mod dispatch;
+
 pub mod messages;
 
 pub mod invariant;

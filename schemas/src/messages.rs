@@ -4,6 +4,7 @@
 //! that is what bells are for. Dispatcher and Reporter have no file: they take no orders, they look at what is due.
 
 pub mod courier;
+pub mod dispatcher;
 pub mod gateway;
 pub mod outbox;
 pub mod registry;

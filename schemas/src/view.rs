@@ -2,6 +2,7 @@
 
 use crate::{
     agreement::Evaluation,
+    dispatch::{Mode, Reason},
     entry::{Account, EndedBy, EntryState},
     id::{DestinationId, DeviceId, EntryRef, MessageId},
     messages::outbox::SignalSource,
@@ -168,8 +169,25 @@ pub struct DispatcherObservation {
     pub couriers: Vec<CourierObservation>,
     /// Destinations whose couriers keep falling: suspended, one try every 15 minutes.
     pub suspended: Vec<DestinationId>,
+    /// Some of the destinations for which something is queued and that are not served, and the first reason each.
+    pub waiting: Vec<WaitingDestination>,
+    /// How many there are.
+    pub waiting_total: u64,
     /// Reconciliations done.
     pub rounds: u64,
+    /// Destinations looked at in them: those that changed or were due, now and then all.
+    pub looked_at: u64,
+    /// Time that the rounds took, in microseconds.
+    pub took_us: u64,
+}
+
+/// A destination that waits.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WaitingDestination {
+    /// The alias.
+    pub destination: DestinationId,
+    /// The first of its reasons.
+    pub reason: Reason,
 }
 
 /// A Courier, seen from outside.
@@ -177,8 +195,12 @@ pub struct DispatcherObservation {
 pub struct CourierObservation {
     /// Whose.
     pub destination: DestinationId,
+    /// How it goes about it.
+    pub mode: Mode,
     /// Lanes that are open.
     pub lanes: u8,
+    /// Lanes that may be at work: one at first, one more with each success, up to those agreed.
+    pub lanes_allowed: u8,
     /// Entries under way.
     pub in_flight: u64,
     /// Delivered by this courier.

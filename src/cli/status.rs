@@ -153,7 +153,7 @@ fn words(observation: &Observation) -> String {
             let suspended: Vec<&str> = it.suspended.iter().map(|id| id.as_str()).collect();
             let suspended =
                 if suspended.is_empty() { String::new() } else { format!("; suspended: {}", suspended.join(", ")) };
-            format!("{} couriers under way{suspended}", it.couriers.len())
+            format!("{} couriers under way, {} destinations wait{suspended}", it.couriers.len(), it.waiting_total)
         }
         Observation::Courier(it) => {
             format!("{}: {} in flight, {} delivered", it.destination, it.in_flight, it.delivered)

@@ -17,9 +17,11 @@ use std::{
 };
 use tidegate_schemas::{
     agreement::{Circumstances, Destination},
+    dispatch::{Door, Mode, door},
     entry::Entry,
-    messages::outbox::{Budget, Spend, StillQueued},
+    messages::outbox::{Budget, ChangedLoads, Spend, StillQueued},
     outcome::{DeliveryError, Failure},
+    view::{DestinationLoad, SignalView},
     wire::{self, WireAnswer, WireRequest},
 };
 use tokio::time::Instant;
@@ -86,7 +88,7 @@ impl LaneSlot {
             Ok(None) => return Results::new(),
             Err(error) => return self.failed(parts, entries, error),
         };
-        if !wire::refuses_as_a_whole(&sent, &answer) {
+        if !wire::refuses_as_a_whole(&sent, &parts.destination.agreement.statuses, &answer) {
             return judge(parts, &sent, &answer);
         }
         let mut results = Results::new();
@@ -145,8 +147,9 @@ impl LaneSlot {
             self.exchanges = 0;
         }
         // The last look before the request leaves: the entries were picked a while ago, and opening may have taken minutes.
+        let standing = Standing::ask(parts).await?;
         let Some((entries, request)) = request_of(parts, entries, closing).await? else { return Ok(None) };
-        let limit = within_window(parts, parts.destination.agreement.deadlines.exchange)?;
+        let limit = standing.start(parts, parts.destination.agreement.deadlines.exchange)?;
         let Some(lane) = self.lane.as_mut() else { return Err(DeliveryError::Internal) };
         self.exchanges += 1;
         match tokio::time::timeout(limit.length, lane.exchange(request)).await {
@@ -156,12 +159,17 @@ impl LaneSlot {
     }
 
     async fn open(&mut self, parts: &CourierParts) -> Result<Box<dyn Lane>, DeliveryError> {
-        let limit = within_window(parts, parts.destination.agreement.deadlines.connect)?;
+        let (standing, deadline) = (Standing::ask(parts).await?, parts.destination.agreement.deadlines.connect);
+        let mut limit = standing.start(parts, deadline)?;
         let isolation = match parts.isolations.known(self.index) {
             Some(isolation) => isolation,
             None => {
                 spend(parts).await?;
-                Isolation(parts.entropy.bytes16())
+                let isolation = Isolation(parts.entropy.bytes16());
+                // It is paid for; should the window have closed meanwhile, it waits for the next try.
+                parts.isolations.used(self.index, isolation);
+                limit = standing.start(parts, deadline)?;
+                isolation
             }
         };
         parts.isolations.used(self.index, isolation);
@@ -238,15 +246,42 @@ impl Limit {
     }
 }
 
-/// The deadline of something that starts now: inside the window, or not at all (DW-1); not past the closing plus grace (DW-2).
-fn within_window(parts: &CourierParts, deadline: jiff::SignedDuration) -> Result<Limit, DeliveryError> {
-    let now = parts.clock.now();
-    let evaluation = parts.destination.agreement.evaluate(&Circumstances::at(now));
-    if !evaluation.may_start(now) {
-        return Err(DeliveryError::WindowClosed);
+/// What operators and signals say of the destination, asked right before a start.
+struct Standing {
+    load: DestinationLoad,
+    asked: Instant,
+}
+
+impl Standing {
+    async fn ask(parts: &CourierParts) -> Result<Self, DeliveryError> {
+        let message = ChangedLoads { since: u64::MAX, also: vec![parts.destination.id.clone()] };
+        let answer = ask(&parts.outbox, message, ASK_LIMIT).await.ok();
+        // An outbox that doesn't answer is met again with the next pick, which ends the courier.
+        let load = answer.and_then(|answer| answer.loads.into_iter().next()).ok_or(DeliveryError::UplinkNotReady)?;
+        Ok(Self { load, asked: Instant::now() })
     }
-    let left = evaluation.ends_by.map(|end| end.duration_since(now));
-    let by_window = left.is_some_and(|left| left < deadline);
-    let length = left.filter(|_| by_window).unwrap_or(deadline);
-    Ok(Limit { length: Duration::try_from(length).unwrap_or(Duration::ZERO), by_window })
+
+    /// The deadline of something that starts now: before the cutoff, or not at all (DW-1); not past the closing plus grace (DW-2).
+    fn start(&self, parts: &CourierParts, deadline: jiff::SignedDuration) -> Result<Limit, DeliveryError> {
+        let (now, agreement) = (parts.clock.now(), &parts.destination.agreement);
+        let passed_ms = u64::try_from(self.asked.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let signal = self.load.signal.filter(|signal| signal.left_ms > passed_ms).map(|signal| SignalView {
+            since_ms: signal.since_ms + passed_ms,
+            left_ms: signal.left_ms - passed_ms,
+            ..signal
+        });
+        let load = DestinationLoad { signal, ..self.load.clone() };
+        let clock_trusted = parts.clock.trusted();
+        let evaluation =
+            agreement.evaluate(&Circumstances { at: now, clock_trusted, paused: load.paused, signal: load.signal });
+        let ends_by = match door(agreement, &evaluation, &load, now) {
+            Door::Open { .. } => evaluation.ends_by,
+            Door::Glass if parts.mode == Mode::BreakGlass => None,
+            Door::Glass | Door::Shut => return Err(DeliveryError::WindowClosed),
+        };
+        let left = ends_by.map(|ends_by| ends_by.duration_since(now));
+        let by_window = left.is_some_and(|left| left < deadline);
+        let length = left.filter(|_| by_window).unwrap_or(deadline);
+        Ok(Limit { length: Duration::try_from(length).unwrap_or(Duration::ZERO), by_window })
+    }
 }

@@ -1,9 +1,14 @@
-//! One round of the Dispatcher: look at what is due, open and close couriers, and know when to look again.
+//! The rounds of the Dispatcher: look at what is due or has changed, open and close couriers, and know when to look again.
+//!
+//! A round looks at the destinations whose time has come ([`Wakes`]), whose load changed since the last round (the Outbox tells by
+//! revision), and whose couriers ended; so it costs what is due, and not what exists. It looks at all of them at the start, at least
+//! every `FULL_EVERY`, and when something changed that concerns all: what the Registry says, whether Tor is ready, whether the clock is
+//! believed, or the clock itself (a step of the wall clock against the monotonic one).
 
-use super::{DispatcherParts, FinishRequest, TICK_MAX};
+use super::{DispatcherParts, FinishRequest, Question, TICK_MAX, memory::Memory, seen::Seen, wakes::Wakes};
 use crate::{
-    courier::{Courier, CourierParts, IsolationMemory},
-    supervision::{Death, DeathWatch, Exit, Intensity, RestartBudget, Running, TaskEnd, Verdict, ask},
+    courier::{Courier, CourierParts},
+    supervision::{Death, DeathWatch, Exit, Running, TaskEnd, ask},
 };
 use actix::prelude::*;
 use jiff::{SignedDuration, Timestamp};
@@ -16,18 +21,19 @@ use std::{
 };
 use tidegate_schemas::{
     agreement::{Circumstances, Destination, Evaluation},
+    dispatch::{Decision, Door, Mode, Situation, decide, door},
     id::DestinationId,
     messages::{
         courier::{Close, Wake},
-        gateway::Observe,
-        outbox::Loads,
+        dispatcher::Explained,
+        outbox::{ChangedLoads, LoadsAt},
         registry::{Current, RegistrySnapshot},
         uplink::Status,
     },
-    view::{CourierObservation, DestinationLoad, DispatcherObservation, Observation, UplinkStatus},
+    view::{DestinationLoad, UplinkStatus},
 };
 use tokio::{
-    sync::{oneshot, watch},
+    sync::{mpsc, oneshot, watch},
     time::Instant,
 };
 
@@ -35,96 +41,150 @@ use tokio::{
 const ASK_LIMIT: Duration = Duration::from_secs(10);
 /// Least time from a courier's start to the next one of the same destination after it ended.
 const REOPEN_MIN: Duration = Duration::from_secs(1);
-/// Time until a destination whose couriers keep falling is tried again.
-const SUSPENDED: Duration = Duration::from_secs(900);
 /// How often a courier whose mailbox was full is told to close again.
-const FINISH_LOOK: Duration = Duration::from_millis(100);
-
-/// The part of an opening over which starts are spread.
-const START_SHARE: f64 = 0.05;
-/// Longest that a start waits for that.
-const START_SPREAD_MAX: SignedDuration = SignedDuration::from_secs(600);
+const CLOSE_AGAIN: Duration = Duration::from_millis(100);
+/// Least time between two looks at a destination that nothing but time asks for.
+const LOOK_MIN: Duration = Duration::from_millis(10);
+/// How often all destinations are looked at, whatever the index says.
+const FULL_EVERY: Duration = Duration::from_secs(600);
+/// The wall clock was set when it differs by more than this from where the monotonic clock expects it.
+const CLOCK_STEP: SignedDuration = SignedDuration::from_secs(1);
 
 /// A courier that is out.
 struct Out {
     address: Addr<Courier>,
     death: Death,
     destination: Arc<Destination>,
+    mode: Mode,
     started: Instant,
     closing: bool,
     /// Dropped with this: ends the courier.
     _lifeline: watch::Sender<()>,
 }
 
-/// What is remembered of a destination between couriers.
-struct Memory {
-    isolations: IsolationMemory,
-    budget: RestartBudget,
-    not_before: Instant,
-    suspended: bool,
-    opening: Option<Opening>,
+/// What holds for all destinations in one round.
+#[derive(Debug, Clone, Copy)]
+struct Moment {
+    wall: Timestamp,
+    at: Instant,
+    clock_trusted: bool,
+    uplink_ready: bool,
 }
 
-/// An opening that is under way, and the start that was drawn for it.
-#[derive(Clone, Copy)]
-struct Opening {
-    closes: Timestamp,
-    starts: Timestamp,
+impl Moment {
+    /// When the wall clock will show this, if nobody sets it.
+    fn instant_of(&self, time: Timestamp) -> Instant {
+        let left = Duration::try_from(time.duration_since(self.wall)).unwrap_or(Duration::ZERO);
+        self.at.checked_add(left.max(LOOK_MIN)).unwrap_or(self.at + FULL_EVERY)
+    }
+
+    fn evaluate(&self, destination: &Destination, load: &DestinationLoad) -> Evaluation {
+        destination.agreement.evaluate(&Circumstances {
+            at: self.wall,
+            clock_trusted: self.clock_trusted,
+            paused: load.paused,
+            signal: load.signal,
+        })
+    }
 }
 
 struct Rounds {
     parts: DispatcherParts,
-    seen: Rc<RefCell<DispatcherObservation>>,
+    seen: Rc<RefCell<Seen>>,
     out: BTreeMap<DestinationId, Out>,
     memory: HashMap<DestinationId, Memory>,
     generation: u64,
+    wakes: Wakes,
+    /// What the Registry said last.
+    snapshot: Arc<RegistrySnapshot>,
+    /// Up to where the changes of the Outbox are known.
+    revision: u64,
+    /// The last round.
+    last: Option<Moment>,
+    /// When all are looked at next.
+    full_at: Instant,
+    /// Since when (wall clock) somebody could have started what is open.
+    began: Timestamp,
 }
 
 /// Rounds, until it is asked to finish; then it waits to be dropped.
 pub(super) async fn run(
     parts: DispatcherParts,
-    seen: Rc<RefCell<DispatcherObservation>>,
+    seen: Rc<RefCell<Seen>>,
     mut asked: oneshot::Receiver<FinishRequest>,
+    mut questions: mpsc::Receiver<Question>,
 ) {
     let bell = parts.bell.clone();
-    let mut rounds = Rounds { parts, seen, out: BTreeMap::new(), memory: HashMap::new(), generation: 0 };
+    let mut rounds = Rounds::new(parts, seen);
     loop {
-        let round = async {
-            let wait = rounds.look().await.unwrap_or(Duration::from_secs(1));
-            bell.wait_at_most(wait.clamp(Duration::from_millis(1), TICK_MAX)).await;
+        let wait = tokio::select! {
+            wait = rounds.look() => wait.unwrap_or(Duration::from_secs(1)),
+            Ok(done) = &mut asked => return rounds.finish(done).await,
         };
-        tokio::select! {
-            () = round => {}
-            Ok(done) = &mut asked => {
-                rounds.finish().await;
-                // The actor may be gone already.
-                let _ = done.send(());
-                return std::future::pending().await;
+        let until = Instant::now() + wait.clamp(Duration::from_millis(1), TICK_MAX);
+        loop {
+            tokio::select! {
+                _ = bell.wait_at_most(until.saturating_duration_since(Instant::now())) => break,
+                Some((destination, to)) = questions.recv() => drop(to.send(rounds.explain(&destination).await)),
+                Ok(done) = &mut asked => return rounds.finish(done).await,
             }
         }
     }
 }
 
 impl Rounds {
-    /// One look. Returns how long until the next one is needed; `None` when a line below did not answer.
-    async fn look(&mut self) -> Option<Duration> {
-        self.bury();
-        let snapshot = tokio::time::timeout(ASK_LIMIT, self.parts.registry.send(Current)).await.ok()?.ok()?;
-        let loads = ask(&self.parts.outbox, Loads, ASK_LIMIT).await.ok()?;
-        let ready = self.uplink_ready().await;
-        let next = self.reconcile(&snapshot, &loads, ready);
-        self.show().await;
-        Some(next)
+    fn new(parts: DispatcherParts, seen: Rc<RefCell<Seen>>) -> Self {
+        let began = parts.clock.now();
+        Self {
+            parts,
+            seen,
+            out: BTreeMap::new(),
+            memory: HashMap::new(),
+            generation: 0,
+            wakes: Wakes::default(),
+            snapshot: Arc::default(),
+            revision: 0,
+            last: None,
+            full_at: Instant::now(),
+            began,
+        }
     }
 
-    /// Opens nothing more, and waits until the couriers have ended: each when what it has under way is settled.
-    async fn finish(&mut self) {
-        self.bury();
-        while !self.out.is_empty() {
-            self.out.values_mut().for_each(close);
-            self.parts.bell.wait_at_most(FINISH_LOOK).await;
-            self.bury();
+    /// One look. Returns how long until the next one is needed; `None` when a line below did not answer.
+    async fn look(&mut self) -> Option<Duration> {
+        let began = Instant::now();
+        let ended = self.bury();
+        let Some((snapshot, moment)) = self.moment().await else {
+            // Whatever ended is found again by looking at all.
+            self.revision = 0;
+            return None;
+        };
+        let all = self.concerns_all(snapshot, &moment);
+        let mut also = self.wakes.due(moment.at);
+        also.extend(ended);
+        let since = if all { 0 } else { self.revision };
+        let Ok(LoadsAt { revision, loads }) = ask(&self.parts.outbox, ChangedLoads { since, also }, ASK_LIMIT).await
+        else {
+            self.revision = 0;
+            return None;
+        };
+        self.revision = revision;
+        for load in &loads {
+            self.reconcile(load, &moment);
         }
+        let mut seen = self.seen.borrow_mut();
+        seen.rounds += 1;
+        seen.looked_at += loads.len() as u64;
+        seen.took += began.elapsed();
+        let next = self.wakes.next().map_or(self.full_at, |next| next.min(self.full_at));
+        Some(next.saturating_duration_since(Instant::now()))
+    }
+
+    async fn moment(&self) -> Option<(Arc<RegistrySnapshot>, Moment)> {
+        let snapshot = tokio::time::timeout(ASK_LIMIT, self.parts.registry.send(Current)).await.ok()?.ok()?;
+        let uplink_ready = self.uplink_ready().await;
+        let (wall, clock_trusted) = (self.parts.clock.now(), self.parts.clock.trusted());
+        Some((snapshot, Moment { wall, at: Instant::now(), clock_trusted, uplink_ready }))
     }
 
     async fn uplink_ready(&self) -> bool {
@@ -133,134 +193,201 @@ impl Rounds {
         matches!(answer, Ok(Ok(UplinkStatus::Ready)))
     }
 
-    /// Takes note of couriers that have ended.
-    fn bury(&mut self) {
-        let ended: Vec<(DestinationId, Exit)> =
-            self.out.iter().filter_map(|(id, out)| out.death.peek().map(|exit| (id.clone(), exit))).collect();
-        for (id, exit) in ended {
-            let Some(out) = self.out.remove(&id) else { continue };
-            let memory = memory_of(&mut self.memory, &id);
-            memory.not_before = out.started + REOPEN_MIN;
-            if is_fall(&exit) {
-                tracing::error!(destination = %id, %exit, "a courier fell");
-                match memory.budget.fell(Instant::now()) {
-                    Verdict::Restart { after } => memory.not_before = Instant::now() + after,
-                    Verdict::Exhausted => {
-                        memory.suspended = true;
-                        memory.not_before = Instant::now() + SUSPENDED;
-                    }
-                }
-            }
+    /// Takes note of what is new for every destination. True when all have to be looked at.
+    fn concerns_all(&mut self, snapshot: Arc<RegistrySnapshot>, moment: &Moment) -> bool {
+        let agreements_changed = !Arc::ptr_eq(&self.snapshot, &snapshot);
+        if agreements_changed {
+            self.snapshot = snapshot;
+            self.close_what_changed();
         }
-    }
-
-    fn reconcile(&mut self, snapshot: &RegistrySnapshot, loads: &[DestinationLoad], ready: bool) -> Duration {
-        let now = self.parts.clock.now();
-        let trusted = self.parts.clock.trusted();
-        let mut next = TICK_MAX;
-        self.close_what_changed(snapshot);
-        for load in loads {
-            let Some(registered) = snapshot.destinations.get(&load.destination) else { continue };
-            let destination = &registered.destination;
-            let evaluation = destination.agreement.evaluate(&Circumstances {
-                at: now,
-                clock_trusted: trusted,
-                paused: load.paused,
-                signal: None,
-            });
-            let open = evaluation.may_start(now);
-            if let Some(until) = evaluation.until {
-                next = next.min(Duration::try_from(until.duration_since(now)).unwrap_or(Duration::ZERO));
-            }
-            let starts_in = if open { self.starts_in(&load.destination, &evaluation, now) } else { Duration::ZERO };
-            if let Some(out) = self.out.get_mut(&load.destination) {
-                if !open {
-                    close(out);
-                } else if load.queued > 0 && load.due_in_ms.max(load.snoozed_ms) == 0 {
-                    // A full mailbox means that it was woken already.
-                    let _ = out.address.try_send(Wake);
-                }
-                continue;
-            }
-            if load.queued == 0 || !open {
-                continue;
-            }
-            let not_before = memory_of(&mut self.memory, &load.destination).not_before;
-            let wait = starts_in
-                .max(Duration::from_millis(load.due_in_ms.max(load.snoozed_ms)))
-                .max(not_before.saturating_duration_since(Instant::now()));
-            if !wait.is_zero() {
-                next = next.min(wait);
-            } else if ready {
-                let memory = memory_of(&mut self.memory, &load.destination);
-                if std::mem::take(&mut memory.suspended) {
-                    memory.budget.begin_probation(Instant::now());
-                }
-                self.open(Arc::new(destination.clone()));
-            }
-        }
-        next
-    }
-
-    /// How long until the drawn start of this opening. One draw for each opening, whether anything waits or not, so that the hour at
-    /// which many windows open brings no burst, and the start says nothing of the queue. What is always open starts at once.
-    fn starts_in(&mut self, id: &DestinationId, evaluation: &Evaluation, now: Timestamp) -> Duration {
-        let Some(closes) = evaluation.until else { return Duration::ZERO };
-        let memory = memory_of(&mut self.memory, id);
-        let opening = memory.opening.filter(|opening| opening.closes == closes).unwrap_or_else(|| {
-            let spread = closes.duration_since(now).mul_f64(START_SHARE).min(START_SPREAD_MAX);
-            let wait = spread.mul_f64(self.parts.entropy.unit());
-            Opening { closes, starts: now.saturating_add(wait).unwrap_or(now) }
+        let stepped = self.last.is_some_and(|last| {
+            let by_wall = moment.wall.duration_since(last.wall);
+            let by_monotonic = SignedDuration::try_from(moment.at - last.at).unwrap_or(SignedDuration::MAX);
+            by_wall.saturating_sub(by_monotonic).abs() > CLOCK_STEP
         });
-        memory.opening = Some(opening);
-        Duration::try_from(opening.starts.duration_since(now)).unwrap_or(Duration::ZERO)
+        if stepped {
+            self.began = moment.wall;
+            self.memory.values_mut().for_each(Memory::forget_opening);
+        }
+        let circumstances = |moment: &Moment| (moment.clock_trusted, moment.uplink_ready);
+        let changed = self.last.is_none_or(|last| circumstances(&last) != circumstances(moment));
+        self.last = Some(*moment);
+        let all = agreements_changed || stepped || changed || self.revision == 0 || moment.at >= self.full_at;
+        if all {
+            self.full_at = moment.at + FULL_EVERY;
+        }
+        all
     }
 
-    /// A courier works by the agreement that it was opened with; a changed one gets a new courier.
-    fn close_what_changed(&mut self, snapshot: &RegistrySnapshot) {
+    /// A courier works by the agreement that it was opened with; a changed one gets a new courier. Who is no destination any more is
+    /// forgotten.
+    fn close_what_changed(&mut self) {
+        let destinations = &self.snapshot.destinations;
         for (id, out) in &mut self.out {
-            let current = snapshot.destinations.get(id).map(|registered| &registered.destination);
+            let current = destinations.get(id).map(|registered| &registered.destination);
             if current != Some(&*out.destination) {
                 close(out);
             }
         }
+        self.memory.retain(|id, _| destinations.contains_key(id));
+        let mut seen = self.seen.borrow_mut();
+        seen.suspended.retain(|id| destinations.contains_key(id));
+        seen.waiting.retain(|id, _| destinations.contains_key(id));
     }
 
-    fn open(&mut self, destination: Arc<Destination>) {
+    /// Takes note of couriers that have ended, and says whose they were.
+    fn bury(&mut self) -> Vec<DestinationId> {
+        let ended: Vec<(DestinationId, Exit)> =
+            self.out.iter().filter_map(|(id, out)| out.death.peek().map(|exit| (id.clone(), exit))).collect();
+        let mut seen = self.seen.borrow_mut();
+        for (id, exit) in &ended {
+            let Some(out) = self.out.remove(id) else { continue };
+            seen.couriers.remove(id);
+            let memory = self.memory.entry(id.clone()).or_default();
+            memory.rest_until(out.started + REOPEN_MIN);
+            if is_fall(exit) {
+                tracing::error!(destination = %id, %exit, "a courier fell");
+                if memory.fell(Instant::now()) {
+                    seen.suspended.insert(id.clone());
+                }
+            }
+        }
+        ended.into_iter().map(|(id, _)| id).collect()
+    }
+
+    /// Brings one destination to where it should be: the one place that opens and closes.
+    fn reconcile(&mut self, load: &DestinationLoad, moment: &Moment) {
+        let id = &load.destination;
+        let snapshot = Arc::clone(&self.snapshot);
+        let Some(registered) = snapshot.destinations.get(id) else {
+            self.wakes.set(id, None);
+            return;
+        };
+        let destination = &registered.destination;
+        let evaluation = moment.evaluate(destination, load);
+        if let Some(out) = self.out.get_mut(id) {
+            let at = go_on(out, &evaluation, load, moment);
+            self.wakes.set(id, at);
+            return;
+        }
+        let decision = self.decide(destination, &evaluation, load, moment);
+        let mut seen = self.seen.borrow_mut();
+        match decision {
+            Decision::Go { mode } => {
+                seen.waiting.remove(id);
+                seen.suspended.remove(id);
+                drop(seen);
+                self.open(Arc::new(destination.clone()), mode, moment.at);
+                self.wakes.set(id, changes_at(&evaluation, moment));
+            }
+            Decision::Wait { chain, next_look } => {
+                match chain.first().filter(|_| load.queued > 0) {
+                    Some(reason) => drop(seen.waiting.insert(id.clone(), *reason)),
+                    None => drop(seen.waiting.remove(id)),
+                }
+                self.wakes.set(id, next_look.map(|time| moment.instant_of(time)));
+            }
+        }
+    }
+
+    /// The decision, and the memory that it needs: the same for a round and for whoever asks.
+    fn decide(
+        &mut self,
+        destination: &Destination,
+        evaluation: &Evaluation,
+        load: &DestinationLoad,
+        moment: &Moment,
+    ) -> Decision {
+        let memory = self.memory.entry(destination.id.clone()).or_default();
+        // Under a signal nothing is spread, and its beginning is none of the opening.
+        let spread = !load.signal.is_some_and(|signal| signal.ready);
+        let drawn_start = if spread { memory.drawn_start(evaluation, self.began, &*self.parts.entropy) } else { None };
+        decide(&Situation {
+            agreement: &destination.agreement,
+            evaluation,
+            load,
+            uplink_ready: moment.uplink_ready,
+            now: moment.wall,
+            drawn_start,
+            couriers: memory.couriers(moment.at),
+        })
+    }
+
+    /// What the next round would do with this destination, and why.
+    async fn explain(&mut self, id: &DestinationId) -> Option<Explained> {
+        let (snapshot, moment) = self.moment().await?;
+        let also = vec![id.clone()];
+        let loads = ask(&self.parts.outbox, ChangedLoads { since: u64::MAX, also }, ASK_LIMIT).await.ok()?.loads;
+        let (registered, load) = (snapshot.destinations.get(id)?, loads.into_iter().next()?);
+        let evaluation = moment.evaluate(&registered.destination, &load);
+        let decision = self.decide(&registered.destination, &evaluation, &load, &moment);
+        let served = self.out.get(id).filter(|out| !out.closing && out.death.peek().is_none()).map(|out| out.mode);
+        Some(Explained { decision, evaluation, load, served })
+    }
+
+    fn open(&mut self, destination: Arc<Destination>, mode: Mode, now: Instant) {
         self.generation += 1;
         let (watch, death) = DeathWatch::pair("courier", self.generation, self.parts.bell.clone());
         let (lifeline, held) = watch::channel(());
-        let isolations = memory_of(&mut self.memory, &destination.id).isolations.clone();
+        let memory = self.memory.entry(destination.id.clone()).or_default();
+        memory.opened(now);
         let parts = CourierParts {
             destination: Arc::clone(&destination),
+            mode,
             transport: Arc::clone(&self.parts.transport),
             outbox: self.parts.outbox.clone(),
             clock: Arc::clone(&self.parts.clock),
             entropy: Arc::clone(&self.parts.entropy),
-            isolations,
+            isolations: memory.isolations.clone(),
             lifeline: held,
         };
-        // As a line of the list is started; its end is the lifeline's matter, so nothing else of it is kept.
-        let (address, _) = Running::start(Courier::new(parts, watch));
         let id = destination.id.clone();
-        let started = Instant::now();
-        self.out.insert(id, Out { address, death, destination, started, closing: false, _lifeline: lifeline });
+        let courier = Courier::new(parts, watch);
+        self.seen.borrow_mut().couriers.insert(id.clone(), courier.seen());
+        // As a line of the list is started; its end is the lifeline's matter, so nothing else of it is kept.
+        let (address, _) = Running::start(courier);
+        let out = Out { address, death, destination, mode, started: now, closing: false, _lifeline: lifeline };
+        self.out.insert(id, out);
     }
 
-    async fn show(&self) {
-        let mut couriers = Vec::new();
-        for (id, out) in &self.out {
-            // A courier that is too busy to answer is shown by its name alone.
-            let mut seen = CourierObservation { destination: id.clone(), lanes: 0, in_flight: 0, delivered: 0 };
-            if let Ok(Observation::Courier(observed)) = ask(&out.address, Observe, Duration::from_millis(200)).await {
-                seen = observed;
-            }
-            couriers.push(seen);
+    /// Opens nothing more, and waits until the couriers have ended: each when what it has under way is settled.
+    async fn finish(mut self, done: oneshot::Sender<()>) {
+        self.bury();
+        while !self.out.is_empty() {
+            self.out.values_mut().for_each(close);
+            self.parts.bell.wait_at_most(CLOSE_AGAIN).await;
+            self.bury();
         }
-        let suspended = self.memory.iter().filter(|(_, m)| m.suspended).map(|(id, _)| id.clone()).collect();
-        let rounds = self.seen.borrow().rounds + 1;
-        *self.seen.borrow_mut() = DispatcherObservation { couriers, suspended, rounds };
+        // The actor may be gone already.
+        let _ = done.send(());
+        std::future::pending().await
     }
+}
+
+/// What becomes of a courier that is out. Returns when it is looked at again.
+fn go_on(out: &mut Out, evaluation: &Evaluation, load: &DestinationLoad, moment: &Moment) -> Option<Instant> {
+    let wanted = match door(&out.destination.agreement, evaluation, load, moment.wall) {
+        Door::Open { .. } => out.mode != Mode::BreakGlass,
+        Door::Glass => out.mode == Mode::BreakGlass,
+        Door::Shut => false,
+    };
+    if !wanted {
+        close(out);
+    } else if load.queued > 0 && load.due_in_ms.max(load.snoozed_ms) == 0 {
+        // A full mailbox means that it was woken already.
+        let _ = out.address.try_send(Wake);
+    }
+    match (wanted, out.closing) {
+        (false, true) => None,
+        (false, false) => Some(moment.at + CLOSE_AGAIN),
+        (true, _) => changes_at(evaluation, moment),
+    }
+}
+
+/// When the agreement's answer changes by itself.
+fn changes_at(evaluation: &Evaluation, moment: &Moment) -> Option<Instant> {
+    let until = evaluation.until.into_iter().chain(evaluation.starts_until).filter(|time| *time > moment.wall).min()?;
+    Some(moment.instant_of(until))
 }
 
 /// A courier ends by itself when its deliveries do; everything else is a fall.
@@ -272,14 +399,4 @@ fn close(out: &mut Out) {
     if !out.closing {
         out.closing = out.address.try_send(Close).is_ok();
     }
-}
-
-fn memory_of<'m>(memory: &'m mut HashMap<DestinationId, Memory>, id: &DestinationId) -> &'m mut Memory {
-    memory.entry(id.clone()).or_insert_with(|| Memory {
-        isolations: IsolationMemory::default(),
-        budget: RestartBudget::new(Intensity::default()),
-        not_before: Instant::now(),
-        suspended: false,
-        opening: None,
-    })
 }

@@ -19,19 +19,22 @@ use crate::{
 use jiff::{SignedDuration, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
 use tidegate_schemas::{
-    agreement::{Circumstances, Destination, RetryPolicy, ServiceAgreement},
+    agreement::{Breaker, Circumstances, Destination, RetryPolicy, ServiceAgreement},
     id::DestinationId,
     messages::outbox::{Enqueue, Loads},
     outcome::DeliveryError,
     submission::{Origin, Payload, Submission},
-    view::{DestinationLoad, OutboxObservation, UplinkStatus},
+    view::{DestinationLoad, DispatcherObservation, OutboxObservation, UplinkStatus},
     window::{RawWindow, RawWindows, WindowSet},
     wire::WireFormat,
 };
 
 mod couriers;
+mod explained;
 mod failures;
 mod openings;
+mod outages;
+mod work;
 
 struct ReadyUplink(Arc<FakeTransport>);
 impl Actor for ReadyUplink {
@@ -51,6 +54,7 @@ struct Rig {
     dispatcher: Addr<Dispatcher>,
     registry: Addr<ToyRegistry>,
     parts: DispatcherParts,
+    outbox_parts: OutboxParts,
 }
 
 const START: &str = "2026-11-23T12:00:00Z";
@@ -59,11 +63,12 @@ fn ward() -> DestinationId {
     "ward".parse().unwrap()
 }
 
-/// Raw messages, short retries, a generous budget: what a test doesn't set must not get in its way.
+/// Raw messages, short retries, no breaker, a generous budget: what a test doesn't set must not get in its way.
 fn agreement() -> ServiceAgreement {
     ServiceAgreement {
         format: WireFormat::Raw,
         retry: RetryPolicy { steps: vec![SignedDuration::from_secs(15)], jitter: 0.0 },
+        breaker: Breaker { failures: u32::MAX, ..Breaker::default() },
         fresh_circuits_per_hour: 600,
         ..ServiceAgreement::default()
     }
@@ -90,7 +95,7 @@ impl Rig {
             limits: Limits { reporting: false, ..Limits::default() },
             bells: bells.clone(),
         };
-        let outbox = Outbox::new(outbox_parts, registry.clone().recipient(), DeathWatch::unwatched("outbox"));
+        let outbox = Outbox::new(outbox_parts.clone(), registry.clone().recipient(), DeathWatch::unwatched("outbox"));
         let outbox = Running::start(outbox).0;
         let parts = DispatcherParts {
             registry: registry.clone().recipient(),
@@ -102,7 +107,27 @@ impl Rig {
             bell: bells.dispatcher,
         };
         let dispatcher = Running::start(Dispatcher::new(parts.clone(), DeathWatch::unwatched("dispatcher"))).0;
-        Self { clock, transport, outbox, dispatcher, registry, parts }
+        Self { clock, transport, outbox, dispatcher, registry, parts, outbox_parts }
+    }
+
+    /// Dispatcher and Outbox end and begin anew over the same store, as after a fall of the Outbox.
+    async fn restart(&mut self) {
+        self.dispatcher.send(Shutdown).await.unwrap();
+        self.outbox.send(Shutdown).await.unwrap();
+        pass(1).await;
+        let registry = self.registry.clone().recipient();
+        let outbox = Outbox::new(self.outbox_parts.clone(), registry, DeathWatch::unwatched("outbox"));
+        self.outbox = Running::start(outbox).0;
+        self.parts.outbox = self.outbox.clone();
+        let dispatcher = Dispatcher::new(self.parts.clone(), DeathWatch::unwatched("dispatcher"));
+        self.dispatcher = Running::start(dispatcher).0;
+    }
+
+    async fn seen(&self) -> DispatcherObservation {
+        match self.dispatcher.send(Observe).await.unwrap() {
+            Observation::Dispatcher(seen) => seen,
+            other => panic!("{other:?}"),
+        }
     }
 
     async fn hand_in(&self, to: &str, device: &str, body: String) {

@@ -157,6 +157,26 @@ pub struct Ignore {
 #[rtype(result = "Vec<DestinationLoad>")]
 pub struct Loads;
 
+/// "Which loads changed since this revision, and how do those of these destinations stand?" From memory; costs what is answered, not
+/// what exists.
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "LoadsAt")]
+pub struct ChangedLoads {
+    /// The revision of an earlier answer; 0 for all, `u64::MAX` for none.
+    pub since: u64,
+    /// Answered in any case; one without a record has an empty load.
+    pub also: Vec<DestinationId>,
+}
+
+/// The answer to [`ChangedLoads`].
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LoadsAt {
+    /// What to ask by the next time, of the same incarnation.
+    pub revision: u64,
+    /// By alias, each once.
+    pub loads: Vec<DestinationLoad>,
+}
+
 /// "Give me the next entries of this destination." In order; held, parked and dead ones are not among them.
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "Result<Vec<Entry>, StoreError>")]

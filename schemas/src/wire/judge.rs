@@ -2,7 +2,7 @@
 
 use super::{EventResult, WireAnswer, WireFormat, encode::content, receipt};
 use crate::{
-    agreement::{Destination, Success},
+    agreement::{Destination, StatusLists, Success},
     entry::Entry,
     outcome::{DeliveryError, Disposition, Failure},
 };
@@ -14,7 +14,7 @@ pub type Verdict = Result<Option<Bytes>, Failure>;
 
 /// Judges the answer to a request with these entries: one verdict each, in their order.
 ///
-/// - A status other than 2xx fails all of them; a redirect is never followed. `Retry-After` counts if it is a number of seconds.
+/// - A status other than 2xx (or of the agreement's `ok` list) fails all of them; a redirect is never followed. `Retry-After` counts if it is a number of seconds.
 /// - Where receipts are agreed, only a receipt that verifies delivers: a page that answers 200 to everything delivers nothing.
 /// - In the batch format each event has its own result. A service that answers 2xx without results took them all, unless
 ///   receipts are agreed; one that gives results but leaves an event out did not take that one.
@@ -22,7 +22,7 @@ pub type Verdict = Result<Option<Bytes>, Failure>;
 pub fn judge(entries: &[Entry], destination: &Destination, answer: &WireAnswer) -> Vec<Verdict> {
     let retry_after_s = retry_after(answer);
     let fail = |error| Failure { error, retry_after_s };
-    if let Err(error) = check_status(answer.status) {
+    if let Err(error) = check_status(answer.status, &destination.agreement.statuses) {
         return entries.iter().map(|_| Err(fail(error))).collect();
     }
     let results = read_results(answer);
@@ -36,14 +36,15 @@ pub fn judge(entries: &[Entry], destination: &Destination, answer: &WireAnswer) 
 /// Whether the service refused a request of several entries in a way that concerns messages, without saying which one. Then the
 /// entries are sent again one by one, so that only the one at fault is parked.
 #[must_use]
-pub fn refuses_as_a_whole(entries: &[Entry], answer: &WireAnswer) -> bool {
+pub fn refuses_as_a_whole(entries: &[Entry], statuses: &StatusLists, answer: &WireAnswer) -> bool {
     entries.len() > 1
-        && check_status(answer.status)
-            .is_err_and(|error| matches!(error.disposition(), Disposition::Park | Disposition::Refuse))
+        && check_status(answer.status, statuses)
+            .is_err_and(|error| matches!(statuses.disposition(error), Disposition::Park | Disposition::Refuse))
 }
 
-fn check_status(status: u16) -> Result<(), DeliveryError> {
+fn check_status(status: u16, statuses: &StatusLists) -> Result<(), DeliveryError> {
     match status {
+        _ if statuses.ok.contains(&status) => Ok(()),
         200..=299 => Ok(()),
         300..=399 => Err(DeliveryError::Redirect(status)),
         100..=599 => Err(DeliveryError::Status(status)),
@@ -89,7 +90,7 @@ fn with_results(
             WireFormat::PrivateIot | WireFormat::Raw | WireFormat::Cloudevents => without_result(agreement.success),
         };
     };
-    check_status(result.status)?;
+    check_status(result.status, &agreement.statuses)?;
     let Some(text) = &result.receipt else { return without_result(agreement.success) };
     let hash = receipt::content_hash(&content(entry, agreement.format));
     let valid =

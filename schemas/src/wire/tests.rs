@@ -396,11 +396,12 @@ fn statuses_redirects_and_retry_after_are_read_as_they_are() {
 #[test]
 fn only_a_refusal_of_several_messages_together_asks_for_one_by_one() {
     let run = [pacemaker(), pacemaker()];
-    assert!(refuses_as_a_whole(&run, &answer(422, b"")));
-    assert!(refuses_as_a_whole(&run, &answer(410, b"")));
-    assert!(!refuses_as_a_whole(&run[..1], &answer(422, b"")));
+    let usual = crate::agreement::StatusLists::default();
+    assert!(refuses_as_a_whole(&run, &usual, &answer(422, b"")));
+    assert!(refuses_as_a_whole(&run, &usual, &answer(410, b"")));
+    assert!(!refuses_as_a_whole(&run[..1], &usual, &answer(422, b"")));
     for status in [200, 302, 401, 404, 429, 503] {
-        assert!(!refuses_as_a_whole(&run, &answer(status, b"")));
+        assert!(!refuses_as_a_whole(&run, &usual, &answer(status, b"")));
     }
 }
 
@@ -409,4 +410,20 @@ fn debug_shows_neither_keys_nor_readings() {
     let request = encode(&[pacemaker()], &destination(WireFormat::Raw, 1), at()).unwrap();
     let text = format!("{request:?} {:?}", answer(200, b"120.00 mmHg"));
     assert!(!text.contains("key-1") && !text.contains("120"), "{text}");
+}
+
+#[test]
+fn the_agreements_own_statuses_go_before_the_usual_ones() {
+    let statuses = crate::agreement::StatusLists { ok: vec![304], park: vec![418], refuse: vec![404] };
+    let mut to = destination(WireFormat::Raw, 1);
+    (to.agreement.success, to.agreement.statuses) = (Success::Any2xx, statuses.clone());
+    assert_eq!(judge(&[pacemaker()], &to, &answer(304, b""))[0], Ok(None));
+    assert_eq!(
+        judge(&[pacemaker()], &to, &answer(302, b""))[0].clone().unwrap_err().error,
+        DeliveryError::Redirect(302)
+    );
+    let run = [pacemaker(), pacemaker()];
+    for (status, as_a_whole) in [(304, false), (418, true), (404, true), (403, false)] {
+        assert_eq!(refuses_as_a_whole(&run, &statuses, &answer(status, b"")), as_a_whole, "{status}");
+    }
 }

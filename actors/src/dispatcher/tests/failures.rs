@@ -26,12 +26,16 @@ async fn lanes_that_fail_together_are_one_failure_of_the_destination() {
     let steps = [15, 60, 300].map(SignedDuration::from_secs).to_vec();
     let retry = RetryPolicy { steps, jitter: 0.0 };
     let rig = Rig::new(vec![destination("ward", ServiceAgreement { lanes: 4, retry, ..agreement() })]);
+    for n in 0..8 {
+        rig.hand_in("ward", &format!("d{n}"), n.to_string()).await;
+    }
+    pass(5).await;
+    assert!(rig.transport.opened().len() > 1, "several lanes are at work");
     rig.transport.take_down(&ward(), DeliveryError::ConnectTimeout);
     for n in 0..8 {
         rig.hand_in("ward", &format!("d{n}"), n.to_string()).await;
     }
     pass(5).await;
-    assert!(rig.transport.opened().len() > 1, "several lanes were at work");
     assert_eq!(rig.load("ward").await.failures, 1);
     pass(20).await;
     assert_eq!(rig.load("ward").await.failures, 2);

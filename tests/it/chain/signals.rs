@@ -72,6 +72,39 @@ fn a_receiver_tells_its_gateway_by_command_and_at_its_start() {
     wait_for_word(&stage, true);
 }
 
+#[test]
+fn a_signal_comes_by_the_broker_where_that_is_switched_on() {
+    let mqtt = "signals = true\n".to_owned();
+    let stage = Stage::start(Options { ward: CLOSED.to_owned(), mqtt, ..Options::default() });
+    stage.publish_to("tidegate/destinations/ward/signal", b"soon");
+    stage.publish_to("tidegate/destinations/ward/signal", br#"{"ready_for":"5m"}"#);
+    assert_eq!(wait_for_word(&stage, true)["from"], "mqtt");
+    let quarantine = stage.ask("GET", "/api/v1/quarantine", None).unwrap();
+    assert_eq!(quarantine["items"][0]["reason"], "bad_signal", "{quarantine}");
+    // It is no reading.
+    assert_eq!((stage.account("queued"), stage.account("quarantined")), (0, 1));
+}
+
+#[test]
+fn a_signal_from_the_receiver_opens_the_closed_window_and_the_backlog_drains() {
+    let stage = stage();
+    let payloads: Vec<String> = (0..20).map(|number| format!("pulse {number}")).collect();
+    assert!(stage.publish("ward", "patient", &payloads).wait().unwrap().success());
+    stage.wait_for("custody of all", |stage| (stage.account("queued") == 20).then_some(()));
+    let load = stage.load("ward").unwrap();
+    assert_eq!((&load["delivered"], &load["failures"]), (&json!(0), &json!(0)), "{load}");
+    stage.receiver_says(&["--ready", "5m"]);
+    stage.wait_for_delivered(20);
+    assert_eq!(stage.readings().len(), 20);
+    // It closes it, too.
+    stage.receiver_says(&["--not-now", "5m"]);
+    wait_for_word(&stage, false);
+    stage.publish_one("while it is closed");
+    stage.wait_for("custody", |stage| (stage.account("queued") == 1).then_some(()));
+    stage.receiver_says(&["--ready", "1m"]);
+    stage.wait_for_delivered(21);
+}
+
 /// Somebody who tries things at the onion service for signals.
 struct Tester {
     runtime: Runtime,

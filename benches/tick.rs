@@ -156,7 +156,13 @@ impl Rig {
     async fn say(&self, word: SignalWord) {
         let said = (0..DUE).map(|number| {
             let from = SignalSource::Operator;
-            self.parts.outbox.send(Signal { destination: name(number), word, policy: self.policy, from })
+            self.parts.outbox.send(Signal {
+                destination: name(number),
+                word,
+                policy: self.policy,
+                from,
+                sequence: None,
+            })
         });
         for answer in futures_util::future::join_all(said).await {
             answer.expect("the outbox lives").expect("a signal is taken");

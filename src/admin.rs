@@ -17,6 +17,7 @@
 //! | POST `/api/v1/destinations/{id}/simulate` | what another agreement would mean | `foresight` |
 //! | PUT, DELETE `/api/v1/destinations/{id}/windows` | windows from now on; always open | `destinations` |
 //! | POST `/api/v1/reload` | take over what the config files say now | `agreements` |
+//! | POST `/api/v1/destinations/{id}/signal`, `/pause`, `/resume` | ready, not now; stop, go on | `signals` |
 //! | GET `/api/v1/outbox`, `/{destination}/{seq}`, `/{uuid}` | entries | `outbox` |
 //! | GET the same with `/explain` | why it is where it is, and what comes next | `foresight` |
 //! | POST `/api/v1/outbox/{destination}/{seq}/{act}` | hold, release, retry, purge | `outbox` |
@@ -45,6 +46,7 @@ mod guard;
 mod health;
 mod metrics;
 mod records;
+mod signals;
 
 use crate::admin::{
     access::Reach,
@@ -106,6 +108,7 @@ struct Endpoint {
 /// The table of routes. Lines of one path stand together.
 fn routes() -> Vec<Endpoint> {
     let get = |path, route: Route| Endpoint { method: Method::GET, path, route };
+    let post = |path, route: Route| Endpoint { method: Method::POST, path, route };
     vec![
         get("/livez", web::get().to(health::live)),
         get("/readyz", web::get().to(health::ready)),
@@ -141,6 +144,9 @@ fn routes() -> Vec<Endpoint> {
             path: "/api/v1/destinations/{destination}/windows",
             route: web::delete().to(destinations::reset_windows),
         },
+        post("/api/v1/destinations/{destination}/signal", web::post().to(signals::signal)),
+        post("/api/v1/destinations/{destination}/pause", web::post().to(signals::pause)),
+        post("/api/v1/destinations/{destination}/resume", web::post().to(signals::resume)),
         get("/api/v1/outbox", web::get().to(outbox::list)),
         get("/api/v1/outbox/{id}", web::get().to(outbox::show_id)),
         get("/api/v1/outbox/{id}/explain", web::get().to(outbox::explain_id)),

@@ -22,6 +22,7 @@ mod paths;
 mod receiver;
 mod reload;
 mod run;
+mod signal;
 mod simulate;
 mod status;
 #[cfg(feature = "testnet")]
@@ -95,7 +96,7 @@ pub enum Command {
     Windows(windows::WindowsCommand),
     /// Show what another config would mean: the openings, and what would become of what waits
     Simulate(simulate::SimulateArgs),
-    /// Look at destinations, and make, change and remove them while the gateway runs
+    /// Look at destinations, signal for them, pause them, and make, change and remove them while the gateway runs
     #[command(subcommand)]
     Destination(destination::DestinationCommand),
     /// Manage device credentials, or be a device: without a subcommand it is a simulated pacemaker

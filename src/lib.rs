@@ -12,5 +12,6 @@ pub mod lab;
 pub mod lifecycle;
 pub mod receiver;
 pub mod reload;
+pub mod signal_service;
 pub mod telemetry;
 pub mod wiring;

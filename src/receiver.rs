@@ -24,12 +24,14 @@ mod pages;
 mod rights;
 mod serve;
 mod sessions;
+mod speaker;
 mod store;
 mod values;
 mod writer;
 
 pub use rights::{FreshRights, FreshSecret, FreshWriteKey, RightsError};
 pub use serve::{Connection, Duplex, Entrance, EntranceError};
+pub use speaker::{Speaker, SpeakerError, signal_key_file};
 pub use store::{Keep, StoreError, StoreLimits};
 
 use app::App;

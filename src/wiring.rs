@@ -24,6 +24,7 @@ use crate::{
     cli::config_files,
     device_endpoint,
     reload::{Origin, Reloader},
+    signal_service::{self, SignalService},
 };
 use anyhow::Context as _;
 use std::{
@@ -69,6 +70,7 @@ pub struct Started {
     broker: Option<EmbeddedBroker>,
     device_endpoint: Option<Serving>,
     admin: Option<Serving>,
+    signals: Option<SignalService>,
     tor: Option<Arc<LazyArti>>,
     store: Arc<SledStore>,
 }
@@ -86,11 +88,15 @@ impl Started {
         }
     }
 
-    /// Closes the admin endpoint, the Tor client and the store, last. A store that was closed is opened without reading it
+    /// Closes the admin endpoint, the onion services for signals, the Tor client and the store, last. A store that was closed is opened without reading it
     /// through. False when the store is still at it after a while: then it holds up the end of the process, too.
     pub async fn close(&mut self) -> bool {
         if let Some(admin) = self.admin.take() {
             admin.stop(false).await;
+        }
+        // It holds the Tor client.
+        if let Some(signals) = self.signals.take() {
+            signals.stop().await;
         }
         if let Some(tor) = self.tor.take() {
             tor.close().await;
@@ -152,6 +158,7 @@ pub async fn start(config: Config, origin: Origin) -> anyhow::Result<Started> {
         outbox: outbox_parts(&config, &store, &outbox_clock(&clock), &entropy, &bells, room.is_some()),
         source,
         tidings: Arc::new(config.mqtt.as_ref().map(|mqtt| mqtt.tidings.clone()).unwrap_or_default()),
+        signal_topics: config.mqtt.as_ref().filter(|mqtt| mqtt.signals).map(|mqtt| mqtt.tidings.prefix.to_string()),
         transport: tor.transport,
         room,
         bells,
@@ -170,6 +177,15 @@ pub async fn start(config: Config, origin: Origin) -> anyhow::Result<Started> {
         })?),
         None => None,
     };
+    let signals = match &tor.arti {
+        Some(arti) if config.signal_service => Some(signal_service::start(signal_service::Settings {
+            state_dir: config.state_dir.clone(),
+            tor: Arc::clone(arti),
+            reach: reach.clone(),
+            entropy,
+        })?),
+        _ => None,
+    };
     let admin = admin::start(admin::Settings {
         listen: config.admin.listen,
         hosts: config.admin.hosts.clone(),
@@ -178,7 +194,7 @@ pub async fn start(config: Config, origin: Origin) -> anyhow::Result<Started> {
         clock,
         reloader: Some(Arc::clone(&reloader)),
     })?;
-    Ok(Started { gateway, reloader, broker, device_endpoint, admin: Some(admin), tor: tor.arti, store })
+    Ok(Started { gateway, reloader, broker, device_endpoint, admin: Some(admin), signals, tor: tor.arti, store })
 }
 
 /// What is read from the state folder before anything runs.

@@ -13,7 +13,7 @@ use crate::{
     ports::{room::Room, source::Source, transport::Transport},
     registry::{Registry, RegistryParts},
     reporter::{Reporter, ReporterParts},
-    subscriber::{Floor, Subscriber},
+    subscriber::{Floor, SignalDoor, Subscriber},
     supervision::{Bells, ChildSpec, DeathWatch, Exhausted, Options, Running, StartError},
     uplink::{Uplink, UplinkParts},
 };
@@ -35,6 +35,8 @@ pub struct Parts {
     pub source: Option<Arc<dyn Source>>,
     /// What devices are told by it.
     pub tidings: Arc<Tidings>,
+    /// What the topics begin with on which signals come, if the broker brings any.
+    pub signal_topics: Option<String>,
     /// The way to onion services.
     pub transport: Arc<dyn Transport>,
     /// The room, if one is configured.
@@ -103,6 +105,7 @@ fn outbox(parts: &Parts) -> ChildSpec<Handles> {
 
 fn subscriber(parts: &Parts, source: Arc<dyn Source>) -> ChildSpec<Handles> {
     let (bells, tidings, clock) = (parts.bells.clone(), Arc::clone(&parts.tidings), Arc::clone(&parts.outbox.clock));
+    let prefix = parts.signal_topics.clone();
     ChildSpec {
         name: "subscriber",
         needs: &["registry", "outbox"],
@@ -115,10 +118,15 @@ fn subscriber(parts: &Parts, source: Arc<dyn Source>) -> ChildSpec<Handles> {
                 registry: held(&handles.registry)?.recipient(),
                 enqueue: outbox.clone().recipient(),
                 quarantine: outbox.clone().recipient(),
-                ignore: outbox.recipient(),
+                ignore: outbox.clone().recipient(),
                 tidings: Arc::clone(&tidings),
                 clock: Arc::clone(&clock),
                 herald: bells.herald.clone(),
+                signals: prefix.clone().map(|prefix| SignalDoor {
+                    prefix,
+                    signal: outbox.recipient(),
+                    clock: Arc::clone(&clock),
+                }),
                 bell: bells.subscriber.clone(),
             };
             let (address, running) = Running::start(Subscriber::new(floor, watch));

@@ -12,6 +12,7 @@
 //!
 //! - What no route takes, what is too large, and what names a destination that isn't there is *quarantined* (metadata, on disk)
 //!   and then acknowledged: an error would make the broker send it again for ever, and block what comes after it.
+//! - Where signals are taken over MQTT, their topics come before every route (see `signals`).
 //! - A full destination records the refusal; the publication is acknowledged and counted as refused.
 //! - What lies below the gateway's own prefix is never a reading: a route `#` must not take our own states.
 //! - A device that asked for it is told that its message is accepted, or refused, once that is on disk and before the broker hears of
@@ -34,6 +35,8 @@
 //! The work is done by one owned task (`intake`), whose end ends the actor. On `Shutdown` intake stops first; what is in hand
 //! gets its answer and its acknowledgement (at most [`DRAIN_MAX`]), and what was not read stays with the broker.
 
+pub use signals::SignalDoor;
+
 use crate::{
     ports::{clock::Clock, source::Source},
     supervision::{Bell, DeathWatch, OwnedTask},
@@ -52,6 +55,7 @@ use tidegate_schemas::{
 use tokio::sync::oneshot;
 
 mod intake;
+mod signals;
 #[cfg(test)]
 mod tests;
 mod verdict;
@@ -93,6 +97,8 @@ pub struct Floor {
     pub clock: Arc<dyn Clock>,
     /// The Herald's bell: the broker of a new connection may have forgotten everything.
     pub herald: Bell,
+    /// Where signals go, if they are taken over MQTT.
+    pub signals: Option<SignalDoor>,
     /// Rung when routes or destinations changed.
     pub bell: Bell,
 }

@@ -28,6 +28,8 @@ pub mod outcome;
 
 pub mod custody;
 
+pub mod signal;
+
 pub mod record;
 
 pub mod wire;

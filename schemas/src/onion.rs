@@ -54,6 +54,12 @@ impl OnionAddress {
         Self { public_key }
     }
 
+    /// The service's ed25519 public key, which is the address.
+    #[must_use]
+    pub fn public_key(&self) -> &[u8; 32] {
+        &self.public_key
+    }
+
     /// The whole address in clear, for the one who dials it or prints it on request.
     #[must_use]
     pub fn reveal(&self) -> String {

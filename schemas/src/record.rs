@@ -257,8 +257,10 @@ pub struct DestinationRecord {
     pub notified: u8,
     /// What was delivered of late, for a rate.
     pub throughput: Throughput,
+    /// The highest number of a signal that was heard; 0 before the first.
+    pub signal_sequence: u64,
 }
-record!(DestinationRecord, 3, 2);
+record!(DestinationRecord, 3, 3);
 
 /// A signal that was honoured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -317,6 +319,7 @@ impl DestinationRecord {
             refused_waiting: 0,
             notified: 0,
             throughput: Throughput::default(),
+            signal_sequence: 0,
         }
     }
     /// Entries that take room: all that are not ended.

@@ -186,6 +186,12 @@ pub enum QuarantineReason {
     /// The stored message can't be read back; its raw bytes are kept.
     #[error("the stored message is damaged")]
     Damaged,
+    /// On a topic for signals, and none.
+    #[error("this is not a signal")]
+    BadSignal,
+    /// A signal that the agreement takes none of, or one too many within the hour.
+    #[error("the agreement does not let this signal be honoured")]
+    SignalNotHonoured,
 }
 
 #[cfg(test)]

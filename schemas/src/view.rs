@@ -135,6 +135,9 @@ pub struct SubscriberObservation {
     pub quarantined: u64,
     /// Acknowledged and refused, because a destination was full.
     pub refused: u64,
+    /// Signals that were honoured.
+    #[serde(default)]
+    pub signals: u64,
     /// Retained messages that no route asked for.
     pub retained_ignored: u64,
     /// Publications below the gateway's own prefix: no reading, whatever the routes say.

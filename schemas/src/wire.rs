@@ -18,6 +18,7 @@ mod judge;
 mod private_iot;
 mod raw;
 pub mod receipt;
+pub mod signal;
 pub mod signature;
 
 pub use batch::EventResult;

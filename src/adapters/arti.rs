@@ -29,6 +29,6 @@ pub use client::ArtiClient;
 pub use config::ArtiSettings;
 pub use errors::ArtiError;
 pub use host::{HostedService, HostingOptions};
-pub use keys::ClientKey;
+pub use keys::{ClientKey, ServiceKey};
 pub use lazy::LazyArti;
 pub use transport::ArtiTransport;

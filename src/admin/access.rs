@@ -14,7 +14,7 @@ use tidegate_actors::{
 use tidegate_schemas::messages::{
     dispatcher::Explain,
     gateway::Observe,
-    outbox::{Enqueue, Foresee, List, ListLedger, ListQuarantine, Loads, Operate, Show},
+    outbox::{Enqueue, Foresee, List, ListLedger, ListQuarantine, Loads, Operate, SetPaused, Show, Signal, Spend},
     registry::{Current, History, PutDestination, PutWindows, Reload, RemoveDestination},
 };
 use tokio::time::Instant;
@@ -49,6 +49,12 @@ pub struct Access {
     pub show: Option<Recipient<Show>>,
     /// Outbox: an operator's act.
     pub operate: Option<Recipient<Operate>>,
+    /// Outbox: "ready", "not now".
+    pub signal: Option<Recipient<Signal>>,
+    /// Outbox: a fresh circuit.
+    pub spend: Option<Recipient<Spend>>,
+    /// Outbox: stop a destination, or let it go on.
+    pub set_paused: Option<Recipient<SetPaused>>,
     /// Outbox: quarantine.
     pub quarantine: Option<Recipient<ListQuarantine>>,
     /// Outbox: ledger.
@@ -147,6 +153,9 @@ pub fn situation(view: &View<Handles>) -> Situation {
         foresee: outbox.clone().map(Addr::recipient),
         show: outbox.clone().map(Addr::recipient),
         operate: outbox.clone().map(Addr::recipient),
+        signal: outbox.clone().map(Addr::recipient),
+        spend: outbox.clone().map(Addr::recipient),
+        set_paused: outbox.clone().map(Addr::recipient),
         quarantine: outbox.clone().map(Addr::recipient),
         ledger: outbox.clone().map(Addr::recipient),
         explain: handles.dispatcher.clone().map(Addr::recipient),

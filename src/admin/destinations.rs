@@ -73,7 +73,7 @@ pub(super) fn name(text: &str) -> Result<DestinationId, HttpProblem> {
     text.parse().map_err(|error| HttpProblem::not_found(format!("this is not the name of a destination: {error}")))
 }
 
-async fn one(app: &App, wanted: &DestinationId) -> Result<DestinationView, HttpProblem> {
+pub(super) async fn one(app: &App, wanted: &DestinationId) -> Result<DestinationView, HttpProblem> {
     let found = all(app).await?.into_iter().find(|view| view.destination == *wanted);
     found.ok_or_else(|| HttpProblem::not_found(format!("there is no destination {wanted}")))
 }

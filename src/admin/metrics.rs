@@ -158,6 +158,7 @@ fn of_subscriber(registry: &mut Registry, it: &SubscriberObservation) {
         ("intake_duplicates", "Publications recognised as redelivered", it.duplicates),
         ("intake_quarantined", "Publications acknowledged and quarantined", it.quarantined),
         ("intake_refused", "Publications refused because a destination was full", it.refused),
+        ("intake_signals", "Signals over MQTT that were honoured", it.signals),
         ("intake_retained_ignored", "Retained messages that no route asked for", it.retained_ignored),
         ("intake_own_ignored", "Publications below the gateway's own prefix", it.own_ignored),
         ("intake_replies_refused", "Response topics that are not answered", it.replies_refused),

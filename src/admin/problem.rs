@@ -14,9 +14,10 @@ use tidegate_actors::ports::destination_check::PATH;
 use tidegate_schemas::{
     config::{Problem, Problems},
     messages::{
-        outbox::{OperateError, StoreError},
+        outbox::{OperateError, SignalError, StoreError},
         registry::ChangeError,
     },
+    signal::{SIGNAL_BYTES_MAX, SignalBodyError},
 };
 
 /// What `type` begins with.
@@ -240,6 +241,46 @@ impl From<OperateError> for HttpProblem {
                 Self::new(StatusCode::CONFLICT, "state", "The entry's state does not allow this", illegal.to_string())
             }
             OperateError::Store(store) => store.into(),
+        }
+    }
+}
+
+impl From<SignalBodyError> for HttpProblem {
+    fn from(error: SignalBodyError) -> Self {
+        match error {
+            SignalBodyError::TooLong => Self::too_large(SIGNAL_BYTES_MAX),
+            SignalBodyError::Form => Self::bad_request(error.to_string()),
+            SignalBodyError::ClockUntrusted => {
+                Self::new(StatusCode::CONFLICT, "clock", "The gateway's clock can't be trusted", error.to_string())
+            }
+            SignalBodyError::Length { .. } | SignalBodyError::Bounds { .. } | SignalBodyError::Past => {
+                let mut problem = Self::new(
+                    StatusCode::UNPROCESSABLE_ENTITY,
+                    "values",
+                    "Values of the body can't be kept",
+                    "see errors for each value; nothing changed",
+                );
+                problem.errors = vec![ValueError { pointer: error.pointer(), detail: error.to_string(), place: None }];
+                problem
+            }
+        }
+    }
+}
+
+impl From<SignalError> for HttpProblem {
+    fn from(error: SignalError) -> Self {
+        match error {
+            SignalError::NotAccepted | SignalError::Repeated => Self::new(
+                StatusCode::CONFLICT,
+                "not-agreed",
+                "The agreement does not allow this",
+                format!("{error}: signal = {{ accept = true }} in the destination's agreement lets it"),
+            ),
+            SignalError::TooMany { wait_s } => {
+                let detail = format!("{error}; try again in {wait_s} s");
+                Self::new(StatusCode::TOO_MANY_REQUESTS, "too-many", "Too many requests", detail).after(wait_s)
+            }
+            SignalError::Store(store) => store.into(),
         }
     }
 }

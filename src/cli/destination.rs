@@ -6,6 +6,7 @@ use super::{
     agreement::{self, Change, Removal},
     exit::{self, Failure},
     output,
+    signal::{self, SignalArgs, SignalKeyArgs},
 };
 use crate::admin::pages::Page;
 use clap::{Args, Subcommand};
@@ -37,6 +38,20 @@ pub enum DestinationCommand {
     Remove(Removal),
     /// Show how the agreement with a destination came about: who changed what, and when
     History {
+        /// Its name
+        name: DestinationId,
+    },
+    /// Say for a destination that it is ready, or not now: opens or closes it for a time
+    Signal(SignalArgs),
+    /// Make the key with which a destination's receiver signals over Tor
+    SignalKey(SignalKeyArgs),
+    /// Deliver nothing there until it is resumed
+    Pause {
+        /// Its name
+        name: DestinationId,
+    },
+    /// Let a paused destination go on
+    Resume {
         /// Its name
         name: DestinationId,
     },
@@ -91,8 +106,16 @@ pub struct SetArgs {
 
 /// Does it.
 pub(super) async fn run(global: &Global, command: DestinationCommand) -> Result<ExitCode, Failure> {
+    if let DestinationCommand::SignalKey(args) = &command {
+        return signal::make_key(global, args);
+    }
     let client = AdminClient::new(global)?;
     match command {
+        // Done above: it needs no gateway that runs.
+        DestinationCommand::SignalKey(_) => {}
+        DestinationCommand::Signal(args) => signal::signal(global, &client, args).await?,
+        DestinationCommand::Pause { name } => signal::set_paused(global, &client, &name, true).await?,
+        DestinationCommand::Resume { name } => signal::set_paused(global, &client, &name, false).await?,
         DestinationCommand::List => {
             let page: Page<DestinationView> = client.get("/api/v1/destinations").await?;
             if global.json { output::json(&page)? } else { list(&page.items)? }
@@ -196,7 +219,7 @@ fn list(views: &[DestinationView]) -> Result<(), Failure> {
     output::print(&table)
 }
 
-fn shown(global: &Global, view: &DestinationView) -> Result<(), Failure> {
+pub(super) fn shown(global: &Global, view: &DestinationView) -> Result<(), Failure> {
     if global.json {
         return output::json(view);
     }
@@ -215,6 +238,14 @@ fn shown(global: &Global, view: &DestinationView) -> Result<(), Failure> {
         row("", written(window));
     }
     if let Some(load) = &view.load {
+        if load.paused {
+            row("paused", format!("by an operator: `tidegate destination resume {}` lets it go on", view.destination));
+        }
+        if let Some(signal) = &load.signal {
+            let said = if signal.ready { "ready" } else { "not now" };
+            let left = output::duration(signal.left_ms.div_ceil(1_000));
+            row("signal", format!("{said}, for {left} more; by {}", output::word(&signal.from)));
+        }
         row(
             "waiting",
             format!(
@@ -266,6 +297,7 @@ fn window(now: &Evaluation) -> String {
 fn state(load: &DestinationLoad) -> String {
     let due = load.due_in_ms.max(load.snoozed_ms) / 1_000;
     match load.last_error {
+        _ if load.paused => "paused".to_owned(),
         _ if load.everything_refused => "refuses everything: look at format and keys".to_owned(),
         Some(error) if load.failures > 0 && due > 0 => {
             format!("{error}; failure {}, tried again in {}", load.failures, output::duration(due))

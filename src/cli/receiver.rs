@@ -1,16 +1,18 @@
 //! `tidegate receiver`: the web application behind the onion service, and the onion service itself, in one process.
 
+mod signal;
+
 use super::{Global, exit::Failure, output, paths};
 use crate::{
     adapters::{
-        arti::{ArtiClient, ArtiSettings, HostedService, HostingOptions},
+        arti::{ArtiClient, ArtiError, ArtiSettings, HostingOptions},
         system_clock::SystemClock,
         system_entropy::SystemEntropy,
     },
     receiver::{Entrance, FreshSecret, Introduction, Keep, Receiver, ReceiverLimits, ReceiverOptions, StoreLimits},
     telemetry,
 };
-use clap::Args;
+use clap::{Args, Subcommand};
 use futures_util::stream;
 use std::{net::SocketAddr, path::PathBuf, process::ExitCode, sync::Arc};
 use tidegate_schemas::{
@@ -20,6 +22,7 @@ use tidegate_schemas::{
         parse_bytes,
     },
     id::DestinationId,
+    messages::outbox::SignalWord,
     onion::OnionEndpoint,
 };
 
@@ -29,8 +32,10 @@ const STORE_BYTES_MIN: u64 = 1 << 20;
 /// How the receiver is set up.
 #[derive(Debug, Args)]
 pub struct ReceiverArgs {
+    #[command(subcommand)]
+    command: Option<ReceiverCommand>,
     /// Folder of everything that it keeps [default: `receiver` in the state folder]
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", global = true)]
     folder: Option<PathBuf>,
     /// What its pages are headed with
     #[arg(long, default_value = "Readings")]
@@ -60,9 +65,19 @@ pub struct ReceiverArgs {
     /// Make a new password to read; the old one is void
     #[arg(long)]
     new_password: bool,
+    /// Tell the gateways whose signal key is in the folder that it is ready, for this long, once it can be reached
+    #[arg(long, value_name = "LENGTH", value_parser = signal::ready_for, conflicts_with = "listen")]
+    signal_on_start: Option<SignalWord>,
     /// Log filter
     #[arg(long, default_value = "info", value_name = "FILTER")]
     log: String,
+}
+
+/// What else a receiver does.
+#[derive(Debug, Subcommand)]
+pub enum ReceiverCommand {
+    /// Say to a gateway, over Tor, that the receiver is ready, or not now
+    Signal(signal::SignalArgs),
 }
 
 fn store_bytes(text: &str) -> Result<u64, String> {
@@ -74,18 +89,22 @@ fn store_bytes(text: &str) -> Result<u64, String> {
 ///
 /// # Errors
 /// When its folder, its address or Tor is not to be had.
-pub fn run(global: &Global, args: ReceiverArgs) -> Result<ExitCode, Failure> {
+pub fn run(global: &Global, mut args: ReceiverArgs) -> Result<ExitCode, Failure> {
+    let folder = args.folder.clone().unwrap_or_else(|| paths::default_state_dir().join("receiver"));
+    if let Some(ReceiverCommand::Signal(said)) = args.command.take() {
+        super::block_on(signal::run(global.json, &folder, said, connect(&folder)))?;
+        return Ok(ExitCode::SUCCESS);
+    }
     let log = LogConfig { filter: args.log.clone(), json: false };
     telemetry::init(&log).map_err(|error| Failure::usage(error.to_string()))?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let runtime = runtime.map_err(|error| Failure::failed(format!("could not start: {error}")))?;
-    runtime.block_on(serve(global.clone(), args))?;
+    runtime.block_on(serve(global.clone(), args, folder))?;
     Ok(ExitCode::SUCCESS)
 }
 
-async fn serve(global: Global, args: ReceiverArgs) -> Result<(), Failure> {
+async fn serve(global: Global, args: ReceiverArgs, folder: PathBuf) -> Result<(), Failure> {
     let failed = |error: &dyn std::fmt::Display| Failure::failed(error.to_string());
-    let folder = args.folder.clone().unwrap_or_else(|| paths::default_state_dir().join("receiver"));
     let receiver = Receiver::open(ReceiverOptions {
         folder: folder.clone(),
         title: args.title.clone(),
@@ -105,6 +124,7 @@ async fn serve(global: Global, args: ReceiverArgs) -> Result<(), Failure> {
     // Before anything that may fail: these are shown once.
     show_fresh(&global, receiver.introduction())?;
     let mut place = Place::default();
+    let mut beside = None;
     let entrance = match args.listen {
         Some(listen) => {
             let (entrance, address) = Entrance::loopback(listen).await.map_err(|error| failed(&error))?;
@@ -112,7 +132,11 @@ async fn serve(global: Global, args: ReceiverArgs) -> Result<(), Failure> {
             entrance
         }
         None => {
-            let service = host(&folder, &args).await.map_err(|error| failed(&error))?;
+            let client = connect(&folder).await?;
+            let options =
+                HostingOptions { authorized_clients: args.clients.clone(), ..HostingOptions::named("receiver") };
+            let service = client.host(options).await.map_err(|error| failed(&error))?;
+            beside = Some(signal::Beside::start(&folder, &client, &service, &args.gateways, args.signal_on_start));
             place.onion = Some(OnionEndpoint { address: service.address().clone(), port: 80 });
             Entrance::streams(stream::unfold(service, |mut service| async move {
                 let stream = service.accept().await?;
@@ -121,7 +145,9 @@ async fn serve(global: Global, args: ReceiverArgs) -> Result<(), Failure> {
         }
     };
     introduce(&global, &args, receiver.introduction(), &place)?;
-    receiver.serve(vec![entrance], signalled()).await.map_err(|error| failed(&error))
+    let served = receiver.serve(vec![entrance], signalled()).await.map_err(|error| failed(&error));
+    drop(beside);
+    served
 }
 
 /// Where the receiver can be reached.
@@ -131,27 +157,23 @@ struct Place {
     listen: Option<SocketAddr>,
 }
 
-async fn host(
-    folder: &std::path::Path,
-    args: &ReceiverArgs,
-) -> Result<HostedService, crate::adapters::arti::ArtiError> {
+/// Opens the receiver's Tor client and connects it.
+async fn connect(folder: &std::path::Path) -> Result<Arc<ArtiClient>, Failure> {
+    let failed = |error: ArtiError| Failure::failed(error.to_string());
     let settings = ArtiSettings::below(folder, Vanguards::Lite);
     #[cfg(feature = "testnet")]
     let settings = match std::env::var_os("TIDEGATE_TESTNET") {
         Some(network) => {
             tracing::warn!("this receiver is on a private Tor network for tests: it gives no anonymity");
             let network = crate::lab::ArtiTestSettings::load(std::path::Path::new(&network));
-            settings.on_testnet(
-                network.map_err(|error| crate::adapters::arti::ArtiError::Host { reason: error.to_string() })?,
-            )
+            settings.on_testnet(network.map_err(|error| Failure::failed(error.to_string()))?)
         }
         None => settings,
     };
-    let client = ArtiClient::open(settings).await?;
+    let client = ArtiClient::open(settings).await.map_err(failed)?;
     output::message("connecting to Tor; on the public network this takes up to a minute");
-    client.bootstrap().await?;
-    let options = HostingOptions { authorized_clients: args.clients.clone(), ..HostingOptions::named("receiver") };
-    client.host(options).await
+    client.bootstrap().await.map_err(failed)?;
+    Ok(client)
 }
 
 /// Says what the operator needs, once: on stdout what a program can read, on stderr the rest.

@@ -115,6 +115,7 @@ pub(super) fn refusal(reason: QuarantineReason) -> HttpProblem {
         Q::DestinationFull => refused(IntakeLimit::Destination),
         Q::DeviceFull => refused(IntakeLimit::Device),
         Q::TooFast => refused(IntakeLimit::Rate { wait_s: FULL_RETRY_AFTER_S }),
+        Q::BadSignal | Q::SignalNotHonoured => HttpProblem::forbidden("signals are not given here"),
         Q::Damaged => HttpProblem::unavailable("the message could not be kept; see the gateway's log"),
     }
 }

@@ -209,11 +209,18 @@ fn decode32(base64: &str) -> Option<[u8; 32]> {
     BASE64.decode(base64.as_bytes()).ok()?.try_into().ok()
 }
 
-fn receipt_seed(folder: &Path, entropy: &dyn Entropy) -> Result<[u8; 32], RightsError> {
+/// The seed of the key that signs receipts and signals, if there is one.
+pub(crate) fn kept_receipt_seed(folder: &Path) -> Result<Option<[u8; 32]>, RightsError> {
     let path = folder.join(RECEIPT_KEY_FILE);
-    if let Some(text) = read_file(&path)? {
-        return decode32(text.trim()).ok_or(RightsError::Damaged(path));
+    let Some(text) = read_file(&path)? else { return Ok(None) };
+    decode32(text.trim()).map(Some).ok_or(RightsError::Damaged(path))
+}
+
+fn receipt_seed(folder: &Path, entropy: &dyn Entropy) -> Result<[u8; 32], RightsError> {
+    if let Some(kept) = kept_receipt_seed(folder)? {
+        return Ok(kept);
     }
+    let path = folder.join(RECEIPT_KEY_FILE);
     let mut seed = [0; 32];
     entropy.fill(&mut seed);
     write_private(&path, &format!("{}\n", BASE64.encode(&seed)))?;
@@ -228,7 +235,7 @@ fn make_private_folder(folder: &Path) -> Result<(), RightsError> {
     fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(io("creating", folder))
 }
 
-fn read_file(path: &Path) -> Result<Option<String>, RightsError> {
+pub(crate) fn read_file(path: &Path) -> Result<Option<String>, RightsError> {
     match fs::read_to_string(path) {
         Ok(text) => Ok(Some(text)),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
@@ -237,7 +244,7 @@ fn read_file(path: &Path) -> Result<Option<String>, RightsError> {
 }
 
 /// Writes a file of mode 0600 so that a crash leaves the old one or the new one.
-fn write_private(path: &Path, text: &str) -> Result<(), RightsError> {
+pub(crate) fn write_private(path: &Path, text: &str) -> Result<(), RightsError> {
     let draft = path.with_extension("new");
     let write = || {
         let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&draft)?;

@@ -117,7 +117,7 @@ async fn nobody_gets_past_the_guard_on_any_route_by_any_of_the_tricks() {
             allowed += u32::from(method != "GET" && answer.status < 400);
         }
     }
-    assert_eq!((allowed, routes.len()), (0, 18));
+    assert_eq!((allowed, routes.len()), (0, 26));
     assert!(world.record.lock().unwrap().operated.is_empty());
     // Wrong tokens come last: after a few of them the answer is 429, and the right token passes all the same.
     let mut last = 0;
@@ -246,14 +246,14 @@ async fn a_destination_is_put_with_what_it_means_and_each_wrong_value_is_pointed
     let change = world.ask("PUT", &format!("{path}?dry_run=true"), &body.to_string()).await;
     assert_eq!(change.status, 200, "{}", change.body);
     assert_eq!(change.json()["waiting"], support::ENTRIES);
-    assert_eq!(change.json()["impact"]["waiting"]["expire_before_opening"], 0);
+    assert_eq!(change.json()["impact"]["forecast"]["end_before_opening"], 0);
     assert_eq!(world.get(path).await.json()["version"], 1, "a dry run");
     body["lifetime"]["max_age"] = "9h".into();
     body["windows"] =
         serde_json::json!({ "allow": [{ "from": "21:00", "to": "12:00" }, { "from": "20:59", "to": "21:00" }] });
     let change = world.ask("PUT", path, &body.to_string()).await;
     // It opens in 8 h 59 min, and what waits is a minute old.
-    assert_eq!(change.json()["impact"]["waiting"]["expire_before_opening"], support::ENTRIES, "{}", change.body);
+    assert_eq!(change.json()["impact"]["forecast"]["end_before_opening"], support::ENTRIES, "{}", change.body);
     assert_eq!(world.get(path).await.json()["version"], 2);
 
     let wrong = r#"{"onion":"example.org","lanes":99,"windows":{"allow":[{"cron":"0 25 * * *","for":"20m"}]}}"#;
@@ -274,6 +274,48 @@ async fn a_destination_is_put_with_what_it_means_and_each_wrong_value_is_pointed
     assert_eq!((history.status, &history.json()["items"][0]["who"]), (200, &"admin".into()));
     world.get("/api/v1/destinations/moon/history").await.is_problem(404, "not-found");
     assert!(!history.body.contains(&onion[..20]));
+    world.stop().await;
+}
+
+#[actix::test]
+async fn a_signal_is_given_in_any_of_its_forms_and_shown_and_limited() {
+    let world = start().await;
+    let path = "/api/v1/destinations/cardiology/signal";
+    // It is 2027-01-04T12:00:00Z.
+    for (body, ready, left_ms) in [
+        (r#"{"ready_for":"10m"}"#, true, 600_000),
+        (r#"{"ready_until":"2027-01-04T13:00:00+01:00"}"#, true, 0),
+        (r#"{"ready_until":"2027-01-04T12:20:00Z"}"#, true, 1_200_000),
+        (r#"{"not_now_for":"30m"}"#, false, 1_800_000),
+    ] {
+        let answer = world.ask("POST", path, body).await;
+        if left_ms == 0 {
+            answer.is_problem(422, "values");
+            assert_eq!(answer.json()["errors"][0]["pointer"], "/ready_until");
+            continue;
+        }
+        assert_eq!(answer.status, 200, "{}", answer.body);
+        let signal = answer.json()["load"]["signal"].clone();
+        let shown = (&signal["ready"], &signal["left_ms"], &signal["from"]);
+        assert_eq!(shown, (&ready.into(), &left_ms.into(), &"operator".into()), "{body}");
+    }
+    assert_eq!(world.ask("POST", path, r#"{"clear":true}"#).await.json()["load"]["signal"], serde_json::Value::Null);
+    let used_up = world.ask("POST", path, r#"{"ready_for":"10m"}"#).await;
+    used_up.is_problem(429, "too-many");
+    assert_eq!(used_up.header("retry-after"), Some("1234"));
+    assert!(world.record.lock().unwrap().signalled.iter().all(|signal| signal.sequence.is_none()));
+
+    for (body, status, kind) in [
+        ("{}", 400, "bad-request"),
+        (r#"{"ready_for":"1m","clear":true}"#, 400, "bad-request"),
+        (r#"{"ready_for":"25h"}"#, 422, "values"),
+        (r#"{"not_now_for":"soon"}"#, 422, "values"),
+        (&format!("{{\"ready_for\":\"1m\"{}}}", " ".repeat(1_000)), 413, "too-large"),
+    ] {
+        world.ask("POST", path, body).await.is_problem(status, kind);
+    }
+    world.ask("POST", "/api/v1/destinations/lab/signal", r#"{"clear":true}"#).await.is_problem(409, "not-agreed");
+    world.ask("POST", "/api/v1/destinations/nowhere/signal", r#"{"clear":true}"#).await.is_problem(404, "not-found");
     world.stop().await;
 }
 
@@ -305,6 +347,18 @@ async fn removing_a_destination_asks_for_the_fate_of_what_waits() {
     let operated = world.record.lock().unwrap().operated.clone();
     assert!(operated.len() as u64 == support::ENTRIES && operated.iter().all(|act| act.event == Event::Purge));
     world.ask("POST", "/api/v1/reload", "").await.is_problem(503, "unavailable");
+    world.stop().await;
+}
+
+#[actix::test]
+async fn a_destination_is_paused_and_resumed_and_no_other_name_is_kept() {
+    let world = start().await;
+    for (act, paused) in [("pause", true), ("resume", false), ("pause", true)] {
+        let answer = world.ask("POST", &format!("/api/v1/destinations/cardiology/{act}"), "").await;
+        assert_eq!((answer.status, &answer.json()["load"]["paused"]), (200, &paused.into()), "{act}");
+    }
+    world.ask("POST", "/api/v1/destinations/nowhere/resume", "").await.is_problem(404, "not-found");
+    assert!(world.record.lock().unwrap().paused);
     world.stop().await;
 }
 

@@ -5,6 +5,7 @@ mod destinations;
 mod intake;
 mod obsolete;
 mod receivers;
+mod signals;
 mod stage;
 mod web;
 

@@ -191,6 +191,83 @@ async fn destinations_are_made_changed_and_removed_from_files_and_shown_with_the
 }
 
 #[actix::test]
+async fn an_operator_signals_for_a_destination_and_pauses_it() {
+    let world = start(true).await;
+    let signal = ["destination", "signal", "cardiology"];
+    let shown = world.shows(&[&signal[..], &["--ready", "10m"]].concat()).await;
+    assert!(shown.contains("ready, for 10m more; by operator"), "{shown}");
+    let shown = world.json(&[&signal[..], &["--not-now", "30m"]].concat()).await;
+    assert_eq!(
+        (&shown["load"]["signal"]["ready"], &shown["load"]["signal"]["left_ms"]),
+        (&false.into(), &1_800_000.into())
+    );
+    let shown = world.shows(&[&signal[..], &["--ready-until", "2027-01-04T12:15:00Z"]].concat()).await;
+    assert!(shown.contains("ready, for 15m more"), "{shown}");
+    let shown = world.shows(&[&signal[..], &["--clear"]].concat()).await;
+    assert!(!shown.contains("ready, for"), "{shown}");
+    let (code, said) = world.fails(&[&signal[..], &["--ready", "10m"]].concat()).await;
+    assert!(code == 75 && said.contains("used up") && said.contains("1234 s"), "{said}");
+    let (code, said) = world.fails(&[&signal[..], &["--ready", "soon"]].concat()).await;
+    assert!(code == 1 && said.contains("/ready_for"), "{said}");
+    let (code, said) = world.fails(&["destination", "signal", "lab", "--ready", "10m"]).await;
+    assert!(code == 1 && said.contains("accepts no signals"), "{said}");
+    assert_eq!(world.fails(&signal).await.0, 2, "nothing said");
+    assert_eq!(world.fails(&[&signal[..], &["--ready", "1m", "--clear"]].concat()).await.0, 2, "two things said");
+
+    let shown = world.shows(&["destination", "pause", "cardiology"]).await;
+    assert!(shown.contains("destination resume cardiology"), "{shown}");
+    assert!(world.shows(&["destination", "list"]).await.contains("paused"));
+    let shown = world.shows(&["destination", "resume", "cardiology"]).await;
+    assert!(!shown.contains("paused"), "{shown}");
+    assert_eq!(world.fails(&["destination", "pause", "nowhere"]).await.0, 1);
+    world.stop().await;
+}
+
+#[actix::test]
+async fn a_signal_key_is_shown_once_and_is_for_one_destination() {
+    let state = tempfile::tempdir().unwrap();
+    write_config(state.path(), "127.0.0.1:1");
+    let make = async |more: &[&str]| tidegate(state.path(), &[&["destination", "signal-key"], more].concat()).await;
+    let made = make(&["cardiology"]).await;
+    assert_eq!(made.status.code(), Some(0), "{made:?}");
+    let line = text(&made.stdout).trim().to_owned();
+    let (address, key) = line.split_once(":descriptor:x25519:").unwrap();
+    assert_eq!((address.len(), key.len()), (56, 52));
+    let stored = fs::read_to_string(state.path().join("signals/cardiology.json")).unwrap();
+    assert!(!stored.contains(key) && !text(&made.stderr).contains(key));
+    assert_eq!(make(&["cardiology"]).await.status.code(), Some(1));
+    let replaced = make(&["cardiology", "--replace", "--json"]).await;
+    let replaced: serde_json::Value = serde_json::from_str(&text(&replaced.stdout)).unwrap();
+    assert!(!replaced["signal_key"].as_str().unwrap().contains(address));
+    let other = make(&["lab"]).await;
+    assert!(text(&other.stderr).contains("no destination lab yet"), "{other:?}");
+}
+
+#[tokio::test]
+async fn a_receiver_that_can_not_signal_says_what_is_missing() {
+    let folder = tempfile::tempdir().unwrap();
+    let say =
+        async |more: &[&str]| tidegate(folder.path(), &[&["receiver", "signal", "--folder", "r"], more].concat()).await;
+    let refused = say(&["--ready", "10m"]).await;
+    assert!(refused.status.code() == Some(1) && text(&refused.stderr).contains("no receiver in r"), "{refused:?}");
+    fs::create_dir(folder.path().join("r")).unwrap();
+    fs::write(folder.path().join("r/receipt.seed"), data_encoding::BASE64.encode(&[7; 32])).unwrap();
+    let refused = say(&["--ready", "10m"]).await;
+    assert!(refused.status.code() == Some(1) && text(&refused.stderr).contains("signal-key"), "{refused:?}");
+    fs::write(folder.path().join("r/gateway.signal_key"), "?").unwrap();
+    let refused = say(&["--ready", "10m"]).await;
+    assert!(
+        refused.status.code() == Some(1) && text(&refused.stderr).contains("gateway.signal_key is not"),
+        "{refused:?}"
+    );
+    for wrong in [&[][..], &["--ready", "25h"], &["--ready", "soon"], &["--ready", "1m", "--clear"]] {
+        assert_eq!(say(wrong).await.status.code(), Some(2), "{wrong:?}");
+    }
+    let wrong = tidegate(folder.path(), &["receiver", "--folder", "r", "--signal-on-start", "never"]).await;
+    assert_eq!(wrong.status.code(), Some(2));
+}
+
+#[actix::test]
 async fn what_stands_in_the_way_is_told_apart_by_exit_codes() {
     let world = start(false).await;
     let (code, said) = world.fails(&["outbox", "list"]).await;

@@ -16,7 +16,7 @@ use tidegate_actors::{
     testing::toy_check::ToyCheck,
 };
 use tidegate_schemas::{
-    agreement::{Destination, DestinationKeys, ServiceAgreement},
+    agreement::{Destination, DestinationKeys, ServiceAgreement, SignalPolicy},
     clock::{ClockTrust, ConsensusTimes},
     config::file::DestinationSource,
     entry::{Account, EntryState},
@@ -27,7 +27,7 @@ use tidegate_schemas::{
         gateway::Observe,
         outbox::{
             Accepted, Enqueue, EnqueueError, EntryName, EntryPage, Foresee, Foreseen, List, ListLedger, ListQuarantine,
-            Loads, Operate, OperateError, Show, StoreError,
+            Loads, Operate, OperateError, SetPaused, Show, Signal, SignalError, SignalTaken, SignalWord, StoreError,
         },
         registry::{
             ChangeError, Changed, Current, Expect, History, PutDestination, PutWindows, RegisteredDestination,
@@ -40,7 +40,7 @@ use tidegate_schemas::{
     submission::{Origin, QuarantineReason, Redelivery, Submission},
     view::{
         DestinationLoad, EntryView, LedgerView, Observation, OutboxObservation, QuarantineView, RegistryObservation,
-        Shown,
+        Shown, SignalView,
     },
     window::WindowSet,
 };
@@ -119,7 +119,10 @@ pub fn registry(routes: Routes) -> RegistryActor {
     let destinations = ["cardiology", "lab"].map(|name| {
         let id: DestinationId = name.parse().unwrap();
         let endpoint = OnionEndpoint { address: OnionAddress::from_public_key([7; 32]), port: 80 };
-        let agreement = ServiceAgreement::default();
+        // The lab's agreement knows no signals.
+        let accept = name == "cardiology";
+        let signal = SignalPolicy { accept, ..SignalPolicy::default() };
+        let agreement = ServiceAgreement { signal, ..ServiceAgreement::default() };
         let destination = Destination { id: id.clone(), endpoint, agreement, keys: DestinationKeys::default() };
         (id, Arc::new(RegisteredDestination { destination, source: DestinationSource::Api, version: 1 }))
     });
@@ -247,6 +250,8 @@ pub struct Record {
     pub enqueued: u64,
     pub operated: Vec<Operate>,
     pub listed: Vec<List>,
+    pub signalled: Vec<Signal>,
+    pub paused: bool,
 }
 
 /// Keeps what it is given in memory. Its answers to `Enqueue` wait for permits of `gate`.
@@ -361,9 +366,42 @@ impl Handler<Operate> for OutboxActor {
         Ok(EntryState::Queued.on(message.event)?)
     }
 }
+impl Handler<Signal> for OutboxActor {
+    type Result = Result<SignalTaken, SignalError>;
+    fn handle(&mut self, message: Signal, _: &mut Self::Context) -> Self::Result {
+        let mut record = self.record.lock().unwrap();
+        if !message.policy.accept {
+            return Err(SignalError::NotAccepted);
+        }
+        if record.signalled.len() >= usize::from(message.policy.per_hour) {
+            return Err(SignalError::TooMany { wait_s: 1_234 });
+        }
+        record.signalled.push(message);
+        Ok(SignalTaken { holds_s: 600 })
+    }
+}
+impl Handler<SetPaused> for OutboxActor {
+    type Result = Result<(), StoreError>;
+    fn handle(&mut self, message: SetPaused, _: &mut Self::Context) -> Self::Result {
+        self.record.lock().unwrap().paused = message.paused;
+        Ok(())
+    }
+}
 impl Handler<Loads> for OutboxActor {
     type Result = MessageResult<Loads>;
     fn handle(&mut self, _: Loads, _: &mut Self::Context) -> Self::Result {
+        let record = self.record.lock().unwrap();
+        let holds = record.signalled.last().and_then(|signal| match signal.word {
+            SignalWord::Ready(ttl_s) => Some((true, ttl_s)),
+            SignalWord::NotNow(ttl_s) => Some((false, ttl_s)),
+            SignalWord::Clear => None,
+        });
+        let signal = holds.map(|(ready, ttl_s)| SignalView {
+            ready,
+            since_ms: 0,
+            left_ms: u64::from(ttl_s) * 1_000,
+            from: record.signalled.last().unwrap().from,
+        });
         MessageResult(vec![DestinationLoad {
             destination: "cardiology".parse().unwrap(),
             queued: ENTRIES,
@@ -376,8 +414,8 @@ impl Handler<Loads> for OutboxActor {
             snoozed_ms: 0,
             last_failure_ago_ms: None,
             last_success_ago_ms: None,
-            paused: false,
-            signal: None,
+            paused: record.paused,
+            signal,
             urgent: 0,
             break_glass: 0,
             refused_waiting: 0,
@@ -457,6 +495,8 @@ pub fn reach(registry: Option<&Addr<RegistryActor>>, outbox: Option<&Addr<Outbox
         access.show = Some(outbox.clone().recipient());
         access.operate = Some(outbox.clone().recipient());
         access.loads = Some(outbox.clone().recipient());
+        access.signal = Some(outbox.clone().recipient());
+        access.set_paused = Some(outbox.clone().recipient());
         access.quarantine = Some(outbox.clone().recipient());
         access.ledger = Some(outbox.clone().recipient());
         access.observers.push(("outbox".into(), outbox.clone().recipient()));

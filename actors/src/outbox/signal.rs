@@ -2,6 +2,9 @@
 //!
 //! A signal only opens or closes, for its time by the custody clock, within what the agreement lets it; it never says where data goes.
 //! Those that shorten nothing but our own waiting are counted: at most so many are honoured in an hour, whoever gave them.
+//!
+//! A signal that came over the network has a number (`sequence`). The highest is kept on disk, so that a repetition is none of ours at
+//! any later time, whatever a clock says.
 
 use super::{core::Core, stage::within_the_hour};
 use tidegate_schemas::{
@@ -12,10 +15,17 @@ use tidegate_schemas::{
 impl Core {
     /// Takes note of a signal.
     pub fn signal(&mut self, message: &Signal) -> Result<SignalTaken, SignalError> {
+        let number = self.number_of(&message.destination);
+        // Noted whatever becomes of it: what is not honoured now must not come again when it would be.
+        if let (Some(sequence), Some(dest)) = (message.sequence, self.dest(number)) {
+            if sequence <= dest.signal_sequence {
+                return Err(SignalError::Repeated);
+            }
+            dest.signal_sequence = sequence;
+        }
         if !message.policy.accept {
             return Err(SignalError::NotAccepted);
         }
-        let number = self.number_of(&message.destination);
         let now_ms = self.moment.custody_ms;
         let longest_s = u32::try_from(message.policy.ttl_max.as_secs()).unwrap_or(u32::MAX);
         let Some(dest) = self.dest(number) else { return Err(SignalError::NotAccepted) };

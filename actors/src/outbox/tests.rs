@@ -34,6 +34,7 @@ mod receipts;
 mod redelivery;
 mod refusals;
 mod serials;
+mod signals;
 
 const LIMITS: QueueLimits = limits_of(1_000, 1 << 20);
 

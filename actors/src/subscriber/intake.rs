@@ -2,6 +2,7 @@
 
 use super::{
     ACKS_LINGER, DRAIN_MAX, DrainRequest, EVENTS_MAX, Floor, IN_HAND_MAX, PAUSE_MAX, PAUSE_MIN, RECEIPTS_MAX, State,
+    signals::filters as subscribed_to,
     verdict::{Settled, Verdict, hand_over},
 };
 use crate::ports::source::{AckToken, AnnounceError, Announcement, SourceEvent};
@@ -98,7 +99,7 @@ impl Intake {
     }
 
     async fn shift(&mut self, registry: &mut Arc<RegistrySnapshot>, asked: &mut Asked) -> End {
-        let filters = registry.routes.subscriptions();
+        let filters = subscribed_to(&self.floor, registry);
         let (sender, events) = mpsc::channel(EVENTS_MAX);
         let source = if filters.is_empty() {
             self.state.borrow_mut().last_error = Some("no route is configured, so there is nothing to take".to_owned());
@@ -125,7 +126,7 @@ impl Intake {
                     if let Some(fresh) = self.ask_registry().await {
                         *registry = fresh;
                     }
-                    if registry.routes.subscriptions() != filters {
+                    if subscribed_to(&self.floor, registry) != filters {
                         return End::FiltersChanged;
                     }
                 }
@@ -165,6 +166,7 @@ impl Intake {
             Verdict::Duplicate => state.duplicates += 1,
             Verdict::Quarantined => state.quarantined += 1,
             Verdict::Refused => state.refused += 1,
+            Verdict::Signalled => state.signals += 1,
             Verdict::RetainedIgnored => state.retained_ignored += 1,
             Verdict::OwnIgnored => state.own_ignored += 1,
             Verdict::Failed(reason) => return Err(reason),

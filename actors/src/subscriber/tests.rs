@@ -6,3 +6,4 @@ mod house;
 mod random;
 mod receipts;
 mod rules;
+mod signals;

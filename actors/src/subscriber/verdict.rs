@@ -1,6 +1,6 @@
 //! What becomes of one publication: routed, handed to the Outbox, and the reply read.
 
-use super::{Floor, QUARANTINED_TOPIC_BYTES_MAX};
+use super::{Floor, QUARANTINED_TOPIC_BYTES_MAX, signals::heard};
 use crate::ports::source::{AckToken, Announcement};
 use bytes::Bytes;
 use futures_util::{FutureExt, future::LocalBoxFuture};
@@ -25,6 +25,8 @@ pub(super) enum Verdict {
     Quarantined,
     /// The refusal is recorded.
     Refused,
+    /// A signal, on disk.
+    Signalled,
     /// From the broker's retained store, and not asked for.
     RetainedIgnored,
     /// Below the gateway's own prefix: no reading.
@@ -59,7 +61,10 @@ pub(super) fn hand_over(
     publication: Publication,
     token: Option<AckToken>,
 ) -> LocalBoxFuture<'static, Settled> {
-    // Signals, of which this is the topic too, are taken before; nothing else of our own comes from outside.
+    if let Some(verdict) = heard(floor, registry, &publication) {
+        return verdict.map(move |verdict| Settled::silent(token, verdict)).boxed_local();
+    }
+    // Signals were taken before; nothing else of our own comes from outside.
     if floor.tidings.own(&publication.topic).is_some() {
         let ignored = ignore(floor, publication.redelivery, Verdict::OwnIgnored);
         return ignored.map(move |verdict| Settled::silent(token, verdict)).boxed_local();
@@ -123,7 +128,11 @@ fn announcement(to: ReplyTo, body: &str) -> Announcement {
 type Taken = (Verdict, Option<ReceiptTiding>);
 
 /// At QoS 1 its packet id has to be forgotten before it is acknowledged, else it could stand for an earlier publication still.
-fn ignore(floor: &Floor, redelivery: Option<Redelivery>, verdict: Verdict) -> LocalBoxFuture<'static, Verdict> {
+pub(super) fn ignore(
+    floor: &Floor,
+    redelivery: Option<Redelivery>,
+    verdict: Verdict,
+) -> LocalBoxFuture<'static, Verdict> {
     let Some(redelivery) = redelivery else { return std::future::ready(verdict).boxed_local() };
     let reply = floor.ignore.send(Ignore { redelivery });
     async move {
@@ -164,7 +173,7 @@ fn take_custody(floor: &Floor, enqueue: Enqueue, metadata: Metadata) -> LocalBox
     .boxed_local()
 }
 
-fn quarantine(floor: &Floor, message: Quarantine) -> LocalBoxFuture<'static, Verdict> {
+pub(super) fn quarantine(floor: &Floor, message: Quarantine) -> LocalBoxFuture<'static, Verdict> {
     let reply = floor.quarantine.send(message);
     async move {
         match reply.await {
@@ -177,7 +186,7 @@ fn quarantine(floor: &Floor, message: Quarantine) -> LocalBoxFuture<'static, Ver
 }
 
 /// What quarantine keeps of a publication.
-struct Metadata {
+pub(super) struct Metadata {
     topic: String,
     body_bytes: u64,
     origin: Origin,
@@ -185,13 +194,13 @@ struct Metadata {
 }
 
 impl Metadata {
-    fn because(self, reason: QuarantineReason) -> Quarantine {
+    pub fn because(self, reason: QuarantineReason) -> Quarantine {
         let Self { topic, body_bytes, origin, redelivery } = self;
         Quarantine { reason, topic, body_bytes, origin, redelivery }
     }
 }
 
-fn quarantine_of(publication: &Publication) -> Metadata {
+pub(super) fn quarantine_of(publication: &Publication) -> Metadata {
     let mut end = publication.topic.len().min(QUARANTINED_TOPIC_BYTES_MAX);
     while !publication.topic.is_char_boundary(end) {
         end -= 1;

@@ -145,7 +145,7 @@ fn connects(world: &World, began: Instant) -> Vec<(DestinationId, Duration)> {
 
 async fn signal(world: &World, script: &Script, to: &DestinationId, word: SignalWord) -> Option<Honoured> {
     let policy = script.destinations.iter().find(|destination| destination.id == *to)?.agreement.signal;
-    let message = Signal { destination: to.clone(), word, policy, from: SignalSource::Destination };
+    let message = Signal { destination: to.clone(), word, policy, from: SignalSource::Destination, sequence: None };
     let taken = world.handles().outbox?.send(message).await.ok()?.ok()?;
     let ready = matches!(word, SignalWord::Ready(_));
     let from = Instant::now();

@@ -10,6 +10,7 @@ mod listeners;
 mod openings;
 mod routes;
 mod secrets;
+mod signals;
 mod stored;
 mod tidings;
 
@@ -105,6 +106,7 @@ impl RawConfig {
             checker.refuse_own_topics(&routes, &mqtt.tidings);
         }
         let destinations = checker.destinations(self.destination);
+        checker.signal_service(self.signal_service.enabled, &tor, &destinations);
         checker.warn_of_idle(&known, &routes, mqtt.is_some());
         checker.warn_of_strangers(&devices, &known);
         let Checker { problems, warnings, .. } = checker;
@@ -114,6 +116,7 @@ impl RawConfig {
             http,
             tor,
             matrix,
+            signal_service: self.signal_service.enabled,
             admin,
             outbox,
             clock,

@@ -28,6 +28,8 @@ pub struct Config {
     pub tor: TorConfig,
     /// Where deliveries are acknowledged; absent without a `[matrix]` section.
     pub matrix: Option<MatrixConfig>,
+    /// Whether the gateway hosts onion services at which destinations signal.
+    pub signal_service: bool,
     /// The admin endpoint.
     pub admin: AdminConfig,
     /// The durable outbox.
@@ -126,6 +128,8 @@ pub struct MqttConfig {
     pub receive_maximum: u16,
     /// What devices are told.
     pub tidings: Tidings,
+    /// Take signals from the broker.
+    pub signals: bool,
 }
 
 impl MqttConfig {

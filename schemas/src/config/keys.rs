@@ -109,6 +109,12 @@ pub const KEYS: &[ConfigKey] = &[
         "[\"tidegate/receipts/#\"]",
         "Response topics (MQTT 5) that are answered; by default those below `PREFIX/receipts/`, where a device may name its own alone. Never one that a route takes. `[]` answers nobody.",
     ),
+    key(
+        "mqtt.signals",
+        "true or false",
+        "false",
+        "Whether signals are taken on `tidegate/destinations/NAME/signal`. Who may publish there is for the broker's access rules to say.",
+    ),
     key("http.enabled", "true or false", "true", "Whether devices may hand in by HTTP."),
     key(
         "http.listen",
@@ -155,6 +161,12 @@ pub const KEYS: &[ConfigKey] = &[
         "list of user ids",
         "[]",
         "Who is invited when the gateway makes the room: `\"@nurse:example.org\"`. Into a room that is there already, invite people yourself.",
+    ),
+    key(
+        "signal_service.enabled",
+        "true or false",
+        "false",
+        "Whether the gateway hosts an onion service for each destination that has a key by `tidegate destination signal-key NAME`, `signal.accept` and a `receipt_key`. Needs `tor.transport = \"arti\"`.",
     ),
     key(
         "admin.listen",
@@ -583,6 +595,11 @@ const SECTIONS: &[(&str, &str, &str)] = &[
         "`[matrix]`",
         "matrix.",
         "The room that hears of each delivery: that and when, never what. Without this section nothing is sent.",
+    ),
+    (
+        "`[signal_service]`",
+        "signal_service.",
+        "Where destinations say over Tor that they are ready, or not now. Only who has the key finds it. See `docs/signals.md`.",
     ),
     ("`[admin]`", "admin.", "The operator's endpoint."),
     ("`[outbox]`", "outbox.", "The durable queue."),

@@ -34,6 +34,8 @@ pub struct RawConfig {
     pub tor: RawTor,
     /// Where deliveries are acknowledged.
     pub matrix: Option<RawMatrix>,
+    /// The onion services at which destinations signal.
+    pub signal_service: RawSignalService,
     /// The admin endpoint.
     pub admin: RawAdmin,
     /// The outbox.
@@ -88,6 +90,8 @@ pub struct RawMqtt {
     pub receipts: Option<bool>,
     /// Response topics that are answered.
     pub response_topics: Option<Vec<String>>,
+    /// Take signals from the broker.
+    pub signals: bool,
 }
 
 /// MQTT version as it is written.
@@ -159,6 +163,14 @@ pub struct RawMatrix {
     pub room: Option<String>,
     /// Who is invited to a room that the gateway creates.
     pub invite: Vec<String>,
+}
+
+/// `[signal_service]`
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RawSignalService {
+    /// Whether the gateway hosts onion services for signals.
+    pub enabled: bool,
 }
 
 /// `[admin]`

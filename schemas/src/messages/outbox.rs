@@ -379,6 +379,8 @@ pub struct Signal {
     pub policy: SignalPolicy,
     /// Who says it.
     pub from: SignalSource,
+    /// Its number, where the sender counts: one that is not above the last is a repetition.
+    pub sequence: Option<u64>,
 }
 
 /// What a signal says.
@@ -421,6 +423,9 @@ pub enum SignalError {
     /// The agreement has none.
     #[error("this destination's agreement accepts no signals")]
     NotAccepted,
+    /// It was heard before, or is older than one that was.
+    #[error("this signal was heard before")]
+    Repeated,
     /// Too many.
     #[error("this destination's signals of the last hour are used up")]
     TooMany {

@@ -1,6 +1,6 @@
 //! An onion service in this process: its streams come out as byte streams, for a web server to serve.
 //!
-//! The address belongs to the nickname and the state folder: it is the same after a restart. arti's own status of a
+//! The address belongs to the nickname and the state folder, or to the key that the options bring: it is the same after a restart. arti's own status of a
 //! service never says "reachable" while it is, so nothing here waits for it; a connect is the proof.
 //!
 //! Limits: streams of one circuit ([`HostingOptions::streams_per_circuit_max`], the circuit is torn down past it),
@@ -12,7 +12,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use futures_util::{Stream, StreamExt as _};
+use futures_util::{FutureExt as _, Stream, StreamExt as _, future::BoxFuture};
 use tidegate_schemas::onion::OnionAddress;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
@@ -25,6 +25,7 @@ use tor_proto::stream::IncomingStreamRequest;
 
 use super::client::ArtiClient;
 use super::errors::{ArtiError, in_words};
+use super::keys::ServiceKey;
 use super::runtime::Running;
 use crate::adapters::http_lane::BoxedStream;
 
@@ -39,11 +40,16 @@ pub const INTRO_POINTS_DEFAULT: u8 = 3;
 /// Streams of one circuit unless asked otherwise.
 pub const STREAMS_PER_CIRCUIT_DEFAULT: u32 = 32;
 
+/// Whether somebody who asks for a rendezvous is let in: each costs a circuit.
+pub type Admission = Arc<dyn Fn() -> BoxFuture<'static, bool> + Send + Sync>;
+
 /// How to host an onion service.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HostingOptions {
     /// Under which its keys are kept: lower-case letters, digits, `-` and `_`.
     pub nickname: String,
+    /// Its identity, where the address has to be known before it runs; else arti makes one and keeps it.
+    pub key: Option<ServiceKey>,
     /// The only port that is served.
     pub port: u16,
     /// Public lines (`descriptor:x25519:..`) of those who may find the service; empty: all who know the address.
@@ -60,6 +66,7 @@ impl HostingOptions {
     pub fn named(nickname: impl Into<String>) -> Self {
         Self {
             nickname: nickname.into(),
+            key: None,
             port: 80,
             authorized_clients: Vec::new(),
             intro_points: INTRO_POINTS_DEFAULT,
@@ -127,9 +134,29 @@ impl ArtiClient {
     /// # Errors
     /// When the options don't do, or the service's keys can't be made or read, or one of this nickname runs already.
     pub async fn host(self: &Arc<Self>, options: HostingOptions) -> Result<HostedService, ArtiError> {
+        self.host_for(options, Arc::new(|| std::future::ready(true).boxed())).await
+    }
+
+    /// The same for those alone that `admit` lets in: it is asked before each rendezvous circuit is built.
+    ///
+    /// # Errors
+    /// As [`ArtiClient::host`].
+    pub async fn host_for(
+        self: &Arc<Self>,
+        options: HostingOptions,
+        admit: Admission,
+    ) -> Result<HostedService, ArtiError> {
         let config = options.build()?;
         let client = Arc::clone(&self.client);
+        let keypair = options.key.as_ref().map(ServiceKey::arti_keypair);
         let launched = self.runtime.run(async move {
+            if let Some(keypair) = keypair {
+                let launched = client.launch_onion_service_with_hsid(config.clone(), keypair);
+                if let Ok(found) = launched {
+                    return Ok(found.map(|(service, requests)| (service, requests.boxed())));
+                }
+                // The key is there from an earlier start; any other trouble comes again below.
+            }
             client
                 .launch_onion_service(config)
                 .map(|found| found.map(|(service, requests)| (service, requests.boxed())))
@@ -141,10 +168,31 @@ impl ArtiClient {
             .ok_or_else(|| refused("arti says that it is switched off"))?;
         let id = service.onion_address().ok_or_else(|| refused("it has no key"))?;
         let address = OnionAddress::from_public_key(id.into());
+        if options.key.is_some_and(|key| key.address() != address) {
+            return Err(refused("another key is kept under its nickname"));
+        }
         let (sender, incoming) = mpsc::channel(WAITING_MAX);
-        let acceptor = self.runtime.run(accept_all(requests, options.port, sender));
+        let acceptor = self.runtime.run(accept_all(admitted(requests, admit), options.port, sender));
         Ok(HostedService { address, incoming, acceptor, _service: service, _client: Arc::clone(self) })
     }
+}
+
+/// Those requests for a rendezvous that are let in; the others are told nothing.
+fn admitted(
+    requests: impl Stream<Item = RendRequest> + Send,
+    admit: Admission,
+) -> impl Stream<Item = RendRequest> + Send {
+    requests.filter_map(move |request| {
+        let admitted = admit();
+        async move {
+            if admitted.await {
+                return Some(request);
+            }
+            // An error means that it is over already.
+            let _over = request.reject().await;
+            None
+        }
+    })
 }
 
 async fn accept_all(requests: impl Stream<Item = RendRequest> + Send, port: u16, sender: mpsc::Sender<BoxedStream>) {

@@ -1,4 +1,5 @@
-//! Keys of onion client authorization (rend-spec-v3, "restricted discovery"): x25519 pairs.
+//! Keys of onion client authorization (rend-spec-v3, "restricted discovery"): x25519 pairs. And the identity of an onion service whose
+//! address has to be known before it runs.
 //!
 //! The client keeps the secret; the service is told the public key, as the line that C tor's `authorized_clients` and
 //! arti's restricted discovery both read.
@@ -6,10 +7,12 @@
 use std::fmt;
 
 use data_encoding::BASE32_NOPAD;
+use ed25519_dalek::SigningKey;
 use tidegate_actors::ports::entropy::Entropy;
 use tidegate_schemas::onion::OnionAddress;
-use tor_hscrypto::pk::{HsClientDescEncKey, HsClientDescEncSecretKey};
+use tor_hscrypto::pk::{HsClientDescEncKey, HsClientDescEncSecretKey, HsIdKeypair};
 use tor_llcrypto::pk::curve25519::{PublicKey, StaticSecret};
+use tor_llcrypto::pk::ed25519::{ExpandedKeypair, Keypair};
 
 /// A client's key pair for one service. The secret is wiped when it is dropped, and never shown by `Debug`.
 pub struct ClientKey(StaticSecret);
@@ -68,6 +71,48 @@ impl fmt::Debug for ClientKey {
     }
 }
 
+/// The identity of an onion service: an ed25519 seed, of which the address is the public key. Never shown by `Debug`.
+#[derive(Clone, PartialEq, Eq)]
+pub struct ServiceKey([u8; 32]);
+
+impl ServiceKey {
+    /// A fresh one.
+    #[must_use]
+    pub fn generate(entropy: &dyn Entropy) -> Self {
+        let mut seed = [0; 32];
+        entropy.fill(&mut seed);
+        Self(seed)
+    }
+
+    /// From a seed that was kept.
+    #[must_use]
+    pub fn from_seed(seed: [u8; 32]) -> Self {
+        Self(seed)
+    }
+
+    /// The seed, for the one who keeps it.
+    #[must_use]
+    pub fn reveal(&self) -> [u8; 32] {
+        self.0
+    }
+
+    /// The service's address.
+    #[must_use]
+    pub fn address(&self) -> OnionAddress {
+        OnionAddress::from_public_key(SigningKey::from_bytes(&self.0).verifying_key().to_bytes())
+    }
+
+    pub(super) fn arti_keypair(&self) -> HsIdKeypair {
+        ExpandedKeypair::from(&Keypair::from_bytes(&self.0)).into()
+    }
+}
+
+impl fmt::Debug for ServiceKey {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("[service key]")
+    }
+}
+
 #[cfg(test)]
 mod tests {
     #![expect(clippy::unwrap_used, reason = "tests")]
@@ -84,5 +129,15 @@ mod tests {
         assert!(private.starts_with(&address.reveal()[..56]) && !private.contains(".onion"));
         assert_eq!(private.len(), 56 + 1 + "descriptor:x25519:".len() + 52);
         assert!(!format!("{key:?}").contains(&private[75..]));
+    }
+
+    #[test]
+    fn a_service_key_is_artis_key_of_the_same_address() {
+        use tor_hscrypto::pk::{HsId, HsIdKey};
+        let key = ServiceKey::from_seed([9; 32]);
+        let id: HsId = HsIdKey::from(key.arti_keypair()).into();
+        assert_eq!(OnionAddress::from_public_key(id.into()), key.address());
+        assert_eq!(ServiceKey::from_seed(key.reveal()), key);
+        assert_eq!(format!("{key:?}"), "[service key]");
     }
 }

@@ -65,6 +65,8 @@ pub struct Options {
     pub room: bool,
     /// More arguments of `tidegate receiver`.
     pub receiver: Vec<String>,
+    /// Fresh circuits an hour, if not those of [`TRIES`].
+    pub circuits: Option<u16>,
     /// More lines of the destination `ward`.
     pub ward: String,
     /// A second destination `night` on the same receiver, with these lines.
@@ -264,6 +266,7 @@ impl Stage {
     fn config(&self) -> String {
         let block = self.introduction["destination_toml"].as_str().unwrap_or_default();
         let block = block.replace("ADDRESS.onion", &format!("{}.onion", self.onion));
+        let tries = TRIES.replace("600", &self.options.circuits.unwrap_or(600).to_string());
         let http = match &self.options.http {
             Some(lines) => format!("listen = \"127.0.0.1:{}\"\n{lines}", self.http_port),
             None => "enabled = false".to_owned(),
@@ -277,11 +280,11 @@ impl Stage {
             self.admin_port,
         );
         if !block.is_empty() {
-            writeln!(text, "{block}{TRIES}{}", self.options.ward).unwrap();
+            writeln!(text, "{block}{tries}{}", self.options.ward).unwrap();
         }
         if let Some(night) = &self.options.night {
             let block = block.replace("[destination.ward]", "[destination.night]");
-            writeln!(text, "{block}{TRIES}{night}").unwrap();
+            writeln!(text, "{block}{tries}{night}").unwrap();
         }
         if let Some(homeserver) = &self.homeserver {
             write!(
@@ -328,6 +331,20 @@ impl Stage {
     pub fn tidegate(&self, args: &[&str]) -> String {
         let done = Command::new(TIDEGATE).arg("--config").arg(self.file("tidegate.toml")).args(args).output().unwrap();
         String::from_utf8([done.stdout, done.stderr].concat()).unwrap()
+    }
+
+    /// What `tidegate receiver signal` prints.
+    pub fn receiver_says(&self, args: &[&str]) -> String {
+        let mut command = Command::new(TIDEGATE);
+        command.args(["receiver", "signal", "--folder"]).arg(self.file("receiver")).args(args);
+        let done = command.env("TIDEGATE_TESTNET", self.network.folder()).output().unwrap();
+        assert!(done.status.success(), "{done:?}\n{}", self.logs());
+        String::from_utf8(done.stdout).unwrap()
+    }
+
+    /// Where the private Tor network is.
+    pub fn network_folder(&self) -> &Path {
+        self.network.folder()
     }
 
     /// What an actor says of itself.

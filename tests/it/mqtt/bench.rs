@@ -56,6 +56,7 @@ pub fn config(broker: SocketAddr, protocol: MqttProtocol) -> MqttConfig {
         receive_maximum: 100,
         // Else every subscriber to everything would be told of us, too.
         tidings: Tidings { states: false, ..Tidings::default() },
+        signals: false,
     }
 }
 

@@ -20,7 +20,7 @@ pub(super) async fn explain(rig: &Rig) -> Explained {
 
 pub(super) async fn say(rig: &Rig, word: SignalWord) {
     let policy = SignalPolicy { accept: true, per_hour: 1_000, ..SignalPolicy::default() };
-    let signal = Signal { destination: ward(), word, policy, from: SignalSource::Operator };
+    let signal = Signal { destination: ward(), word, policy, from: SignalSource::Operator, sequence: None };
     rig.outbox.send(signal).await.unwrap().unwrap();
 }
 

@@ -1,7 +1,7 @@
 //! The floor of a Subscriber under test.
 
 use crate::{
-    subscriber::{Floor, Subscriber},
+    subscriber::{Floor, SignalDoor, Subscriber},
     supervision::{Bell, DeathWatch},
     testing::{fake_source::FakeSource, sim_clock::SimClock},
 };
@@ -19,10 +19,14 @@ use tidegate_schemas::{
     id::{EntryRef, MessageId},
     messages::{
         gateway::{Observe, Shutdown},
-        outbox::{Accepted, Enqueue, EnqueueError, Ignore, IntakeLimit, Quarantine, StoreError},
+        outbox::{
+            Accepted, Enqueue, EnqueueError, Ignore, IntakeLimit, Quarantine, Signal, SignalError, SignalTaken,
+            StoreError,
+        },
         registry::{Current, RegisteredDestination, RegistrySnapshot},
     },
     route::{IdSource, PayloadHandling, Route, Routes},
+    signal::TOPIC_PREFIX,
     submission::{QuarantineReason, Redelivery},
     tidings::Tidings,
     view::{Observation, SubscriberObservation},
@@ -48,6 +52,8 @@ pub struct Journal {
     /// What is on disk, by content.
     pub flushed: Vec<Bytes>,
     pub quarantined: Vec<(QuarantineReason, String, u64)>,
+    /// What was signalled, with whether it was honoured.
+    pub signals: Vec<(Signal, bool)>,
     pub asked: u64,
 }
 
@@ -138,6 +144,24 @@ impl Handler<Ignore> for ToyOutbox {
     }
 }
 
+impl Handler<Signal> for ToyOutbox {
+    type Result = ResponseFuture<Result<SignalTaken, SignalError>>;
+
+    fn handle(&mut self, message: Signal, _: &mut Self::Context) -> Self::Result {
+        let (manner, delay) = self.turn();
+        let journal = Arc::clone(&self.0);
+        Box::pin(async move {
+            tokio::time::sleep(delay).await;
+            if manner.fails {
+                return Err(StoreError::Full.into());
+            }
+            let honoured = message.policy.accept;
+            lock(&journal).signals.push((message, honoured));
+            if honoured { Ok(SignalTaken { holds_s: 1 }) } else { Err(SignalError::NotAccepted) }
+        })
+    }
+}
+
 /// A registry whose snapshot the test can change.
 pub struct ToyRegistry(pub Arc<Mutex<RegistrySnapshot>>);
 
@@ -198,8 +222,18 @@ impl House {
         Self::on(FakeSource::new(), Shared::default())
     }
 
+    /// One that takes signals, too.
+    pub fn up_with_signals() -> Self {
+        tokio::time::pause();
+        Self::build(FakeSource::new(), Shared::default(), true)
+    }
+
     /// A (further) Subscriber for this broker and this outbox.
     pub fn on(broker: FakeSource, journal: Shared) -> Self {
+        Self::build(broker, journal, false)
+    }
+
+    fn build(broker: FakeSource, journal: Shared, signals: bool) -> Self {
         let flushed = Arc::clone(&journal);
         broker.on_ack(Box::new(move |publication| {
             let journal = lock(&flushed);
@@ -208,7 +242,8 @@ impl House {
                 || journal.quarantined.iter().any(|(_, topic, _)| publication.topic.starts_with(topic.as_str()))
                 || journal.manner.full == Some(true)
                 || publication.retained
-                || publication.topic.starts_with("tidegate");
+                || publication.topic.starts_with("tidegate")
+                || journal.signals.iter().any(|(_, honoured)| *honoured);
             assert!(known, "CU-1: acknowledged before it was on disk");
         }));
         let registry = Arc::new(Mutex::new(snapshot(vec![route("{destination}/+")])));
@@ -219,10 +254,15 @@ impl House {
             registry: ToyRegistry(Arc::clone(&registry)).start().recipient(),
             enqueue: outbox.clone().recipient(),
             quarantine: outbox.clone().recipient(),
-            ignore: outbox.recipient(),
+            ignore: outbox.clone().recipient(),
             tidings: Arc::new(Tidings { receipts: true, ..Tidings::default() }),
             clock: Arc::new(SimClock::at("2026-11-23T12:00:00Z".parse().unwrap())),
             herald: Bell::default(),
+            signals: signals.then(|| SignalDoor {
+                prefix: TOPIC_PREFIX.to_owned(),
+                signal: outbox.recipient(),
+                clock: Arc::new(SimClock::at("2027-01-04T12:00:00Z".parse().unwrap())),
+            }),
             bell: bell.clone(),
         };
         let subscriber = Subscriber::new(floor, DeathWatch::unwatched("subscriber")).start();

@@ -187,6 +187,7 @@ async fn when_the_source_ends_the_actor_ends() {
         tidings: Default::default(),
         clock: std::sync::Arc::new(crate::testing::sim_clock::SimClock::at("2026-11-23T12:00:00Z".parse().unwrap())),
         herald: Bell::default(),
+        signals: None,
         bell: Bell::default(),
     };
     let (watch, death) = DeathWatch::pair("subscriber", 1, Bell::default());

@@ -52,6 +52,7 @@ impl Checker<'_> {
             session_expiry_s: self.session_expiry(raw.session_expiry.as_deref()),
             receive_maximum: raw.receive_maximum.unwrap_or(RECEIVE_MAXIMUM),
             tidings,
+            signals: raw.signals,
         };
         if config.receive_maximum == 0 {
             self.refuse("mqtt.receive_maximum", "MQTT 5 forbids a receive maximum of 0", "100 is a good number");

@@ -277,6 +277,17 @@ fn tor_and_matrix_stay_near() {
 }
 
 #[test]
+fn the_onion_services_for_signals_are_off_need_arti_and_say_what_they_lack() {
+    assert!(!accepted("").signal_service);
+    let on = "signal_service.enabled = true\n";
+    assert!(warned(&accepted(on), "signal_service.enabled"), "nobody may signal");
+    let deaf = format!("{on}[destination.a]\nonion = \"{ONION}\"\nsignal = {{ accept = true }}\n");
+    let config = accepted(&deaf);
+    assert!(config.signal_service && warned(&config, "destination.a.signal"), "no key to know it by");
+    assert!(refusal(&format!("tor.transport = \"socks\"\n{on}"), "signal_service.enabled").contains("arti"));
+}
+
+#[test]
 fn numbers_have_bounds() {
     for (text, path) in [
         ("version = 2", "version"),

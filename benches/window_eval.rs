@@ -2,6 +2,12 @@
 //!
 //! Uncached: every moment is another, days apart, so that nothing is known from the last answer. Cached: the moments of one opening, as
 //! the scheduler asks.
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "figures go to standard output, what is said about them to standard error"
+)]
+
 use jiff::{SignedDuration, Timestamp};
 use std::{hint::black_box, time::Instant};
 use tidegate_schemas::{

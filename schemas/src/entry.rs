@@ -178,6 +178,14 @@ impl Envelope {
         own_ms.is_some_and(|own_ms| time.age_ms(self.accepted_custody_ms) >= own_ms)
     }
 
+    /// Custody clock at which its own lifetime or this age ends it, at the earliest.
+    #[must_use]
+    pub fn may_end_at(&self, time: &CustodyTime, max_age_ms: u64) -> u64 {
+        let own_ms = self.expires_custody_ms.map_or(u64::MAX, |end| end.saturating_sub(self.accepted_custody_ms));
+        let left_ms = max_age_ms.min(own_ms).saturating_sub(time.age_ms(self.accepted_custody_ms));
+        time.now_ms.saturating_add(left_ms)
+    }
+
     /// What has ended its life, if it is over; `odometer` is its destination's now.
     #[must_use]
     pub fn ended_by(&self, time: &CustodyTime, odometer: &Odometer, lifetime: &Lifetime) -> Option<EndedBy> {
@@ -211,6 +219,8 @@ pub struct Entry {
     pub seq: u64,
     /// Where it stands.
     pub state: EntryState,
+    /// Times that the service refused it.
+    pub refusals: u32,
     /// What is known about it.
     pub envelope: Envelope,
     /// The body.

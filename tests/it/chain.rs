@@ -2,6 +2,7 @@
 //! Tor network, the receiver's onion service, Synapse. Parts are killed and come back; every reading arrives once.
 
 mod destinations;
+mod devices;
 mod intake;
 mod obsolete;
 mod receivers;

@@ -7,6 +7,7 @@ use super::{
 use crate::supervision::{Wake, ask};
 use futures_util::{StreamExt, future::LocalBoxFuture, stream::FuturesUnordered};
 use std::{
+    cmp::Reverse,
     collections::{BTreeSet, HashMap, VecDeque},
     time::Duration,
 };
@@ -162,22 +163,28 @@ impl Pool {
         let message = Pick {
             destination: self.parts.destination.id.clone(),
             after_seq: self.cursor,
-            count_max: room,
+            // Those that go first come each time, those that are known already among them.
+            count_max: most,
             bytes_max: PICK_BYTES_MAX,
             break_glass_only,
             head_of_line: self.parts.destination.agreement.head_of_line,
         };
         let Ok(Ok(entries)) = ask(&self.parts.outbox, message, ASK_LIMIT).await else { return false };
-        self.exhausted = entries.is_empty();
+        self.exhausted = true;
         for entry in entries {
-            self.cursor = self.cursor.max(entry.seq);
-            if break_glass_only && entry.envelope.priority != Priority::BreakGlass {
+            if self.known.len() >= most || (break_glass_only && entry.envelope.priority != Priority::BreakGlass) {
                 continue;
             }
+            if entry.envelope.priority == Priority::Normal && entry.refusals == 0 {
+                // The others come whatever the cursor says.
+                self.cursor = self.cursor.max(entry.seq);
+            }
             if self.known.insert(entry.seq) {
+                self.exhausted = false;
                 self.pending.push_back(entry);
             }
         }
+        self.pending.make_contiguous().sort_by_key(turn);
         true
     }
 
@@ -216,7 +223,7 @@ impl Pool {
         }
         let count = wire::batch_len(&load, self.parts.destination.agreement.format);
         rest.extend(load.split_off(count.min(load.len())));
-        rest.sort_by_key(|entry| entry.seq);
+        rest.sort_by_key(turn);
         self.pending = rest.into();
         for entry in &load {
             self.busy.insert(entry.envelope.device.clone(), lane);
@@ -334,6 +341,11 @@ impl Pool {
         seen.lanes = u8::try_from(open).unwrap_or(u8::MAX);
         seen.in_flight = (self.known.len() - self.pending.len()) as u64;
     }
+}
+
+/// What goes first: by priority, then by place.
+fn turn(entry: &Entry) -> (Reverse<Priority>, u64) {
+    (Reverse(entry.envelope.priority), entry.seq)
 }
 
 /// What one result means for its entry; the error is one of the destination's.

@@ -73,9 +73,22 @@ pub(super) struct Dest {
     pub oldest_custody_ms: Option<u64>,
     /// From which place the next sweep goes on, in the queue and aside of it.
     pub swept_to: [u64; 2],
+    /// Until when no entry's life can end, so that a sweep need not look at any.
+    pub quiet: Option<Quiet>,
     /// How long it was open is known in memory for longer than on disk.
     pub opened_unwritten: bool,
     dirty: bool,
+}
+
+/// What a sweep that looked at every entry of a destination found out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Quiet {
+    /// Custody clock at which the first life ends, if nothing comes.
+    pub until_custody_ms: u64,
+    /// The age at which lives end by the agreement that it was swept by.
+    pub max_age_ms: u64,
+    /// What the custody clock remembered: when that changes, ages may.
+    pub clock: ClockRecord,
 }
 
 /// Shows the state after a commit.
@@ -215,7 +228,14 @@ impl Core {
                 self.changed.insert(number);
                 self.dests.insert(
                     number,
-                    Dest { record, oldest_custody_ms: None, swept_to: [0, 0], opened_unwritten: false, dirty: false },
+                    Dest {
+                        record,
+                        oldest_custody_ms: None,
+                        swept_to: [0, 0],
+                        quiet: None,
+                        opened_unwritten: false,
+                        dirty: false,
+                    },
                 );
             }
             match page.last() {
@@ -415,7 +435,14 @@ impl Core {
         let record = DestinationRecord::new(name.clone());
         self.dests.insert(
             number,
-            Dest { record, oldest_custody_ms: None, swept_to: [0, 0], opened_unwritten: false, dirty: true },
+            Dest {
+                record,
+                oldest_custody_ms: None,
+                swept_to: [0, 0],
+                quiet: None,
+                opened_unwritten: false,
+                dirty: true,
+            },
         );
         self.changed.insert(number);
         number

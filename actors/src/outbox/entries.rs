@@ -84,6 +84,12 @@ impl Core {
         if comes_back && self.waits_are_full(number) {
             due_custody_ms = 0;
         }
+        if record.state == EntryState::Dead
+            && let Some(dest) = self.dests.get_mut(&number)
+        {
+            // It did not age while it was dead.
+            dest.quiet = None;
+        }
         let reason = cause.reason.or(record.reason.filter(|_| due_custody_ms > 0));
         let after = EntryRecord { state: next, reason, refusals, due_custody_ms, ..record.clone() };
         self.rewrite(number, seq, &record, &after);

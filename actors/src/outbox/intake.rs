@@ -252,6 +252,12 @@ impl Core {
         let dest = self.dest(number).ok_or_else(gone)?;
         let seq = dest.next_seq;
         dest.next_seq += 1;
+        let own_ms = submission.expiry_s.map(|s| u64::from(s) * 1_000);
+        if let Some(quiet) = self.dests.get_mut(&number).and_then(|dest| dest.quiet.as_mut()) {
+            let ends =
+                moment.custody_ms.saturating_add(own_ms.map_or(quiet.max_age_ms, |own| own.min(quiet.max_age_ms)));
+            quiet.until_custody_ms = quiet.until_custody_ms.min(ends);
+        }
         let envelope = Envelope {
             id,
             device: submission.device.clone(),
@@ -261,7 +267,7 @@ impl Core {
             accepted_ms: moment.wall_ms,
             clock_trusted: moment.wall_trusted,
             accepted_custody_ms: moment.custody_ms,
-            expires_custody_ms: submission.expiry_s.map(|s| moment.custody_ms + u64::from(s) * 1_000),
+            expires_custody_ms: own_ms.map(|own_ms| moment.custody_ms + own_ms),
             body_bytes: u32::try_from(submission.payload.len()).unwrap_or(u32::MAX),
             priority: submission.priority,
             reply_to: submission.reply_to.clone(),

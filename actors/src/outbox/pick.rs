@@ -231,7 +231,13 @@ impl Picking<'_> {
         match body_of(self.store, self.number, seq, &record)? {
             Ok(body) => {
                 self.bytes += size;
-                self.picked.entries.push(Entry { seq, state: record.state, envelope: record.envelope, body });
+                self.picked.entries.push(Entry {
+                    seq,
+                    state: record.state,
+                    refusals: record.refusals,
+                    envelope: record.envelope,
+                    body,
+                });
                 self.full = self.picked.entries.len() >= self.count_max;
             }
             Err(_) => self.picked.damaged.push(seq),

@@ -1,13 +1,13 @@
 //! Upkeep: reports to the room, pruning of what is bounded, and the end of messages that outlived their agreement.
 
 use super::{
-    core::{Core, UNREPORTED_FACTOR},
+    core::{Core, Quiet, UNREPORTED_FACTOR},
     entries::Cause,
 };
 use crate::ports::outbox_store::Pair;
 use jiff::SignedDuration;
 use tidegate_schemas::{
-    agreement::Lifetime,
+    agreement::{Ages, Lifetime},
     entry::{EntryState, Event},
     messages::outbox::{PendingReports, ReportBatch, Reported, StoreError, Sweep, SweepTerms, Swept},
     record::{self, EntryRecord, LedgerRecord, key},
@@ -21,6 +21,12 @@ const SLICE: usize = 256;
 const CUSTODY_WRITTEN_EVERY_MS: u64 = 600_000;
 /// Idempotency slots removed by one sweep.
 const SWEEP_SLOTS_MAX: usize = 1_024;
+
+/// The age at which lives end, where nothing but an age that is always counted ends them.
+fn age_of_end(lifetime: &Lifetime) -> Option<u64> {
+    let age = lifetime.max_age().filter(|_| lifetime.ages == Ages::Always)?;
+    u64::try_from(age.as_millis()).ok()
+}
 
 /// Where an entry lies.
 #[derive(Debug, Clone, Copy)]
@@ -127,8 +133,8 @@ impl Core {
         let Some(number) = self.names.get(&terms.destination).copied() else { return Ok(0) };
         self.count_openness(number, terms);
         let mut expired = 0;
-        for place in [Place::Queue, Place::Aside] {
-            expired += self.sweep_place(number, place, &terms.lifetime)?;
+        if !self.is_quiet(number, &terms.lifetime) {
+            expired = self.sweep_entries(number, &terms.lifetime)?;
         }
         let oldest = self.oldest_queued(number)?;
         if let Some(dest) = self.dests.get_mut(&number) {
@@ -138,6 +144,35 @@ impl Core {
         // Shows the age even where nothing was written.
         self.changed_again(number);
         self.commit();
+        Ok(expired)
+    }
+
+    /// Whether no life can have ended since a sweep looked at all of them.
+    fn is_quiet(&self, number: u32, lifetime: &Lifetime) -> bool {
+        let quiet = self.dests.get(&number).and_then(|dest| dest.quiet.as_ref());
+        quiet.is_some_and(|quiet| {
+            self.moment.custody_ms < quiet.until_custody_ms
+                && age_of_end(lifetime) == Some(quiet.max_age_ms)
+                && quiet.clock == self.clock
+        })
+    }
+
+    /// Ends what is over. Where that takes an age, and all entries were looked at, it is known until when there is nothing to end.
+    fn sweep_entries(&mut self, number: u32, lifetime: &Lifetime) -> Result<u64, StoreError> {
+        let from_the_head = self.dests.get(&number).is_some_and(|dest| dest.swept_to == [0, 0]);
+        if let Some(dest) = self.dests.get_mut(&number) {
+            dest.quiet = None;
+        }
+        let (mut expired, mut first_end_ms) = (0, u64::MAX);
+        for place in [Place::Queue, Place::Aside] {
+            let swept = self.sweep_place(number, place, lifetime)?;
+            (expired, first_end_ms) = (expired + swept.0, first_end_ms.min(swept.1));
+        }
+        let clock = self.clock.clone();
+        if let Some(dest) = self.dests.get_mut(&number).filter(|dest| from_the_head && dest.swept_to == [0, 0]) {
+            dest.quiet =
+                age_of_end(lifetime).map(|max_age_ms| Quiet { until_custody_ms: first_end_ms, max_age_ms, clock });
+        }
         Ok(expired)
     }
 
@@ -197,9 +232,11 @@ impl Core {
     }
 
     /// Goes on where the last sweep of this place ended, and from its head again after its end: nothing shields what lies behind it.
-    fn sweep_place(&mut self, number: u32, place: Place, lifetime: &Lifetime) -> Result<u64, StoreError> {
+    /// How many lives ended, and when by the custody clock the first of the others may, where an age ends it.
+    fn sweep_place(&mut self, number: u32, place: Place, lifetime: &Lifetime) -> Result<(u64, u64), StoreError> {
         let time = self.time();
-        let mut expired = 0;
+        let (mut expired, mut first_end_ms) = (0, u64::MAX);
+        let max_age_ms = age_of_end(lifetime).unwrap_or(u64::MAX);
         for _ in 0..SWEEP_ENTRIES_MAX / SLICE {
             let Some(dest) = self.dests.get(&number) else { break };
             let (from, odometer) = (dest.swept_to[place as usize], dest.record.odometer);
@@ -218,6 +255,8 @@ impl Core {
                 let cause = Cause { reason: entry.reason, receipt: None, ended_by };
                 if is_over && self.transition(number, seq, Event::Expire, cause)?.is_ok() {
                     expired += 1;
+                } else if ended_by.is_none() {
+                    first_end_ms = first_end_ms.min(entry.envelope.may_end_at(&time, max_age_ms));
                 }
             }
             self.commit();
@@ -231,7 +270,7 @@ impl Core {
                 break;
             }
         }
-        Ok(expired)
+        Ok((expired, first_end_ms))
     }
 
     /// Entries come in order, so that the first one that can be read is the oldest.

@@ -25,8 +25,8 @@ use tidegate_schemas::{
 };
 use tokio::time::{Instant, sleep_until};
 
-/// How often Tor, the clock and the actors are looked at: a minute, so that weeks pass in seconds.
-const LOOK_EVERY: Duration = Duration::from_secs(60);
+/// How often Tor, the clock and the actors are looked at: seldom, so that weeks pass in a minute or two.
+const LOOK_EVERY: Duration = Duration::from_secs(300);
 
 /// What happens, and when.
 #[derive(Debug, Clone)]
@@ -115,7 +115,7 @@ pub async fn run(script: Script) -> Outcome {
             Happening::Disconnect => world.source.disconnect("the link broke", false),
         }
     }
-    sleep_until(began + script.lasts).await;
+    sleep_until((began + script.lasts).max(Instant::now())).await;
     world.hush();
     world.room.set_away(false);
     for destination in &script.destinations {

@@ -44,6 +44,7 @@ fn entry(id: [u8; 16], label: Option<&str>, content_type: &str, body: &[u8]) -> 
     Entry {
         seq: 1,
         state: EntryState::Queued,
+        refusals: 0,
         envelope: Envelope {
             id: MessageId::from_random(id),
             device: "pacemaker.1".parse().unwrap(),

@@ -167,6 +167,7 @@ pub fn entry(number: u64, label: Option<&str>, content_type: &str, body: impl In
     Entry {
         seq: number,
         state: EntryState::Queued,
+        refusals: 0,
         envelope: Envelope {
             id: MessageId::from_random(id),
             device: "pacemaker".parse().unwrap(),

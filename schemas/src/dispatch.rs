@@ -345,7 +345,9 @@ fn retry(situation: &Situation<'_>, door: Door) -> Option<Reason> {
     }
     let (failures, error) = (load.failures, load.last_error);
     let breaker = agreement.breaker;
-    let no_success = load.last_success_ago_ms.is_none_or(|ago_ms| ago_ms >= millis(breaker.since_success));
+    // One that never took anything is measured by how long something has waited for it.
+    let without_ms = load.last_success_ago_ms.or(load.oldest_age_ms);
+    let no_success = without_ms.is_some_and(|ago_ms| ago_ms >= millis(breaker.since_success));
     let due_ms = load.due_in_ms;
     if failures >= breaker.failures && no_success {
         // A wait for the next opening ends with it; without one there is a probe now and then.

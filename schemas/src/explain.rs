@@ -49,7 +49,9 @@ impl Step {
 pub struct Waiting<'a> {
     /// Its record.
     pub view: &'a EntryView,
-    /// How its destination stands; none when it has no agreement now.
+    /// Whether there is an agreement with its destination now.
+    pub agreed: bool,
+    /// How its destination stands; none while nobody can say.
     pub decision: Option<&'a Decision>,
     /// Whether a courier serves the destination at this moment.
     pub served: bool,
@@ -95,12 +97,16 @@ pub fn waiting(known: &Waiting<'_>, zone: &TimeZone) -> Explanation {
 
 fn queued(known: &Waiting<'_>, zone: &TimeZone, chain: &mut Vec<Step>) -> Step {
     let view = known.view;
-    let Some(decision) = known.decision else {
+    if !known.agreed {
         chain.push(Step::new(
             "its destination has no agreement now (it was removed, or its entry in the config is wrong)",
             None,
         ));
         return Step::new("nothing, until the destination is declared again; the message is kept", None);
+    }
+    let Some(decision) = known.decision else {
+        chain.push(Step::new("the part of the gateway that delivers is being restarted, or is suspended", None));
+        return Step::new("it goes on when that part is back: tidegate status", None);
     };
     for reason in decision.chain().iter().filter(|_| !known.served) {
         chain.push(Step::new(reason.sentence(zone), reason.until));
@@ -188,4 +194,84 @@ fn moment(at: Option<Timestamp>, zone: &TimeZone) -> String {
         || "some time".to_owned(),
         |at| at.to_zoned(zone.clone()).strftime("%Y-%m-%d %H:%M:%S %Q").to_string(),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+    use crate::{
+        dispatch::{Hindrance, Reason},
+        outcome::DeliveryError,
+        submission::{Origin, Priority},
+    };
+
+    const NOW: &str = "2026-11-23T12:00:00Z";
+
+    fn view(state: EntryState) -> EntryView {
+        EntryView {
+            entry: "cardiology/42".parse().unwrap(),
+            id: crate::id::MessageId::from_random([7; 16]),
+            device: "pacemaker".parse().unwrap(),
+            state,
+            accepted_ms: 0,
+            clock_trusted: true,
+            age_ms: 60_000,
+            origin: Origin::MqttQos1,
+            body_bytes: 11,
+            content_type: "text/plain".into(),
+            reason: None,
+            refusals: 0,
+            due_in_ms: 0,
+            priority: Priority::Normal,
+        }
+    }
+
+    fn madrid() -> TimeZone {
+        TimeZone::get("Europe/Madrid").unwrap()
+    }
+
+    #[test]
+    fn a_closed_window_comes_with_its_opening_in_the_zone_of_the_windows_and_what_goes_before() {
+        let (view, opens) = (view(EntryState::Queued), "2026-11-24T01:00:00Z".parse().unwrap());
+        let chain = vec![Reason { hindrance: Hindrance::WindowClosed, until: Some(opens) }];
+        let decision = Decision::Wait { chain, next_look: Some(opens) };
+        let ends = ("2026-12-07T12:00:00Z".parse().unwrap(), EndedBy::MaxAge);
+        let turn = Turn { ahead: 3, at: Some("2026-11-24T01:00:09Z".parse().unwrap()), ends: Some(ends) };
+        let now = NOW.parse().unwrap();
+        let known = Waiting {
+            view: &view,
+            agreed: true,
+            decision: Some(&decision),
+            served: false,
+            turn: Some(&turn),
+            behind: Some(40),
+            now,
+        };
+        let told = waiting(&known, &madrid());
+        let chain: Vec<&str> = told.chain.iter().map(|step| step.what.as_str()).collect();
+        assert!(chain[0].contains("closed until 2026-11-24 02:00:00"), "{chain:?}");
+        assert!(chain[1].contains("behind cardiology/40"), "{chain:?}");
+        assert_eq!(chain[2], "3 messages go before it");
+        assert_eq!(told.next.at, turn.at);
+        assert!(told.ends.unwrap().what.contains("2026-12-07 13:00:00"));
+        // While a courier is at work nothing of the destination is in the way.
+        let told = waiting(&Waiting { served: true, behind: None, ..known }, &madrid());
+        assert_eq!(told.chain.len(), 1);
+        assert!(told.next.what.contains("serves its destination now"));
+    }
+
+    #[test]
+    fn what_needs_a_person_says_what_to_type() {
+        for (state, word) in [(EntryState::Held, "release"), (EntryState::Parked, "retry"), (EntryState::Dead, "retry")]
+        {
+            let view = EntryView { reason: Some(DeliveryError::Status(422)), ..view(state) };
+            let now = NOW.parse().unwrap();
+            let known =
+                Waiting { view: &view, agreed: true, decision: None, served: false, turn: None, behind: None, now };
+            let told = waiting(&known, &madrid());
+            assert!(told.next.what.contains(&format!("tidegate outbox {word} cardiology/42")), "{told:?}");
+            assert!(told.chain[0].what.contains("422"), "{told:?}");
+        }
+    }
 }

@@ -168,12 +168,15 @@ async fn waiting(
     let (mut explained, mut foreseen) = (None, None);
     if let Some(registered) = registered {
         let destination = registered.destination.id.clone();
-        explained = ask(app.reach.look().access.explain.as_ref(), Explain { destination: destination.clone() }).await?;
+        // A Dispatcher that is down is told by its absence.
+        let asked = Explain { destination: destination.clone() };
+        explained = ask(app.reach.look().access.explain.as_ref(), asked).await.ok().flatten();
         let agreement = registered.destination.agreement.clone();
         foreseen = Some(foresee(app, &destination, agreement, Some(view.entry.seq)).await?);
     }
     let known = explain::Waiting {
         view,
+        agreed: registered.is_some(),
         decision: explained.as_ref().map(|explained| &explained.decision),
         served: explained.as_ref().is_some_and(|explained| explained.served.is_some()),
         turn: foreseen.as_ref().and_then(|foreseen| foreseen.forecast.turn.as_ref()),

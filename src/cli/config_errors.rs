@@ -7,7 +7,7 @@
 //! 7 | windows.timezone = "Europe/Madird"
 //!   |                    ^^^^^^^^^^^^^^^ destination.cardiology.windows.timezone
 //!   |
-//!   = help: use a name of the IANA time zone database, such as "Europe/Madrid" or "UTC"
+//!   = help: did you mean "Europe/Madrid"?
 //! ```
 //!
 //! The lines are those of the operator's file, but onion addresses in them are starred out, because what is shown may end up in a
@@ -200,7 +200,7 @@ error: unknown time zone \"Europe/Madird\"
 4 | windows.timezone = \"Europe/Madird\"
   |                    ^^^^^^^^^^^^^^^ destination.a.windows.timezone
   |
-  = help: use a name of the IANA time zone database, such as \"Europe/Madrid\" or \"UTC\"
+  = help: did you mean \"Europe/Madrid\"?
 
 tidegate.toml: 1 problem; nothing was started";
         assert_eq!(shown, expected);

@@ -199,7 +199,7 @@ async fn windows_are_set_and_reset_and_each_wrong_value_is_pointed_at() {
     assert_eq!(answer.status, 200, "{}", answer.body);
     let change = answer.json();
     assert_eq!((&change["kind"], &change["impact"]["openings_before"]), (&"changed".into(), &serde_json::json!([])));
-    assert_eq!(change["impact"]["openings_after"][2]["from"], "2027-01-06T21:00:00Z");
+    assert_eq!(change["impact"]["openings_after"][2]["start"], "2027-01-06T21:00:00Z");
     let view = world.get("/api/v1/destinations/cardiology").await.json();
     assert_eq!(
         (&view["now"]["open"], &view["version"], &view["source"]["kind"]),

@@ -11,7 +11,7 @@ mod stage;
 mod web;
 
 use jiff::SignedDuration;
-use serde_json::{Value, json};
+use serde_json::Value;
 use stage::{Options, Place, Stage};
 use std::{collections::BTreeSet, fs};
 use tidegate::adapters::{arti::ClientKey, system_clock::SystemClock};
@@ -101,7 +101,7 @@ fn a_handler_that_blocks_for_ever_ends_the_process_and_the_next_one_has_lost_not
 
     stage.start_gateway();
     stage.wait_for("custody of the rest", |stage| (stage.account("queued") == 60).then_some(()));
-    stage.ask("PUT", "/api/v1/destinations/ward/windows", Some(&json!({}))).unwrap();
+    stage.reconfigure(|options| options.ward.clear());
     stage.wait_for_delivered(60);
     assert_eq!(stage.readings(), payloads.iter().map(|text| reading(text)).collect::<Vec<_>>());
 }
@@ -134,7 +134,7 @@ fn receiver_broker_and_homeserver_go_and_come_back_and_nothing_is_lost_or_double
 fn a_closed_window_holds_until_it_is_opened_by_the_operator() {
     let closed =
         "windows = { allow = [{ cron = \"0 0 1 1 *\", for = \"1m\" }] }\nlifetime = { max_age = \"400d\" }".to_owned();
-    let stage = Stage::start(Options { night: Some(closed), ..Options::default() });
+    let mut stage = Stage::start(Options { night: Some(closed), ..Options::default() });
     assert!(stage.publish("night", "patient", &["waits".to_owned()]).wait().unwrap().success());
     stage.publish_one("goes");
     // What came later has arrived: the earlier one had its chance.
@@ -142,7 +142,7 @@ fn a_closed_window_holds_until_it_is_opened_by_the_operator() {
     assert_eq!(stage.readings(), [reading("goes")]);
     let load = stage.load("night").unwrap();
     assert_eq!((&load["queued"], &load["delivered"], &load["failures"]), (&1.into(), &0.into(), &0.into()), "{load}");
-    stage.ask("PUT", "/api/v1/destinations/night/windows", Some(&json!({}))).unwrap();
+    stage.reconfigure(|options| options.night = Some(String::new()));
     stage.wait_for_delivered(2);
     assert_eq!(stage.readings(), [reading("goes"), reading("waits")]);
 }

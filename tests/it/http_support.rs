@@ -19,8 +19,9 @@ use tidegate_schemas::{
     agreement::{Destination, DestinationKeys, ServiceAgreement, SignalPolicy},
     clock::{ClockTrust, ConsensusTimes},
     config::file::DestinationSource,
-    entry::{Account, EntryState},
-    forecast::{Forecast, Turn},
+    custody::{CustodyTime, Odometer},
+    entry::{Account, EntryState, Envelope},
+    forecast::Foreseer,
     history::{AgreementChange, ChangeKind},
     id::{DestinationId, EntryRef, MessageId},
     messages::{
@@ -37,7 +38,7 @@ use tidegate_schemas::{
     onion::{OnionAddress, OnionEndpoint},
     record::Throughput,
     route::Routes,
-    submission::{Origin, QuarantineReason, Redelivery, Submission},
+    submission::{Origin, Priority, QuarantineReason, Redelivery, Submission},
     view::{
         DestinationLoad, EntryView, LedgerView, Observation, OutboxObservation, QuarantineView, RegistryObservation,
         Shown, SignalView,
@@ -341,9 +342,30 @@ impl Handler<List> for OutboxActor {
 impl Handler<Foresee> for OutboxActor {
     type Result = Result<Foreseen, StoreError>;
     fn handle(&mut self, message: Foresee, _: &mut Self::Context) -> Self::Result {
-        let turn = message.about.map(|seq| Turn { ahead: seq - 1, at: None, ends: None });
-        let forecast = Forecast { messages: ENTRIES, complete: true, over_now: ENTRIES, turn, ..Forecast::default() };
-        Ok(Foreseen { forecast, behind: None })
+        // All of them are a minute old.
+        let time = CustodyTime { now_ms: 1_000_000, ..CustodyTime::default() };
+        let now = "2027-01-04T12:00:00Z".parse().unwrap();
+        let mut foreseer = Foreseer::new(&message.agreement, now, time, Odometer::default(), &Throughput::default())
+            .about(message.about.unwrap_or(0));
+        for seq in 1..=ENTRIES {
+            let envelope = Envelope {
+                id: MessageId::from_random([1; 16]),
+                device: "p".parse().unwrap(),
+                label: None,
+                content_type: "text/plain".into(),
+                origin: Origin::MqttQos1,
+                accepted_ms: 0,
+                clock_trusted: true,
+                accepted_custody_ms: 940_000,
+                expires_custody_ms: None,
+                body_bytes: 11,
+                priority: Priority::Normal,
+                reply_to: None,
+                odometer: Odometer::default(),
+            };
+            foreseer.add(seq, &envelope);
+        }
+        Ok(Foreseen { forecast: foreseer.finish(), behind: None })
     }
 }
 impl Handler<Show> for OutboxActor {

@@ -64,7 +64,7 @@ impl World {
             last_error: None,
             everything_refused: false,
             fresh_circuits_last_hour: 0,
-            oldest_age_ms: None,
+            oldest_age_ms: Some(24 * 60 * MINUTE),
         };
         Self {
             agreement: ServiceAgreement::default(),

@@ -1,3 +1,4 @@
+//! Forecasts against what can be counted on fingers, and against an hourglass.
 #![expect(clippy::unwrap_used, reason = "tests")]
 use super::*;
 use crate::{

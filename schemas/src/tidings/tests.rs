@@ -1,3 +1,4 @@
+//! What devices are told, and where.
 #![expect(clippy::unwrap_used, reason = "tests")]
 use super::*;
 use crate::{

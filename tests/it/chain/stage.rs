@@ -240,6 +240,14 @@ impl Stage {
         self.gateway = Some(spec.spawn().unwrap());
     }
 
+    /// The running gateway takes over another config.
+    pub fn reconfigure(&mut self, change: impl FnOnce(&mut Options)) {
+        change(&mut self.options);
+        fs::write(self.file("tidegate.toml"), self.config()).unwrap();
+        let said = self.tidegate(&["reload"]);
+        assert!(said.contains("reloaded"), "{said}");
+    }
+
     pub fn kill_gateway(&mut self) {
         kill_9(self.gateway.take().unwrap());
     }

@@ -6,9 +6,9 @@
 //! Outbox's to honour or not, as any other signal is. A signal opens nothing but the destination's window: where data goes is the
 //! config's word alone.
 //!
-//! Off by default. It stands beside the list, on a thread of its own, and lives as long as the process: every [`LOOK_EVERY`] it looks at the keys in
+//! Off by default. It stands beside the list, on a thread of its own, and lives as long as the process: every `LOOK_EVERY` it looks at the keys in
 //! the state folder, at what the Registry has in force and at the Tor client, and starts and ends services accordingly. Nothing of it can
-//! fall into intake or deliveries; a service that can't be hosted is tried again after a growing pause, up to [`PAUSE_MAX`].
+//! fall into intake or deliveries; a service that can't be hosted is tried again after a growing pause, up to `PAUSE_MAX`.
 //!
 //! Each rendezvous that a destination asks for is a circuit that it makes us build, so it is counted in that destination's Tor budget and
 //! not built beyond it (DESIGN decision 13).

@@ -162,7 +162,8 @@ fn lines(before: &Foresight, after: &Foresight) -> Vec<String> {
     let mut lines = Vec::new();
     let queued = &after.forecast;
     let least = if queued.complete { "" } else { "at least " };
-    lines.push(format!("{least}{} messages wait ({})", queued.messages, output::bytes(queued.bytes)));
+    let wait = if queued.messages == 1 { "message waits" } else { "messages wait" };
+    lines.push(format!("{least}{} {wait} ({})", queued.messages, output::bytes(queued.bytes)));
     let count = |what: &str, of: fn(&Forecast) -> u64| {
         let (now, then) = (of(&before.forecast), of(&after.forecast));
         (now > 0 || then > 0).then(|| format!("  {what}: {then} (as it is: {now})"))

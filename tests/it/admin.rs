@@ -363,6 +363,43 @@ async fn a_destination_is_paused_and_resumed_and_no_other_name_is_kept() {
 }
 
 #[actix::test]
+async fn what_comes_is_foreseen_and_explained() {
+    let world = start().await;
+    let cardiology = "/api/v1/destinations/cardiology";
+    let openings = world.get(&format!("{cardiology}/openings?count=3")).await.json();
+    assert_eq!((&openings["now"]["open"], &openings["openings"]), (&true.into(), &serde_json::json!([])));
+    world.get(&format!("{cardiology}/openings?count=5000")).await.is_problem(400, "bad-request");
+    world.get("/api/v1/destinations/nowhere/openings").await.is_problem(404, "not-found");
+    let forecast = world.get(&format!("{cardiology}/forecast")).await.json();
+    assert_eq!((&forecast["messages"], &forecast["over_now"]), (&support::ENTRIES.into(), &0.into()));
+
+    // A minute old, and the next opening is in nine hours.
+    let other = r#"{"windows":{"allow":[{"from":"21:00","to":"13:00"},{"from":"13:00","to":"14:00"}]},"lifetime":{"max_age":"8h"}}"#;
+    let simulated = world.ask("POST", &format!("{cardiology}/simulate?count=2"), other).await;
+    assert_eq!(simulated.status, 200, "{}", simulated.body);
+    let told = simulated.json();
+    assert_eq!(told["after"]["openings"][0]["end"], "2027-01-04T14:00:00Z");
+    assert_eq!(
+        (&told["before"]["forecast"]["over_now"], &told["after"]["forecast"]["over_now"]),
+        (&0.into(), &0.into())
+    );
+    let shorter = r#"{"lifetime":{"max_age":"60s"}}"#;
+    let told = world.ask("POST", &format!("{cardiology}/simulate"), shorter).await.json();
+    assert_eq!(told["after"]["forecast"]["over_now"], support::ENTRIES);
+    assert_eq!(world.get(cardiology).await.json()["version"], 1, "nothing has changed");
+    let wrong = world.ask("POST", &format!("{cardiology}/simulate"), r#"{"lanes":99}"#).await;
+    wrong.is_problem(422, "values");
+    assert_eq!(wrong.json()["errors"][0]["pointer"], "/lanes");
+
+    let explained = world.get("/api/v1/outbox/cardiology/7/explain").await.json();
+    assert_eq!(explained["entry"]["kind"], "waiting");
+    let what = explained["chain"][0]["what"].as_str().unwrap();
+    assert!(what.contains("is being restarted"), "the toys have no dispatcher: {explained}");
+    world.get("/api/v1/outbox/cardiology/9000/explain").await.is_problem(404, "not-found");
+    world.stop().await;
+}
+
+#[actix::test]
 async fn destinations_show_no_onion_address() {
     let world = start().await;
     let list = world.get("/api/v1/destinations").await;

@@ -142,6 +142,11 @@ fn a_closed_window_holds_until_it_is_opened_by_the_operator() {
     assert_eq!(stage.readings(), [reading("goes")]);
     let load = stage.load("night").unwrap();
     assert_eq!((&load["queued"], &load["delivered"], &load["failures"]), (&1.into(), &0.into(), &0.into()), "{load}");
+    let told = stage.tidegate(&["outbox", "explain", "night/1"]);
+    assert!(told.contains("the window is closed until 20") && told.contains("next:"), "{told}");
+    assert!(stage.tidegate(&["windows", "next", "night", "--count", "2"]).contains("OPENS"));
+    let told = stage.tidegate(&["simulate"]);
+    assert!(told.contains("1 message waits") && told.contains("ward"), "{told}");
     stage.reconfigure(|options| options.night = Some(String::new()));
     stage.wait_for_delivered(2);
     assert_eq!(stage.readings(), [reading("goes"), reading("waits")]);

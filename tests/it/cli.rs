@@ -146,7 +146,7 @@ async fn windows_are_set_while_the_gateway_runs() {
     let shown = world.shows(&[&set[..], &["--allow", "mon-fri 22:00-02:00"]].concat()).await;
     assert!(shown.contains("opened until now: always") && shown.contains("Mon 2027-01-04 21:00"), "{shown}");
     let shown = world.shows(&["destination", "show", "cardiology"]).await;
-    assert!(shown.contains("closed, opens Mon 2027-01-04 21:00"), "{shown}");
+    assert!(shown.contains("closed; opens Mon 2027-01-04 21:00"), "{shown}");
     assert!(shown.contains("the admin API") && shown.contains("times of Europe/Madrid"), "{shown}");
     let (code, said) = world.fails(&[&set[..], &["--allow", "someday"]].concat()).await;
     assert!(code == 1 && said.contains("/allow/0/days: not understood"), "{said}");
@@ -154,7 +154,7 @@ async fn windows_are_set_while_the_gateway_runs() {
     let reset = ["destination", "windows", "reset", "cardiology"];
     let shown = world.shows(&[&reset[..], &["--dry-run"]].concat()).await;
     assert!(shown.contains("dry run") && shown.contains("opens from now on: always"), "{shown}");
-    assert!(world.shows(&["destination", "list"]).await.contains("closed, opens"));
+    assert!(world.shows(&["destination", "list"]).await.contains("closed; opens"));
     world.shows(&reset).await;
     assert!(world.shows(&["destination", "list"]).await.contains("always open"));
     let (code, said) = world.fails(&["destination", "windows", "set", "lab", "--always"]).await;

@@ -29,6 +29,7 @@ use tidegate_schemas::{
     wire::WireFormat,
 };
 
+mod break_glass;
 mod couriers;
 mod explained;
 mod failures;

@@ -1,6 +1,6 @@
 //! The texts of a config, with the settings of the environment laid over them, and the place of every value.
 //!
-//! The first text is the config file; those of `conf.d` are merged into it ([`super::merge`]). Every problem comes with its
+//! The first text is the config file; those of `conf.d` are merged into it (`super::merge`). Every problem comes with its
 //! [`Place`], so that whoever shows it can point at the line. The environment is given as name and value; names other than
 //! `TIDEGATE__...` are not ours and are left alone.
 //!

@@ -40,6 +40,8 @@ pub enum EntryState {
     Purged,
     /// Made room for a newer one, where the agreement says so. End.
     Dropped,
+    /// A limit of the agreement kept it out: it never was an entry, and is told of. End.
+    Refused,
 }
 
 /// What can happen to an entry.
@@ -80,7 +82,7 @@ pub struct IllegalTransition {
 
 impl EntryState {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Queued,
         Self::Held,
         Self::Parked,
@@ -89,6 +91,7 @@ impl EntryState {
         Self::Expired,
         Self::Purged,
         Self::Dropped,
+        Self::Refused,
     ];
 
     /// The next state.
@@ -117,7 +120,7 @@ impl EntryState {
     /// Whether nothing can follow and the body is gone.
     #[must_use]
     pub fn is_end(self) -> bool {
-        matches!(self, Self::Delivered | Self::Expired | Self::Purged | Self::Dropped)
+        matches!(self, Self::Delivered | Self::Expired | Self::Purged | Self::Dropped | Self::Refused)
     }
 }
 
@@ -266,6 +269,7 @@ impl Account {
             EntryState::Expired => &mut self.expired,
             EntryState::Purged => &mut self.purged,
             EntryState::Dropped => &mut self.dropped,
+            EntryState::Refused => &mut self.refused,
         }
     }
 

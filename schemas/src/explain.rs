@@ -173,6 +173,7 @@ pub fn ended(view: &LedgerView, zone: &TimeZone) -> Explanation {
         EntryState::Delivered => "it was delivered".to_owned(),
         EntryState::Expired => format!("it expired{why}"),
         EntryState::Purged => "an operator purged it".to_owned(),
+        EntryState::Refused => "it was refused when it came: a limit of the agreement was reached".to_owned(),
         EntryState::Dropped => "it made room for a newer one, as the agreement says".to_owned(),
         state => format!("it was told of as {state:?}{why}").to_lowercase(),
     };

@@ -75,6 +75,8 @@ pub(super) struct Dest {
     pub swept_to: [u64; 2],
     /// Until when no entry's life can end, so that a sweep need not look at any.
     pub quiet: Option<Quiet>,
+    /// Custody clock when the room was last told that something was refused.
+    pub refusal_told_ms: Option<u64>,
     /// How long it was open is known in memory for longer than on disk.
     pub opened_unwritten: bool,
     dirty: bool,
@@ -233,6 +235,7 @@ impl Core {
                         oldest_custody_ms: None,
                         swept_to: [0, 0],
                         quiet: None,
+                        refusal_told_ms: None,
                         opened_unwritten: false,
                         dirty: false,
                     },
@@ -440,6 +443,7 @@ impl Core {
                 oldest_custody_ms: None,
                 swept_to: [0, 0],
                 quiet: None,
+                refusal_told_ms: None,
                 opened_unwritten: false,
                 dirty: true,
             },

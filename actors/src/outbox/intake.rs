@@ -11,12 +11,14 @@
 
 use super::{
     core::Core,
+    custody_clock::Moment,
     entries::Cause,
     redelivery::{Known, content_hash},
     stage::{on_disk, within_the_hour},
 };
 use tidegate_schemas::{
     agreement::{Limits, OnFull},
+    custody::Odometer,
     entry::{EntryState, Envelope, Event},
     id::{DeviceId, EntryRef, MessageId},
     messages::outbox::{Accepted, Enqueue, EnqueueError, IntakeLimit, StoreError},
@@ -258,21 +260,7 @@ impl Core {
                 moment.custody_ms.saturating_add(own_ms.map_or(quiet.max_age_ms, |own| own.min(quiet.max_age_ms)));
             quiet.until_custody_ms = quiet.until_custody_ms.min(ends);
         }
-        let envelope = Envelope {
-            id,
-            device: submission.device.clone(),
-            label: submission.label.clone(),
-            content_type: submission.content_type.clone(),
-            origin: submission.origin,
-            accepted_ms: moment.wall_ms,
-            clock_trusted: moment.wall_trusted,
-            accepted_custody_ms: moment.custody_ms,
-            expires_custody_ms: own_ms.map(|own_ms| moment.custody_ms + own_ms),
-            body_bytes: u32::try_from(submission.payload.len()).unwrap_or(u32::MAX),
-            priority: submission.priority,
-            reply_to: submission.reply_to.clone(),
-            odometer,
-        };
+        let envelope = envelope_of(id, submission, moment, odometer);
         let mut record = EntryRecord {
             state: EntryState::Queued,
             reason: None,
@@ -309,6 +297,21 @@ impl Core {
             origin: submission.origin,
             at_ms: self.moment.wall_ms,
         });
+        self.tell_refusal(id, submission);
+    }
+
+    /// The room hears of the first that was refused in a while; the records say which. A device that hands in without end must not
+    /// fill the ledger.
+    fn tell_refusal(&mut self, id: MessageId, submission: &Submission) {
+        let (number, moment) = (self.number_of(&submission.destination), self.moment);
+        let Some(dest) = self.dests.get_mut(&number) else { return };
+        if dest.refusal_told_ms.is_some_and(|told| moment.custody_ms < told.saturating_add(REFUSAL_TOLD_EVERY_MS)) {
+            return;
+        }
+        dest.refusal_told_ms = Some(moment.custody_ms);
+        let odometer = dest.record.odometer;
+        let envelope = envelope_of(id, submission, moment, odometer);
+        self.add_to_ledger(number, NO_PLACE, &envelope, EntryState::Refused, Cause::default());
     }
 
     pub fn add_quarantine_record(&mut self, record: QuarantineRecord) {
@@ -318,6 +321,31 @@ impl Core {
             self.remove(key::quarantine(self.meta.quarantine_first));
             self.meta.quarantine_first += 1;
         }
+    }
+}
+
+/// How often the room is told that something was refused at a destination, in milliseconds of custody.
+const REFUSAL_TOLD_EVERY_MS: u64 = 600_000;
+/// In place of a place: what was refused never had one.
+const NO_PLACE: u64 = 0;
+
+/// What is known of a submission that comes in now.
+fn envelope_of(id: MessageId, submission: &Submission, moment: Moment, odometer: Odometer) -> Envelope {
+    let own_ms = submission.expiry_s.map(|s| u64::from(s) * 1_000);
+    Envelope {
+        id,
+        device: submission.device.clone(),
+        label: submission.label.clone(),
+        content_type: submission.content_type.clone(),
+        origin: submission.origin,
+        accepted_ms: moment.wall_ms,
+        clock_trusted: moment.wall_trusted,
+        accepted_custody_ms: moment.custody_ms,
+        expires_custody_ms: own_ms.map(|own_ms| moment.custody_ms + own_ms),
+        body_bytes: u32::try_from(submission.payload.len()).unwrap_or(u32::MAX),
+        priority: submission.priority,
+        reply_to: submission.reply_to.clone(),
+        odometer,
     }
 }
 

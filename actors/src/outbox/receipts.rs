@@ -16,9 +16,10 @@ use tidegate_schemas::{
 /// Records read at a time.
 const SLICE: usize = 256;
 
-/// Whether its device is to hear of it. A warning is for people; who came by HTTP has no topic of its own.
+/// Whether its device is to hear of it. A warning is for people, and who was refused has heard it from whoever took it in; who came by HTTP has no topic of its own.
 fn is_told(record: &LedgerRecord) -> bool {
-    record.state != EntryState::Queued && (record.reply_to.is_some() || record.origin != Origin::Http)
+    !matches!(record.state, EntryState::Queued | EntryState::Refused)
+        && (record.reply_to.is_some() || record.origin != Origin::Http)
 }
 
 /// The next receipts after a ledger number, and up to which number there is nobody to tell.

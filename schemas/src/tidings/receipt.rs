@@ -73,6 +73,7 @@ impl ReceiptTiding {
             EntryState::Dead => (ReceiptWord::Refused, Some(Reason::Word("gone"))),
             EntryState::Purged => (ReceiptWord::Purged, None),
             EntryState::Dropped => (ReceiptWord::Dropped, None),
+            EntryState::Refused => (ReceiptWord::Refused, None),
             EntryState::Queued | EntryState::Held | EntryState::Parked => return None,
         };
         Some(Self { id: Some(receipt.id), state, reason, time: None })

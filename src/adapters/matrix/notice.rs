@@ -48,6 +48,9 @@ struct Report {
     receipt: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
+    /// It went as an alarm.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    break_glass: bool,
 }
 
 /// The content of the event that tells of a batch.
@@ -71,8 +74,15 @@ fn report(view: &LedgerView) -> Report {
         ended: minute(view.ended_ms),
         attempts: view.attempts,
         receipt: view.receipt.then_some("signed"),
-        reason: view.reason.map(|reason| reason.to_string()),
+        reason: why(view),
+        break_glass: view.break_glass,
     }
+}
+
+/// What ended it, or why the last attempt failed.
+fn why(view: &LedgerView) -> Option<String> {
+    let ended_by = view.ended_by.map(|by| by.to_string());
+    ended_by.or_else(|| view.reason.map(|reason| reason.to_string()))
 }
 
 /// A time to the minute: `2026-11-23T04:51Z`.
@@ -92,6 +102,7 @@ fn word(state: EntryState) -> &'static str {
         EntryState::Expired => "expired",
         EntryState::Purged => "purged",
         EntryState::Dropped => "dropped",
+        EntryState::Refused => "refused, and perhaps more with it: a limit is reached",
     }
 }
 
@@ -114,7 +125,7 @@ fn text_of_one(view: &LedgerView) -> String {
     };
     let flag = if view.break_glass { ", break-glass" } else { "" };
     let signed = if view.receipt { ", signed for" } else { "" };
-    let reason = view.reason.map(|reason| format!(", {reason}")).unwrap_or_default();
+    let reason = why(view).map(|reason| format!(", {reason}")).unwrap_or_default();
     format!("{device} to {destination}: {state} {since}, {attempts}{signed}{reason}{flag} ({})", view.id)
 }
 

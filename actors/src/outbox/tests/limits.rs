@@ -75,7 +75,7 @@ async fn the_oldest_queued_make_room_and_never_more_than_needed() {
     assert_eq!(hand_in(&outbox, submission("a", vec![0; 801]), drop).await, refused(IntakeLimit::Destination));
     assert_eq!(pick_by(&outbox, 9, HeadOfLine::Rotate, false).await, [6], "what can't have room takes none");
     let seen = observe(&outbox).await;
-    assert_eq!((seen.account.dropped, seen.account.refused, seen.reports_pending, seen.gap), (4, 1, 4, 0));
+    assert_eq!((seen.account.dropped, seen.account.refused, seen.reports_pending, seen.gap), (4, 1, 5, 0));
 }
 
 #[actix::test]
@@ -154,4 +154,32 @@ async fn one_full_destination_stalls_no_other() {
     }
     let seen = observe(&outbox).await;
     assert_eq!((seen.account.queued, seen.account.refused, seen.gap), (51, 50, 0));
+}
+
+#[actix::test]
+async fn the_room_hears_of_a_refusal_once_in_ten_minutes_and_the_records_have_them_all() {
+    tokio::time::pause();
+    let rig = Rig::new();
+    let outbox = rig.start();
+    let limits = limits_of(1, 1_000);
+    let hand_in = async || {
+        let message = Enqueue { submission: submission("patient", "70"), limits, break_glass_per_hour: None };
+        outbox.send(message).await.unwrap()
+    };
+    hand_in().await.unwrap();
+    let told = async || {
+        let ledger = outbox.send(ListLedger { before: None, limit: 100 }).await.unwrap().unwrap();
+        assert!(ledger.iter().all(|view| view.state == EntryState::Refused && view.device.as_str() == "patient"));
+        ledger.len()
+    };
+    for _ in 0..30 {
+        assert!(matches!(hand_in().await, Err(EnqueueError::Refused { recorded: true, .. })));
+    }
+    assert_eq!((told().await, observe(&outbox).await.account.refused), (1, 30));
+    tokio::time::sleep(Duration::from_secs(601)).await;
+    assert!(hand_in().await.is_err());
+    assert_eq!((told().await, observe(&outbox).await.account.refused), (2, 31));
+    // It never was an entry: the device was told when it came, and nothing else is.
+    let receipts = outbox.send(PendingReceipts { count_max: 10 }).await.unwrap().unwrap();
+    assert_eq!(receipts, []);
 }

@@ -76,6 +76,13 @@ impl Checker<'_> {
         );
         let warnings = self.problems.collect(openings)?;
         self.warnings.extend(warnings);
+        if agreement.receiver_memory.is_none() {
+            self.warn(
+                format!("{path}.receiver_memory"),
+                "it is not declared for how long the receiver remembers message ids: a message that is sent again after that is stored twice",
+                "ask its operator, and add receiver_memory = \"30d\", say",
+            );
+        }
         Some(Destination { id: id.ok()?, endpoint: endpoint?, agreement, keys })
     }
 

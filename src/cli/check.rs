@@ -327,6 +327,7 @@ payload = \"private-iot\"
 topic = \"{destination}/{device}/#\"
 [destination.cardiology]
 onion = \"2gzyxa5ihm7nsggfxnu52rck2vv4rvmdlkiu3zzui5du4xyclen53wid.onion\"
+receiver_memory = \"30d\"
 windows = { timezone = \"Europe/Madrid\", allow = [{ days = \"mon-fri\", from = \"22:00\", to = \"02:00\" }] }
 ";
 

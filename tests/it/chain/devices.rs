@@ -77,6 +77,9 @@ fn a_gateway_that_dies_is_offline_for_its_devices_until_it_is_back_with_its_stat
     let mut stage = Stage::start(Options { ward: CLOSED.to_owned(), ..Options::default() });
     let _gateway = Listener::start(&stage, "tidegate/state", "gateway");
     stage.wait_for("the gateway online", |stage| (state(stage, "gateway")? == "online").then_some(()));
+    let first = Listener::start(&stage, "tidegate/destinations/ward/state", "first");
+    stage.wait_for("a closed window", |stage| (state(stage, "first")? == "closed").then_some(()));
+    drop(first);
     stage.kill_gateway();
     stage.wait_for("its last will", |stage| (state(stage, "gateway")? == "offline").then_some(()));
     let _states = Listener::start(&stage, "tidegate/destinations/ward/state", "states");

@@ -145,8 +145,8 @@ fn experiment(args: &DemoArgs, stop: &Stop, as_json: bool) -> Result<ExitCode, F
 /// In the middle: closes the window, shows that readings wait, and opens it again.
 fn close_and_open(watch: &mut Watch<'_>, readings: u64) -> Result<(), Failure> {
     watch.until(FIRST_HALF_LIMIT, |counts, _ended| counts.accepted >= readings / 2 && counts.delivered > 0)?;
-    let opens = watch.close_window()?;
-    output::message(&format!("-- the window of the hospital is closed until {opens} UTC: readings wait"));
+    watch.close_window()?;
+    output::message("-- the hospital says \"not now\": its window is closed, and readings wait");
     watch.until(CLOSED, |_, _| false)?;
     let waiting = watch.look()?.waiting;
     // All may have been published and delivered before the window closed only if the gateway is far quicker than the pacemaker.
@@ -154,7 +154,7 @@ fn close_and_open(watch: &mut Watch<'_>, readings: u64) -> Result<(), Failure> {
         return Err(Failure::failed("no reading waited while the window was closed"));
     }
     watch.open_window()?;
-    output::message(&format!("-- the window is open again: the {waiting} readings that waited flow"));
+    output::message(&format!("-- it is open again: the {waiting} readings that waited flow"));
     Ok(())
 }
 

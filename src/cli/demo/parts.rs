@@ -323,6 +323,8 @@ destination = "{DESTINATION}"
 payload = "private-iot"
 
 {}retry = {{ steps = ["1s", "2s", "5s"] }}
+signal = {{ accept = true }}
+receiver_memory = "400d"
 "#,
             receiver.destination_toml
         )

@@ -10,7 +10,6 @@ use crate::{
     cli::{output, pacemaker::PROGRESS},
     lab::{HttpError, HttpRequest, Process},
 };
-use jiff::{SignedDuration, Timestamp, tz::TimeZone};
 use serde_json::{Value, json};
 use std::{
     collections::BTreeSet,
@@ -115,24 +114,20 @@ impl<'a> Watch<'a> {
         self.told = Some((Instant::now(), counts));
     }
 
-    /// Closes the hospital's window; when it opens, as `HH:MM`.
-    pub(super) fn close_window(&self) -> Result<String, Failure> {
-        let status = status(self.parts.admin, &self.parts.admin_token).map_err(|error| failed(&error))?;
-        let now = status.ok_or_else(|| Failure::failed("the gateway did not tell its status"))?.now;
-        let (from, to) = an_hour_ahead(now);
-        let windows = json!({ "timezone": "UTC", "allow": [{ "days": "daily", "from": from, "to": to }] });
-        self.windows("PUT").json(&windows).send_ok().map_err(|error| failed(&error))?;
-        Ok(from)
+    /// The hospital says "not now", as an operator may for it: its window is closed for ten minutes.
+    pub(super) fn close_window(&self) -> Result<(), Failure> {
+        self.signal(&json!({ "not_now_for": "10m" }))
     }
 
-    /// Back to the config, which has no windows: always open.
+    /// It takes that back: its agreement has no windows, so it is open.
     pub(super) fn open_window(&self) -> Result<(), Failure> {
-        self.windows("DELETE").send_ok().map(drop).map_err(|error| failed(&error))
+        self.signal(&json!({ "clear": true }))
     }
 
-    fn windows(&self, method: &'static str) -> HttpRequest {
-        let path = format!("/api/v1/destinations/{DESTINATION}/windows");
-        HttpRequest::new(method, self.parts.admin, path).bearer(&self.parts.admin_token)
+    fn signal(&self, said: &Value) -> Result<(), Failure> {
+        let path = format!("/api/v1/destinations/{DESTINATION}/signal");
+        let request = HttpRequest::new("POST", self.parts.admin, path).bearer(&self.parts.admin_token);
+        request.json(said).send_ok().map(drop).map_err(|error| failed(&error))
     }
 
     /// How many readings the broker acknowledged to the pacemaker, as the pacemaker says.
@@ -179,15 +174,6 @@ fn acknowledged(notices: &[&Value]) -> u64 {
     ids.len() as u64
 }
 
-/// A daily hour that begins one to two hours from now, in UTC: `HH:MM` of its begin and end.
-fn an_hour_ahead(now: Timestamp) -> (String, String) {
-    let at = |hours: i64| {
-        let at = now.saturating_add(SignedDuration::from_hours(hours)).unwrap_or(now);
-        at.to_zoned(TimeZone::UTC).strftime("%H:00").to_string()
-    };
-    (at(2), at(3))
-}
-
 /// The gateway's status; `None` when its answer is none that we know.
 fn status(admin: SocketAddr, token: &str) -> Result<Option<StatusView>, HttpError> {
     let answer = HttpRequest::new("GET", admin, "/api/v1/status").bearer(token).send_ok()?;
@@ -207,15 +193,6 @@ pub(super) fn is_connected(admin: SocketAddr, token: &str) -> bool {
 mod tests {
     #![expect(clippy::unwrap_used, reason = "tests")]
     use super::*;
-
-    #[test]
-    fn a_window_an_hour_ahead_is_closed_now_at_every_hour() {
-        for hour in 0..24 {
-            let now: Timestamp = format!("2026-11-23T{hour:02}:59:59Z").parse().unwrap();
-            let (from, to) = an_hour_ahead(now);
-            assert_eq!((from, to), (format!("{:02}:00", (hour + 2) % 24), format!("{:02}:00", (hour + 3) % 24)));
-        }
-    }
 
     #[test]
     fn the_last_line_of_progress_counts() {

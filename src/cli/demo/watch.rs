@@ -191,7 +191,6 @@ pub(super) fn is_connected(admin: SocketAddr, token: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "tests")]
     use super::*;
 
     #[test]

@@ -130,7 +130,7 @@ fn parts(state: &Path, store: &Arc<Fragile>, transport: &Arc<dyn Transport>) -> 
         },
         source: None,
         tidings: Arc::default(),
-        signal_topics: None,
+        signals: false,
         transport: Arc::clone(transport),
         room: None,
         bells,

@@ -158,7 +158,7 @@ pub async fn start(config: Config, origin: Origin) -> anyhow::Result<Started> {
         outbox: outbox_parts(&config, &store, &outbox_clock(&clock), &entropy, &bells, room.is_some()),
         source,
         tidings: Arc::new(config.mqtt.as_ref().map(|mqtt| mqtt.tidings.clone()).unwrap_or_default()),
-        signal_topics: config.mqtt.as_ref().filter(|mqtt| mqtt.signals).map(|mqtt| mqtt.tidings.prefix.to_string()),
+        signals: config.mqtt.as_ref().is_some_and(|mqtt| mqtt.signals),
         transport: tor.transport,
         room,
         bells,

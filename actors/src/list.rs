@@ -13,7 +13,7 @@ use crate::{
     ports::{room::Room, source::Source, transport::Transport},
     registry::{Registry, RegistryParts},
     reporter::{Reporter, ReporterParts},
-    subscriber::{Floor, SignalDoor, Subscriber},
+    subscriber::{Floor, Subscriber},
     supervision::{Bells, ChildSpec, DeathWatch, Exhausted, Options, Running, StartError},
     uplink::{Uplink, UplinkParts},
 };
@@ -35,8 +35,8 @@ pub struct Parts {
     pub source: Option<Arc<dyn Source>>,
     /// What devices are told by it.
     pub tidings: Arc<Tidings>,
-    /// What the topics begin with on which signals come, if the broker brings any.
-    pub signal_topics: Option<String>,
+    /// Whether it brings signals.
+    pub signals: bool,
     /// The way to onion services.
     pub transport: Arc<dyn Transport>,
     /// The room, if one is configured.
@@ -105,7 +105,7 @@ fn outbox(parts: &Parts) -> ChildSpec<Handles> {
 
 fn subscriber(parts: &Parts, source: Arc<dyn Source>) -> ChildSpec<Handles> {
     let (bells, tidings, clock) = (parts.bells.clone(), Arc::clone(&parts.tidings), Arc::clone(&parts.outbox.clock));
-    let prefix = parts.signal_topics.clone();
+    let signals = parts.signals;
     ChildSpec {
         name: "subscriber",
         needs: &["registry", "outbox"],
@@ -122,11 +122,7 @@ fn subscriber(parts: &Parts, source: Arc<dyn Source>) -> ChildSpec<Handles> {
                 tidings: Arc::clone(&tidings),
                 clock: Arc::clone(&clock),
                 herald: bells.herald.clone(),
-                signals: prefix.clone().map(|prefix| SignalDoor {
-                    prefix,
-                    signal: outbox.recipient(),
-                    clock: Arc::clone(&clock),
-                }),
+                signals: signals.then(|| outbox.recipient()),
                 bell: bells.subscriber.clone(),
             };
             let (address, running) = Running::start(Subscriber::new(floor, watch));

@@ -35,8 +35,6 @@
 //! The work is done by one owned task (`intake`), whose end ends the actor. On `Shutdown` intake stops first; what is in hand
 //! gets its answer and its acknowledgement (at most [`DRAIN_MAX`]), and what was not read stays with the broker.
 
-pub use signals::SignalDoor;
-
 use crate::{
     ports::{clock::Clock, source::Source},
     supervision::{Bell, DeathWatch, OwnedTask},
@@ -46,7 +44,7 @@ use std::{cell::RefCell, rc::Rc, sync::Arc, time::Duration};
 use tidegate_schemas::{
     messages::{
         gateway::{Observe, Shutdown},
-        outbox::{Enqueue, Ignore, Quarantine},
+        outbox::{Enqueue, Ignore, Quarantine, Signal},
         registry::Current,
     },
     tidings::Tidings,
@@ -98,7 +96,7 @@ pub struct Floor {
     /// The Herald's bell: the broker of a new connection may have forgotten everything.
     pub herald: Bell,
     /// Where signals go, if they are taken over MQTT.
-    pub signals: Option<SignalDoor>,
+    pub signals: Option<Recipient<Signal>>,
     /// Rung when routes or destinations changed.
     pub bell: Bell,
 }

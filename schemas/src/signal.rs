@@ -4,7 +4,7 @@
 //! no clock of anybody else matters. It never names a place to deliver to. The form in which a destination signs it is
 //! `wire::signal`.
 
-use crate::{config::parse_duration, id::DestinationId, messages::outbox::SignalWord, submission::QuarantineReason};
+use crate::{config::parse_duration, messages::outbox::SignalWord};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -12,8 +12,6 @@ use serde::{Deserialize, Serialize};
 pub const SIGNAL_BYTES_MAX: usize = 512;
 /// Longest time that a signal may ask for, in seconds: a day. The agreement's `ttl_max` shortens it further.
 pub const SIGNAL_TTL_S_MAX: u32 = 86_400;
-/// What the gateway's own topics at the broker begin with.
-pub const TOPIC_PREFIX: &str = "tidegate";
 
 /// A signal as JSON. Exactly one of the fields is there.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -138,33 +136,6 @@ impl SignalWord {
     }
 }
 
-/// The topic filter under which signals come.
-#[must_use]
-pub fn topic_filter(prefix: &str) -> String {
-    format!("{prefix}/destinations/+/signal")
-}
-
-/// Whom a topic's signal is for; `None` for any other topic.
-#[must_use]
-pub fn destination_of<'t>(prefix: &str, topic: &'t str) -> Option<&'t str> {
-    let rest = topic.strip_prefix(prefix)?.strip_prefix("/destinations/")?;
-    rest.strip_suffix("/signal").filter(|alias| !alias.contains('/'))
-}
-
-/// A publication read as a signal: for whom, and what it says. `None` when its topic is no signal's.
-#[must_use]
-pub fn read_publication(
-    prefix: &str,
-    topic: &str,
-    body: &[u8],
-    now: Option<Timestamp>,
-) -> Option<Result<(DestinationId, SignalWord), QuarantineReason>> {
-    let alias = destination_of(prefix, topic)?;
-    let destination = alias.parse().map_err(|_| QuarantineReason::BadDestination);
-    let word = SignalBody::parse(body).and_then(|body| body.word(now)).map_err(|_| QuarantineReason::BadSignal);
-    Some(destination.and_then(|destination| Ok((destination, word?))))
-}
-
 #[cfg(test)]
 mod tests {
     #![expect(clippy::unwrap_used, reason = "tests")]
@@ -212,34 +183,6 @@ mod tests {
         assert_eq!(SignalBody::parse(br#"{"ready_for":"1m"}"#).unwrap().word(None), Ok(SignalWord::Ready(60)));
     }
 
-    #[test]
-    fn a_topic_names_one_destination() {
-        assert_eq!(destination_of("tidegate", "tidegate/destinations/ward/signal"), Some("ward"));
-        assert_eq!(destination_of("a/b", "a/b/destinations/ward/signal"), Some("ward"));
-        for other in [
-            "tidegate/destinations/ward/state",
-            "tidegate/destinations/a/b/signal",
-            "tidegates/destinations/ward/signal",
-            "destinations/ward/signal",
-            "tidegate/destinations/signal",
-        ] {
-            assert_eq!(destination_of("tidegate", other), None, "{other}");
-        }
-        assert_eq!(topic_filter("tidegate"), "tidegate/destinations/+/signal");
-    }
-
-    #[test]
-    fn a_publication_is_a_signal_by_its_topic_and_judged_by_its_body() {
-        let read = |topic: &str, body: &str| read_publication("tidegate", topic, body.as_bytes(), None);
-        let signal = "tidegate/destinations/ward/signal";
-        let said = Ok(("ward".parse().unwrap(), SignalWord::NotNow(60)));
-        assert_eq!(read(signal, r#"{"not_now_for":"1m"}"#), Some(said));
-        assert_eq!(read("ward/patient/pulse", r#"{"not_now_for":"1m"}"#), None);
-        assert_eq!(read(signal, "soon"), Some(Err(QuarantineReason::BadSignal)));
-        let nobody = read("tidegate/destinations/No Body/signal", r#"{"not_now_for":"1m"}"#);
-        assert_eq!(nobody, Some(Err(QuarantineReason::BadDestination)));
-    }
-
     proptest! {
         #[test]
         fn no_body_panics_and_what_is_taken_is_within_bounds(
@@ -268,15 +211,6 @@ mod tests {
             for body in [ready, until] {
                 let text = serde_json::to_vec(&body).unwrap();
                 prop_assert_eq!(SignalBody::parse(&text).unwrap().word(Some(now)), Ok(SignalWord::Ready(ttl_s)));
-            }
-        }
-
-        #[test]
-        fn a_topic_and_its_destination_belong_together(prefix in "[a-z/]{1,12}", alias in "[a-z0-9-]{1,20}", other in ".{0,40}") {
-            let topic = format!("{prefix}/destinations/{alias}/signal");
-            prop_assert_eq!(destination_of(&prefix, &topic), Some(alias.as_str()));
-            if let Some(alias) = destination_of(&prefix, &other) {
-                prop_assert_eq!(format!("{prefix}/destinations/{alias}/signal"), other.clone());
             }
         }
     }

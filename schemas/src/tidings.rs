@@ -125,8 +125,8 @@ pub struct Presence {
 /// A topic below the prefix.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Own {
-    /// A signal for this destination.
-    Signal(DestinationId),
+    /// A signal for this destination; `None` if what stands there is no alias.
+    Signal(Option<DestinationId>),
     /// Anything else: nobody takes it.
     Other,
 }
@@ -195,7 +195,8 @@ impl Tidings {
     pub fn own(&self, topic: &str) -> Option<Own> {
         let rest = self.prefix.rest(topic)?;
         let signalled = rest.strip_prefix("destinations/").and_then(|rest| rest.strip_suffix("/signal"));
-        Some(signalled.and_then(|alias| alias.parse().ok()).map_or(Own::Other, Own::Signal))
+        let alias = signalled.filter(|alias| !alias.contains('/'));
+        Some(alias.map_or(Own::Other, |alias| Own::Signal(alias.parse().ok())))
     }
 
     /// Whether this device may be answered there.

@@ -9,39 +9,21 @@ use super::{
     Floor,
     verdict::{Verdict, ignore, quarantine, quarantine_of},
 };
-use crate::ports::clock::Clock;
-use actix::Recipient;
 use futures_util::{FutureExt, future::LocalBoxFuture};
-use std::{fmt, sync::Arc};
 use tidegate_schemas::{
     messages::{
         outbox::{Signal, SignalError, SignalSource},
         registry::RegistrySnapshot,
     },
-    signal::{read_publication, topic_filter},
+    signal::SignalBody,
     submission::{Publication, QuarantineReason},
+    tidings::Own,
 };
-
-/// What signals over MQTT need.
-#[derive(Clone)]
-pub struct SignalDoor {
-    /// What the gateway's own topics begin with.
-    pub prefix: String,
-    /// Who keeps signals.
-    pub signal: Recipient<Signal>,
-    /// For signals that name a moment.
-    pub clock: Arc<dyn Clock>,
-}
-impl fmt::Debug for SignalDoor {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SignalDoor").field("prefix", &self.prefix).finish_non_exhaustive()
-    }
-}
 
 /// What is subscribed to: the routes' filters, and that of signals where they are taken.
 pub(super) fn filters(floor: &Floor, registry: &RegistrySnapshot) -> Vec<String> {
     let mut filters = registry.routes.subscriptions();
-    filters.extend(floor.signals.as_ref().map(|door| topic_filter(&door.prefix)));
+    filters.extend(floor.signals.as_ref().map(|_| floor.tidings.signal_filter()));
     filters
 }
 
@@ -51,14 +33,16 @@ pub(super) fn heard(
     registry: &RegistrySnapshot,
     publication: &Publication,
 ) -> Option<LocalBoxFuture<'static, Verdict>> {
-    let door = floor.signals.as_ref()?;
-    let now = door.clock.trusted().then(|| door.clock.now());
-    let read = read_publication(&door.prefix, &publication.topic, publication.payload.reveal(), now)?;
+    let signals = floor.signals.as_ref()?;
+    let Some(Own::Signal(alias)) = floor.tidings.own(&publication.topic) else { return None };
     if publication.retained {
         return Some(ignore(floor, publication.redelivery.clone(), Verdict::RetainedIgnored));
     }
     let metadata = quarantine_of(publication);
-    let known = read.and_then(|(destination, word)| {
+    let now = floor.clock.trusted().then(|| floor.clock.now());
+    let said = SignalBody::parse(publication.payload.reveal()).and_then(|body| body.word(now));
+    let known = alias.ok_or(QuarantineReason::BadDestination).and_then(|destination| {
+        let word = said.map_err(|_| QuarantineReason::BadSignal)?;
         let registered = registry.destinations.get(&destination).ok_or(QuarantineReason::UnknownDestination)?;
         Ok((destination, word, registered.destination.agreement.signal))
     });
@@ -69,7 +53,7 @@ pub(super) fn heard(
     let word = publication.expiry_s.map_or(word, |left_s| word.at_most(left_s));
     let message = Signal { destination, word, policy, from: SignalSource::Mqtt, sequence: None };
     // Its packet id has to be forgotten, too; both are in the mailbox before this returns.
-    let heard = door.signal.send(message);
+    let heard = signals.send(message);
     let forgotten = ignore(floor, publication.redelivery.clone(), Verdict::Signalled);
     let floor = floor.clone();
     Some(

@@ -149,7 +149,7 @@ impl World {
             },
             source: Some(Faulty::new(Arc::new(source.clone()), &faults)),
             tidings: Arc::new(Tidings { receipts: true, ..Tidings::default() }),
-            signal_topics: None,
+            signals: false,
             transport: Faulty::new(Arc::clone(&transport) as Arc<dyn Transport>, &faults),
             room: Some(Faulty::new(Arc::new(room.clone()), &faults)),
             bells,

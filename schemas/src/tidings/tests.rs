@@ -37,7 +37,9 @@ fn reply(topic: &str) -> ReplyTo {
 fn only_the_gateways_own_topics_lie_below_the_prefix() {
     let tidings = Tidings::default();
     let ward: DestinationId = "ward".parse().unwrap();
-    assert_eq!(tidings.own("tidegate/destinations/ward/signal"), Some(Own::Signal(ward.clone())));
+    assert_eq!(tidings.own("tidegate/destinations/ward/signal"), Some(Own::Signal(Some(ward.clone()))));
+    assert_eq!(tidings.own("tidegate/destinations/No One/signal"), Some(Own::Signal(None)));
+    assert_eq!(tidings.own(&tidings.signal_filter().replace('+', "ward")), Some(Own::Signal(Some(ward.clone()))));
     for own in ["tidegate", "tidegate/state", "tidegate/destinations/ward/state", "tidegate/destinations/a/b/signal"] {
         assert_eq!(tidings.own(own), Some(Own::Other), "{own}");
     }

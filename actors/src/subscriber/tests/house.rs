@@ -1,7 +1,7 @@
 //! The floor of a Subscriber under test.
 
 use crate::{
-    subscriber::{Floor, SignalDoor, Subscriber},
+    subscriber::{Floor, Subscriber},
     supervision::{Bell, DeathWatch},
     testing::{fake_source::FakeSource, sim_clock::SimClock},
 };
@@ -26,9 +26,8 @@ use tidegate_schemas::{
         registry::{Current, RegisteredDestination, RegistrySnapshot},
     },
     route::{IdSource, PayloadHandling, Route, Routes},
-    signal::TOPIC_PREFIX,
     submission::{QuarantineReason, Redelivery},
-    tidings::Tidings,
+    tidings::{Own, Tidings},
     view::{Observation, SubscriberObservation},
 };
 
@@ -242,8 +241,13 @@ impl House {
                 || journal.quarantined.iter().any(|(_, topic, _)| publication.topic.starts_with(topic.as_str()))
                 || journal.manner.full == Some(true)
                 || publication.retained
-                || publication.topic.starts_with("tidegate")
-                || journal.signals.iter().any(|(_, honoured)| *honoured);
+                || match Tidings::default().own(&publication.topic) {
+                    Some(Own::Signal(alias)) if signals => journal
+                        .signals
+                        .iter()
+                        .any(|(signal, honoured)| *honoured && Some(&signal.destination) == alias.as_ref()),
+                    own => own.is_some(),
+                };
             assert!(known, "CU-1: acknowledged before it was on disk");
         }));
         let registry = Arc::new(Mutex::new(snapshot(vec![route("{destination}/+")])));
@@ -258,11 +262,7 @@ impl House {
             tidings: Arc::new(Tidings { receipts: true, ..Tidings::default() }),
             clock: Arc::new(SimClock::at("2026-11-23T12:00:00Z".parse().unwrap())),
             herald: Bell::default(),
-            signals: signals.then(|| SignalDoor {
-                prefix: TOPIC_PREFIX.to_owned(),
-                signal: outbox.recipient(),
-                clock: Arc::new(SimClock::at("2027-01-04T12:00:00Z".parse().unwrap())),
-            }),
+            signals: signals.then(|| outbox.recipient()),
             bell: bell.clone(),
         };
         let subscriber = Subscriber::new(floor, DeathWatch::unwatched("subscriber")).start();

@@ -79,15 +79,16 @@ impl<'w> Finder<'w> {
         let now = kept.filter(|span| span.has(at));
         let ahead = kept.filter(|span| span.start.is_some_and(|start| at < start));
         self.steps.set(STEPS_MAX);
-        let next = match (ahead, whole) {
-            (Some(ahead), _) => Some(ahead),
+        let (guarded_from, next) = match (ahead, whole) {
+            (Some(ahead), _) => (None, Some(ahead)),
             (None, None) => self.next(at),
-            (None, Some(whole)) => whole.end.and_then(|end| self.next(end)),
+            (None, Some(whole)) => whole.end.map_or((None, None), |end| self.next(end)),
         };
         let change = match now {
             Some(span) => span.end,
             None => {
-                self.closed_until(at, [next.and_then(|next| next.start), denied, whole.and_then(|whole| whole.end)])
+                let ends = [next.and_then(|next| next.start), denied, whole.and_then(|whole| whole.end)];
+                self.closed_until(at, guarded_from.into_iter().chain(ends.into_iter().flatten()))
             }
         };
         let again = self.reached.get().min(at + AGAIN_AFTER).max(at + 1);
@@ -98,24 +99,26 @@ impl<'w> Finder<'w> {
         Found { now, denied: denied.is_some(), guarded: whole.is_some() && now.is_none(), next, holds_until }
     }
 
-    /// Until when it stays closed for the same reason; the beginning of a deny window is a reason, too.
-    fn closed_until(&self, at: i64, changes: [Option<i64>; 3]) -> Option<i64> {
-        let change = changes.into_iter().flatten().filter(|change| *change > at).min();
+    /// Until when it stays closed for the same reason; the beginning of a deny window is a reason, too, and so is that of a guard.
+    fn closed_until(&self, at: i64, changes: impl Iterator<Item = i64>) -> Option<i64> {
+        let change = changes.filter(|change| *change > at).min();
         let limit = change.unwrap_or(at + AGAIN_AFTER);
         self.first_denial(at, limit).or(change)
     }
 
-    /// The next opening after a moment at which it is closed.
-    fn next(&self, from: i64) -> Option<Span> {
-        let mut from = from;
-        loop {
-            let start = self.next_start(from)?;
-            let span = Span { start: Some(start), end: self.end(start) };
+    /// After a moment at which it is closed: where the first guard before an opening begins, and the next opening. The guard may
+    /// leave nothing of the openings between the two.
+    fn next(&self, from: i64) -> (Option<i64>, Option<Span>) {
+        let first = self.next_start(from);
+        let mut start = first;
+        while let Some(at) = start {
+            let span = Span { start, end: self.end(at) };
             if let Some(kept) = span.less(self.guard) {
-                return Some(kept);
+                return (first, Some(kept));
             }
-            from = span.end?;
+            start = span.end.and_then(|end| self.next_start(end));
         }
+        (first, None)
     }
 
     /// The next moment that is allowed and not denied, from one that is not.

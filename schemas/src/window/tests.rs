@@ -48,6 +48,18 @@ fn a_window_across_midnight_belongs_to_the_day_on_which_it_opens() {
 }
 
 #[test]
+fn what_was_answered_before_the_guard_is_not_answered_within_it() {
+    let allow = vec![days("daily", "10:00", "12:00")];
+    let set = of(RawWindows { timezone: Some("UTC".into()), allow, guard: Some("5m".into()), ..RawWindows::default() });
+    let answers = ["09:59:59", "10:00:00", "10:05:00", "11:54:59", "11:55:00", "12:00:00"].map(|time| {
+        let answer = set.evaluate(ts(&format!("2026-11-23T{time}Z")));
+        (answer.open, answer.why)
+    });
+    let (outside, guarded, inside) = ((false, Why::OutsideWindows), (false, Why::Guarded), (true, Why::InsideWindow));
+    assert_eq!(answers, [outside, guarded, inside, inside, guarded, outside]);
+}
+
+#[test]
 fn an_opening_in_the_spring_gap_moves_forward() {
     // 2027-03-28: Madrid goes from 02:00 to 03:00.
     let set = set("Europe/Madrid", vec![days("daily", "02:15", "02:45")]);

@@ -6,9 +6,10 @@
 //!
 //! - *Back-off belongs to the destination*, and a failure that came before the present opening (or signal) began holds nothing back:
 //!   each opening gets one probe at once. What Tor itself asks for (budget, pauses) no opening resets.
-//! - *Breaker*: after so many failures, and so long without a success, one probe an opening; where there is no next opening, one in
-//!   each [`Breaker::since_success`](crate::agreement::Breaker).
-//! - *Break-glass* goes through a closed window, never through a pause, the end of the agreement, a back-off, or Tor's budget.
+//! - *Breaker*: after so many failures, and so long without a success, one probe an opening, and one in each [`PROBE_EVERY`] of a long
+//!   one; where there is no next opening, one in each [`Breaker::since_success`](crate::agreement::Breaker).
+//! - *Break-glass* goes through a closed window and does not wait for a drawn start; it never goes through a pause, the end of the
+//!   agreement, a back-off, or Tor's budget.
 
 use crate::{
     agreement::{Evaluation, ServiceAgreement, Why},
@@ -18,6 +19,10 @@ use crate::{
 use jiff::{SignedDuration, Timestamp, tz::TimeZone};
 use serde::{Deserialize, Serialize};
 use std::fmt;
+
+/// While a breaker is open, an opening that lasts longer than this sees a probe this often (or as seldom as `since_success` says):
+/// else a service that came back would wait for an opening that may be months away.
+pub const PROBE_EVERY: SignedDuration = SignedDuration::from_hours(6);
 
 /// All that the decision depends on.
 #[derive(Debug, Clone, Copy)]
@@ -247,7 +252,8 @@ pub fn decide(situation: &Situation<'_>) -> Decision {
         add(hindrance, until);
     }
     let spread = situation.drawn_start.filter(|start| now < *start && ready_signal_ms(agreement, load).is_none());
-    if let (Some(start), Door::Open { .. }) = (spread, door) {
+    let glass = load.break_glass > 0 && agreement.break_glass.is_some();
+    if let (Some(start), Door::Open { .. }, false) = (spread, door, glass) {
         add(Hindrance::StartSpread, Some(start));
     }
     if !situation.uplink_ready {
@@ -279,6 +285,8 @@ pub fn decide(situation: &Situation<'_>) -> Decision {
     }
     let mode = match door {
         Door::Glass => Mode::BreakGlass,
+        // The others wait for the start that was drawn.
+        Door::Open { .. } if spread.is_some() => Mode::BreakGlass,
         Door::Open { .. } | Door::Shut if load.failures > 0 => Mode::Probe,
         Door::Open { .. } | Door::Shut => Mode::Full,
     };
@@ -350,10 +358,16 @@ fn retry(situation: &Situation<'_>, door: Door) -> Option<Reason> {
     let no_success = without_ms.is_some_and(|ago_ms| ago_ms >= millis(breaker.since_success));
     let due_ms = load.due_in_ms;
     if failures >= breaker.failures && no_success {
-        // A wait for the next opening ends with it; without one there is a probe now and then.
+        // A wait for the next opening ends with it. Where none is known, or this one lasts long, there is a probe now and then.
         let opening = evaluation.next_opening.filter(|opening| door != Door::Glass && *opening > now);
-        let left_ms = millis(breaker.since_success).saturating_sub(failed_ms).max(due_ms);
-        let until = opening.or_else(|| now.saturating_add(length(left_ms)).ok().filter(|_| left_ms > 0));
+        let every = opening.map_or(breaker.since_success, |_| breaker.since_success.max(PROBE_EVERY));
+        let left_ms = millis(every).saturating_sub(failed_ms).max(due_ms);
+        let probe = now.saturating_add(length(left_ms)).ok().filter(|_| left_ms > 0);
+        let ends = evaluation.starts_until.into_iter().chain(evaluation.until).min();
+        let until = match opening {
+            Some(opening) if probe.is_some_and(|probe| ends.is_some_and(|end| end <= probe)) => Some(opening),
+            _ => probe,
+        };
         return until.map(|until| Reason { hindrance: Hindrance::Breaker { failures, error }, until: Some(until) });
     }
     let until = now.saturating_add(length(due_ms)).ok().filter(|_| due_ms > 0)?;

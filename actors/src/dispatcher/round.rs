@@ -265,8 +265,9 @@ impl Rounds {
         };
         let destination = &registered.destination;
         let evaluation = moment.evaluate(destination, load);
+        let start = self.drawn_start(id, &evaluation, load).filter(|start| moment.wall < *start);
         if let Some(out) = self.out.get_mut(id) {
-            let at = go_on(out, &evaluation, load, moment);
+            let at = go_on(out, &evaluation, load, moment, start);
             self.wakes.set(id, at);
             return;
         }
@@ -290,6 +291,20 @@ impl Rounds {
         }
     }
 
+    /// The first start of the present opening. Under a signal nothing is spread, and its beginning is none of the opening.
+    fn drawn_start(
+        &mut self,
+        id: &DestinationId,
+        evaluation: &Evaluation,
+        load: &DestinationLoad,
+    ) -> Option<Timestamp> {
+        if load.signal.is_some_and(|signal| signal.ready) {
+            return None;
+        }
+        let memory = self.memory.entry(id.clone()).or_default();
+        memory.drawn_start(evaluation, self.began, &*self.parts.entropy)
+    }
+
     /// The decision, and the memory that it needs: the same for a round and for whoever asks.
     fn decide(
         &mut self,
@@ -298,10 +313,8 @@ impl Rounds {
         load: &DestinationLoad,
         moment: &Moment,
     ) -> Decision {
+        let drawn_start = self.drawn_start(&destination.id, evaluation, load);
         let memory = self.memory.entry(destination.id.clone()).or_default();
-        // Under a signal nothing is spread, and its beginning is none of the opening.
-        let spread = !load.signal.is_some_and(|signal| signal.ready);
-        let drawn_start = if spread { memory.drawn_start(evaluation, self.began, &*self.parts.entropy) } else { None };
         decide(&Situation {
             agreement: &destination.agreement,
             evaluation,
@@ -365,9 +378,15 @@ impl Rounds {
 }
 
 /// What becomes of a courier that is out. Returns when it is looked at again.
-fn go_on(out: &mut Out, evaluation: &Evaluation, load: &DestinationLoad, moment: &Moment) -> Option<Instant> {
+fn go_on(
+    out: &mut Out,
+    evaluation: &Evaluation,
+    load: &DestinationLoad,
+    moment: &Moment,
+    start: Option<Timestamp>,
+) -> Option<Instant> {
     let wanted = match door(&out.destination.agreement, evaluation, load, moment.wall) {
-        Door::Open { .. } => out.mode != Mode::BreakGlass,
+        Door::Open { .. } => out.mode != Mode::BreakGlass || start.is_some(),
         Door::Glass => out.mode == Mode::BreakGlass,
         Door::Shut => false,
     };
@@ -380,7 +399,10 @@ fn go_on(out: &mut Out, evaluation: &Evaluation, load: &DestinationLoad, moment:
     match (wanted, out.closing) {
         (false, true) => None,
         (false, false) => Some(moment.at + CLOSE_AGAIN),
-        (true, _) => changes_at(evaluation, moment),
+        (true, _) => {
+            let starts = start.map(|start| moment.instant_of(start));
+            changes_at(evaluation, moment).into_iter().chain(starts).min()
+        }
     }
 }
 

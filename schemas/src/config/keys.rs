@@ -425,7 +425,7 @@ pub const KEYS: &[ConfigKey] = &[
         "destination.*.breaker.since_success",
         "60s to 7d",
         "\"1h\"",
-        "... so long without a success, it is tried but once in each opening; where it is always open, once in this time.",
+        "... so long without a success, it is tried but once in each opening (in a long one every 6 hours, if this is no longer); where it is always open, once in this time.",
     ),
     key(
         "destination.*.lifetime.max_age",

@@ -6,7 +6,7 @@ use crate::{
     agreement::{BreakGlass, Circumstances, SignalPolicy, Validity},
     messages::outbox::SignalSource,
     view::SignalView,
-    window::{RawWindow, RawWindows, WindowSet},
+    window::{RawDenial, RawWindow, RawWindows, WindowSet},
 };
 use proptest::prelude::*;
 
@@ -220,6 +220,38 @@ fn where_it_is_always_open_the_breaker_probes_now_and_then() {
     let mut delivered = world.failed(9, MINUTE, MINUTE);
     delivered.load.last_success_ago_ms = Some(30 * MINUTE);
     waits_until(&delivered, back_off(9), MINUTE);
+}
+
+#[test]
+fn in_a_long_opening_the_breaker_probes_now_and_then() {
+    // Open until a day that lies months ahead.
+    let mut world = World::new(0).failed(5, 10 * MINUTE, 0);
+    let denial = RawDenial {
+        from: Some("2027-12-24T20:00".into()),
+        until: Some("2027-12-26T08:00".into()),
+        ..RawDenial::default()
+    };
+    let raw = RawWindows { timezone: Some("UTC".into()), deny: vec![denial], ..RawWindows::default() };
+    world.agreement.windows = WindowSet::from_raw(raw, "windows").unwrap();
+    assert!(world.evaluation().next_opening.is_some());
+    waits_until(&world, breaker(5), 6 * HOUR - 10 * MINUTE);
+    assert_eq!(world.clone().failed(5, 6 * HOUR, 0).decide(), go(Mode::Probe));
+    world.agreement.breaker.since_success = SignedDuration::from_hours(24);
+    waits_until(&world.failed(6, 6 * HOUR, 0), breaker(6), 18 * HOUR);
+    // What opens again before the next probe waits for that.
+    waits_until(&World::new(HOUR).with_window("00:00", "05:00").failed(9, MINUTE, 0), breaker(9), 24 * HOUR);
+}
+
+#[test]
+fn break_glass_does_not_wait_for_the_drawn_start_and_the_others_do() {
+    let mut world = World::new(3 * HOUR).with_window("03:00", "05:00");
+    world.drawn = Some(0.5);
+    world.load.break_glass = 1;
+    assert_eq!(world.hindrances(), [Hindrance::StartSpread], "it is not agreed");
+    world.agreement.break_glass = Some(BreakGlass { per_hour: 6 });
+    assert_eq!(world.decide(), go(Mode::BreakGlass));
+    world.drawn = None;
+    assert_eq!(world.decide(), go(Mode::Full));
 }
 
 #[test]

@@ -12,7 +12,7 @@ use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use std::fmt;
-use tidegate_actors::ports::transport::Lane;
+use tidegate_actors::ports::transport::{CircuitId, Lane};
 use tidegate_schemas::onion::OnionEndpoint;
 use tidegate_schemas::outcome::DeliveryError;
 use tidegate_schemas::wire::{ANSWER_BYTES_MAX, WireAnswer, WireRequest};
@@ -43,6 +43,7 @@ pub struct HttpLane {
     driver: JoinHandle<()>,
     /// An exchange began and hasn't ended well: what comes next on the connection isn't the next answer.
     spoiled: bool,
+    circuit: Option<CircuitId>,
 }
 
 impl fmt::Debug for HttpLane {
@@ -73,7 +74,14 @@ impl HttpLane {
             // The exchange under way gets the error too.
             let _broken = connection.await;
         });
-        Ok(Self { sender, host, driver, spoiled: false })
+        Ok(Self { sender, host, driver, spoiled: false, circuit: None })
+    }
+
+    /// Says on which circuit the stream runs.
+    #[must_use]
+    pub fn on_circuit(mut self, circuit: Option<CircuitId>) -> Self {
+        self.circuit = circuit;
+        self
     }
 
     async fn exchange_inner(&mut self, request: WireRequest) -> Result<WireAnswer, DeliveryError> {
@@ -125,6 +133,10 @@ impl Lane for HttpLane {
 
     fn is_open(&self) -> bool {
         !self.spoiled && !self.sender.is_closed()
+    }
+
+    fn circuit(&self) -> Option<CircuitId> {
+        self.circuit.clone()
     }
 }
 

@@ -4,10 +4,14 @@
 //! is already there tells the network nothing new. After a failure its isolation is forgotten: a new attempt on the old one would
 //! join the circuit that is stuck. Every new isolation is paid for from the destination's Tor budget first; one that Tor was not ready
 //! to use is kept for the next try, so that a hiccup on our own side costs the destination nothing.
+//!
+//! Whether the circuit of a known isolation is still there is up to the service, too: where a lane finds itself on another one than
+//! before, that one is paid for at once, and given up if the budget is used up. A transport that can't tell circuits apart (a system
+//! tor) leaves this uncounted.
 
 use super::CourierParts;
 use crate::{
-    ports::transport::{Isolation, Lane, Target},
+    ports::transport::{CircuitId, Isolation, Lane, Target},
     supervision::ask,
 };
 use std::{
@@ -35,8 +39,15 @@ pub(super) const ASK_LIMIT: Duration = Duration::from_secs(60);
 #[derive(Debug, Clone, Default)]
 pub struct IsolationMemory(Arc<Mutex<Vec<Slot>>>);
 
-/// A lane's isolation and its last use.
-type Slot = Option<(Isolation, Instant)>;
+/// A lane's isolation, its last use, and the circuit that it was last found on.
+type Slot = Option<Kept>;
+
+#[derive(Debug, Clone)]
+struct Kept {
+    isolation: Isolation,
+    used: Instant,
+    circuit: Option<CircuitId>,
+}
 
 impl IsolationMemory {
     fn with<T>(&self, index: usize, act: impl FnOnce(&mut Slot) -> T) -> T {
@@ -47,10 +58,22 @@ impl IsolationMemory {
         act(&mut slots[index])
     }
     fn known(&self, index: usize) -> Option<Isolation> {
-        self.with(index, |slot| slot.filter(|(_, used)| used.elapsed() < CIRCUIT_KEPT).map(|(isolation, _)| isolation))
+        self.with(index, |slot| {
+            slot.as_ref().filter(|kept| kept.used.elapsed() < CIRCUIT_KEPT).map(|kept| kept.isolation)
+        })
     }
     fn used(&self, index: usize, isolation: Isolation) {
-        self.with(index, |slot| *slot = Some((isolation, Instant::now())));
+        self.with(index, |slot| {
+            let circuit = slot.take().filter(|kept| kept.isolation == isolation).and_then(|kept| kept.circuit);
+            *slot = Some(Kept { isolation, used: Instant::now(), circuit });
+        });
+    }
+    /// Takes note of the circuit; true if it is another one than this isolation had before.
+    fn is_replaced(&self, index: usize, circuit: Option<CircuitId>) -> bool {
+        self.with(index, |slot| {
+            let Some((kept, circuit)) = slot.as_mut().zip(circuit) else { return false };
+            kept.circuit.replace(circuit.clone()).is_some_and(|before| before != circuit)
+        })
     }
     fn forget(&self, index: usize) {
         self.with(index, |slot| *slot = None);
@@ -174,10 +197,21 @@ impl LaneSlot {
         };
         parts.isolations.used(self.index, isolation);
         let opening = parts.transport.open(target(&parts.destination), isolation);
-        match tokio::time::timeout(limit.length, opening).await {
-            Ok(result) => result,
-            Err(_) => Err(limit.reached(DeliveryError::ConnectTimeout)),
+        let lane = match tokio::time::timeout(limit.length, opening).await {
+            Ok(result) => result?,
+            Err(_) => {
+                // Cut off in the middle: what Tor has begun on this isolation goes on, and would be joined.
+                parts.isolations.forget(self.index);
+                return Err(limit.reached(DeliveryError::ConnectTimeout));
+            }
+        };
+        if parts.isolations.is_replaced(self.index, lane.circuit())
+            && let Err(error) = spend(parts).await
+        {
+            parts.isolations.forget(self.index);
+            return Err(error);
         }
+        Ok(lane)
     }
 
     /// Says that the circuit was used just now.

@@ -32,6 +32,10 @@ impl fmt::Debug for Target {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Isolation(pub [u8; 16]);
 
+/// A circuit to an onion service, named within this process: equal names are one circuit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CircuitId(pub String);
+
 /// A circuit with its keep-alive HTTP/1.1 connection.
 pub trait Lane: Send {
     /// One request and its answer, at most `ANSWER_BYTES_MAX` of it. Redirects are answers like any other.
@@ -41,6 +45,9 @@ pub trait Lane: Send {
 
     /// Whether the connection is still there, as far as one can know without asking.
     fn is_open(&self) -> bool;
+
+    /// The circuit that it runs on; none where the transport can't tell (a system tor does not say).
+    fn circuit(&self) -> Option<CircuitId>;
 }
 
 /// The way to onion services. Opened once in a process and owned by its adapter.

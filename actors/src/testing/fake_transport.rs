@@ -2,7 +2,7 @@
 
 use crate::ports::{
     clock::Clock,
-    transport::{Isolation, Lane, Target, Transport},
+    transport::{CircuitId, Isolation, Lane, Target, Transport},
 };
 use futures_util::future::BoxFuture;
 use jiff::Timestamp;
@@ -58,6 +58,9 @@ struct World {
     opened: Vec<(DestinationId, Isolation, Timestamp)>,
     opened_on: Vec<Instant>,
     panics_left: u32,
+    hangs_up: bool,
+    circuits: HashMap<Isolation, u64>,
+    circuits_built: u64,
 }
 
 fn lock(world: &Mutex<World>) -> MutexGuard<'_, World> {
@@ -78,6 +81,9 @@ impl FakeTransport {
             opened: Vec::new(),
             opened_on: Vec::new(),
             panics_left: 0,
+            hangs_up: false,
+            circuits: HashMap::new(),
+            circuits_built: 0,
         };
         Self { world: Arc::new(Mutex::new(world)), clock }
     }
@@ -104,6 +110,15 @@ impl FakeTransport {
     /// How long a connection and an answer take.
     pub fn set_latency(&self, latency: Duration) {
         lock(&self.world).latency = latency;
+    }
+    /// Whether services end the circuit after each answer; the next lane gets another one, whatever its isolation.
+    pub fn set_hangs_up(&self, hangs_up: bool) {
+        lock(&self.world).hangs_up = hangs_up;
+    }
+    /// Circuits that were built so far.
+    #[must_use]
+    pub fn circuits_built(&self) -> u64 {
+        lock(&self.world).circuits_built
     }
     /// The next so many exchanges panic.
     pub fn panic_next(&self, exchanges: u32) {
@@ -134,6 +149,7 @@ struct FakeLane {
     clock: Arc<dyn Clock>,
     destination: DestinationId,
     isolation: Isolation,
+    circuit: CircuitId,
     open: bool,
 }
 
@@ -168,13 +184,20 @@ impl Lane for FakeLane {
                 request,
                 outcome,
             });
-            self.open = outcome.is_ok();
+            self.open = outcome.is_ok() && !lock(&self.world).hangs_up;
+            if !self.open {
+                lock(&self.world).circuits.remove(&self.isolation);
+            }
             outcome.map(|status| WireAnswer { status, headers: vec![], body: bytes::Bytes::new() })
         })
     }
 
     fn is_open(&self) -> bool {
         self.open
+    }
+
+    fn circuit(&self) -> Option<CircuitId> {
+        Some(self.circuit.clone())
     }
 }
 
@@ -212,7 +235,15 @@ impl Transport for FakeTransport {
                 return Err(*error);
             }
             let destination = target.destination;
-            Ok(Box::new(FakeLane { world, clock, destination, isolation, open: true }) as Box<dyn Lane>)
+            let number = {
+                let mut world = lock(&world);
+                let next = world.circuits_built + 1;
+                let number = *world.circuits.entry(isolation).or_insert(next);
+                world.circuits_built = world.circuits_built.max(number);
+                number
+            };
+            let circuit = CircuitId(number.to_string());
+            Ok(Box::new(FakeLane { world, clock, destination, isolation, circuit, open: true }) as Box<dyn Lane>)
         })
     }
 }

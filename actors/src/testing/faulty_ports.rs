@@ -10,7 +10,7 @@ use crate::ports::{
     registry_store::{RegistryState, RegistryStore, RegistryStoreError},
     room::{Room, RoomError},
     source::{AckToken, AnnounceError, Announcement, Source, SourceEvent},
-    transport::{Isolation, Lane, Target, Transport},
+    transport::{CircuitId, Isolation, Lane, Target, Transport},
 };
 use futures_util::future::BoxFuture;
 use jiff::Timestamp;
@@ -180,6 +180,9 @@ impl Lane for FaultyLane {
     fn is_open(&self) -> bool {
         self.faults.call("lane.is_open");
         self.lane.is_open()
+    }
+    fn circuit(&self) -> Option<CircuitId> {
+        self.lane.circuit()
     }
 }
 

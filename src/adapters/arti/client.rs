@@ -23,13 +23,14 @@ use arti_client::config::BoolOrAuto;
 use arti_client::isolation::IsolationHelper;
 use arti_client::{BootstrapBehavior, HasKind as _, StreamPrefs, TorClient};
 use jiff::Timestamp;
-use tidegate_actors::ports::transport::Isolation;
+use tidegate_actors::ports::transport::{CircuitId, Isolation};
 use tidegate_schemas::clock::ConsensusTimes;
 use tidegate_schemas::onion::{OnionAddress, OnionEndpoint};
 use tidegate_schemas::outcome::DeliveryError;
 use tidegate_schemas::view::UplinkStatus;
 use tor_hscrypto::pk::HsId;
 use tor_keymgr::KeystoreSelector;
+use tor_proto::client::stream::ClientStreamCtrl as _;
 use tor_rtcompat::PreferredRuntime;
 
 use super::config::ArtiSettings;
@@ -233,6 +234,19 @@ impl ArtiClient {
         isolation: Isolation,
         client_key: Option<ClientKey>,
     ) -> Result<BoxedStream, DeliveryError> {
+        self.connect_on(endpoint, isolation, client_key).await.map(|(stream, _)| stream)
+    }
+
+    /// As [`Self::connect`], with the circuit that the stream runs on; none if it has gone already.
+    ///
+    /// # Errors
+    /// The same.
+    pub async fn connect_on(
+        self: &Arc<Self>,
+        endpoint: OnionEndpoint,
+        isolation: Isolation,
+        client_key: Option<ClientKey>,
+    ) -> Result<(BoxedStream, Option<CircuitId>), DeliveryError> {
         let this = Arc::clone(self);
         let attempt = self.runtime.run(async move {
             this.set_client_key(&endpoint.address, client_key.as_ref()).map_err(|error| {
@@ -244,7 +258,11 @@ impl ArtiClient {
             let host = endpoint.address.reveal();
             let connect = this.client.connect_with_prefs((host.as_str(), endpoint.port), &prefs);
             match tokio::time::timeout(CONNECT_LIMIT, connect).await {
-                Ok(Ok(stream)) => Ok(Box::new(stream) as BoxedStream),
+                Ok(Ok(stream)) => {
+                    let tunnel = stream.client_stream_ctrl().and_then(|control| control.tunnel());
+                    let circuit = tunnel.map(|tunnel| CircuitId(tunnel.unique_id().to_string()));
+                    Ok((Box::new(stream) as BoxedStream, circuit))
+                }
                 Ok(Err(error)) => {
                     tracing::debug!(kind = ?error.kind(), "a connect to an onion service failed");
                     Err(classify(&error))

@@ -50,10 +50,10 @@ impl Transport for ArtiTransport {
             let client = client.ok_or(DeliveryError::UplinkNotReady)?;
             let Target { destination, endpoint, client_auth } = target;
             let key = client_auth.map(ClientKey::from_secret);
-            let stream = client.connect(endpoint.clone(), isolation, key).await.inspect_err(|error| {
+            let (stream, circuit) = client.connect_on(endpoint.clone(), isolation, key).await.inspect_err(|error| {
                 tracing::debug!(%destination, %error, "no lane");
             })?;
-            let lane = HttpLane::open(stream, &endpoint, client.runtime.handle()).await?;
+            let lane = HttpLane::open(stream, &endpoint, client.runtime.handle()).await?.on_circuit(circuit);
             Ok(Box::new(lane) as Box<dyn Lane>)
         })
     }

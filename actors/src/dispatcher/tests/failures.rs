@@ -21,6 +21,39 @@ async fn a_tor_that_is_not_ready_after_all_costs_one_circuit_and_a_pause() {
 }
 
 #[actix::test]
+async fn a_service_that_ends_its_circuit_after_each_answer_stays_within_the_tor_budget() {
+    tokio::time::pause();
+    let rig = Rig::new(vec![destination("ward", ServiceAgreement { fresh_circuits_per_hour: 12, ..agreement() })]);
+    rig.transport.set_hangs_up(true);
+    for n in 0..100 {
+        rig.hand_in("ward", "p", n.to_string()).await;
+        pass(10).await;
+    }
+    assert_eq!(rig.load("ward").await.fresh_circuits_last_hour, 12);
+    // One that was found to be another one was built already.
+    let built = rig.transport.circuits_built();
+    assert!((12..=13).contains(&built), "{built}");
+    rig.transport.set_hangs_up(false);
+    pass(7_200).await;
+    assert_eq!(rig.taken("ward").len(), 100, "nothing is lost by it");
+}
+
+#[actix::test]
+async fn a_connect_that_the_window_cuts_off_is_not_joined_for_nothing() {
+    tokio::time::pause();
+    let minutely = RawWindow { cron: Some("* * * * *".into()), lasts: Some("30s".into()), ..RawWindow::default() };
+    let raw = RawWindows { timezone: Some("UTC".into()), allow: vec![minutely], ..RawWindows::default() };
+    let windows = WindowSet::from_raw(raw, "windows").unwrap();
+    let agreed = ServiceAgreement { windows, fresh_circuits_per_hour: 12, ..agreement() };
+    let rig = Rig::new(vec![destination("ward", agreed)]);
+    rig.transport.set_latency(Duration::from_secs(100));
+    rig.hand_in("ward", "p", "70".into()).await;
+    pass(3_600).await;
+    let opened = rig.transport.opened();
+    assert!((2..=12).contains(&opened.len()), "{}", opened.len());
+}
+
+#[actix::test]
 async fn lanes_that_fail_together_are_one_failure_of_the_destination() {
     tokio::time::pause();
     let steps = [15, 60, 300].map(SignedDuration::from_secs).to_vec();

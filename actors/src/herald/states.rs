@@ -36,6 +36,8 @@ pub(super) struct States {
     connection: Option<u64>,
     /// What the broker was told; nothing that counts, if it was on an earlier connection.
     told: BTreeMap<DestinationId, Option<StateTiding>>,
+    /// Whose state was taken away on this connection.
+    retracted: BTreeSet<DestinationId>,
     /// Since when deliveries are under way.
     busy_since: HashMap<DestinationId, Instant>,
     numbers: Option<Numbers>,
@@ -77,6 +79,7 @@ impl States {
             seen,
             connection: None,
             told: BTreeMap::new(),
+            retracted: BTreeSet::new(),
             busy_since: HashMap::new(),
             numbers: None,
             not_before: Instant::now(),
@@ -97,6 +100,7 @@ impl States {
         self.not_before = Instant::now() + LOOK_EVERY;
         if self.connection.replace(connection) != Some(connection) {
             self.told.values_mut().for_each(|told| *told = None);
+            self.retracted.clear();
         }
         let Some((snapshot, present)) = self.ask_below().await else { return RETRY };
         let (tidings, next) = self.compare(&snapshot, &present);
@@ -154,12 +158,11 @@ impl States {
                 news.push((alias.clone(), Some(tiding)));
             }
         }
-        news.extend(
-            self.told
-                .keys()
-                .filter(|alias| !snapshot.destinations.contains_key(*alias))
-                .map(|gone| (gone.clone(), None)),
-        );
+        // Those that went while nobody could tell have a state at the broker, too.
+        let before = snapshot.gone.difference(&self.retracted);
+        let gone: BTreeSet<&DestinationId> =
+            self.told.keys().filter(|alias| !snapshot.destinations.contains_key(*alias)).chain(before).collect();
+        news.extend(gone.into_iter().map(|alias| (alias.clone(), None)));
         (news, next)
     }
 
@@ -238,8 +241,14 @@ impl States {
             Err(error) => return Err(error),
         }
         match tiding {
-            Some(tiding) => drop(self.told.insert(alias, Some(tiding))),
-            None => drop(self.told.remove(&alias)),
+            Some(tiding) => {
+                self.retracted.remove(&alias);
+                self.told.insert(alias, Some(tiding));
+            }
+            None => {
+                self.told.remove(&alias);
+                self.retracted.insert(alias);
+            }
         }
         Ok(())
     }

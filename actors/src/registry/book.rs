@@ -84,6 +84,10 @@ impl Book {
             snapshot.broken.remove(&destination.id);
             snapshot.destinations.insert(destination.id.clone(), self.registered(destination, source));
         }
+        let known = self.state.agreements.keys();
+        let is_gone =
+            |id: &&DestinationId| !snapshot.destinations.contains_key(*id) && !snapshot.broken.contains_key(*id);
+        snapshot.gone = known.filter(is_gone).cloned().collect();
         snapshot
     }
 

@@ -10,7 +10,10 @@ use crate::{
 };
 use actix::prelude::*;
 use serde::{Deserialize, Serialize};
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 /// All that is known of destinations and routes, at one moment.
 #[derive(Debug, Clone, Default)]
@@ -21,6 +24,8 @@ pub struct RegistrySnapshot {
     pub destinations: BTreeMap<DestinationId, Arc<RegisteredDestination>>,
     /// Those of the store that can't be used any more, and why: nothing is delivered to them, and nothing lost.
     pub broken: BTreeMap<DestinationId, String>,
+    /// Those that were there once and are no more, as far as it is remembered.
+    pub gone: BTreeSet<DestinationId>,
     /// Routes of the config.
     pub routes: Arc<Routes>,
 }

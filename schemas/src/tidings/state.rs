@@ -76,7 +76,9 @@ impl StateTiding {
     #[must_use]
     pub fn of(outlook: &Outlook<'_>) -> Self {
         let paused = outlook.load.is_some_and(|load| load.paused);
-        let failing = outlook.load.is_some_and(|load| load.failures > 0 || load.everything_refused);
+        // Failures say something only while somebody tries: with nothing left to deliver nobody would find out that it is back.
+        let failing =
+            outlook.load.is_some_and(|load| load.queued > 0 && (load.failures > 0 || load.everything_refused));
         let reachable = matches!(outlook.uplink, Some(UplinkStatus::Ready)) && !failing && !outlook.suspended;
         let state = match outlook {
             _ if paused => StateWord::Paused,

@@ -20,6 +20,7 @@ use tidegate_schemas::{
     messages::{
         gateway::{Observe, Shutdown},
         outbox::{DeviceReceipt, Loads, PendingReceipts, Receipted, Reserve, StoreError},
+        registry::RegistrySnapshot,
         uplink::Status,
     },
     record::Throughput,
@@ -162,7 +163,11 @@ impl House {
     }
 
     pub async fn declare(&self, destinations: Vec<Destination>) {
-        self.registry.send(Become(snapshot(destinations))).await.unwrap();
+        self.become_known(RegistrySnapshot::clone(&snapshot(destinations))).await;
+    }
+
+    pub async fn become_known(&self, snapshot: RegistrySnapshot) {
+        self.registry.send(Become(Arc::new(snapshot))).await.unwrap();
         self.bell.ring();
     }
 
@@ -201,7 +206,7 @@ fn word(announcement: &Announcement) -> String {
 pub fn load(alias: &str) -> DestinationLoad {
     DestinationLoad {
         destination: alias.parse().unwrap(),
-        queued: 0,
+        queued: 1,
         held: 0,
         parked: 0,
         dead: 0,

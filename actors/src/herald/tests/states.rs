@@ -1,10 +1,13 @@
 //! States: what is told, when, how often, and that no number comes twice.
 
 use super::floor::{House, courier, json, load, pass};
-use crate::testing::{fake_source::AnnounceManner, toy_registry::destination};
+use crate::testing::{
+    fake_source::AnnounceManner,
+    toy_registry::{destination, snapshot},
+};
 use tidegate_schemas::{
     agreement::{Destination, ServiceAgreement, SignalPolicy},
-    messages::outbox::SignalSource,
+    messages::{outbox::SignalSource, registry::RegistrySnapshot},
     tidings::Tidings,
     view::{SignalView, UplinkStatus},
     window::{RawWindow, RawWindows, WindowSet},
@@ -94,6 +97,10 @@ async fn each_word_is_told_for_what_it_means() {
     house.below().loads[0].paused = false;
     house.below().loads[0].failures = 1;
     is("unreachable").await;
+    // Nobody tries it any more, so nobody would find out that it is back.
+    house.below().loads[0].queued = 0;
+    is("open").await;
+    house.below().loads[0].queued = 1;
     house.below().loads[0].failures = 0;
     house.below().uplink = UplinkStatus::Failed { reason: "no network".into() };
     is("unreachable").await;
@@ -229,4 +236,24 @@ async fn without_states_nothing_is_looked_at() {
     let house = House::with(vec![always("ward")], Tidings { states: false, ..Tidings::default() }).await;
     pass(300_000).await;
     assert_eq!((house.broker.handed_over(), house.below().looks), (0, 0));
+}
+
+#[actix::test]
+async fn one_that_went_while_nobody_could_tell_loses_its_state_once_on_each_connection() {
+    let house = House::up(vec![always("lab")]).await;
+    let mut known = RegistrySnapshot::clone(&snapshot(vec![always("lab")]));
+    known.gone.insert("ward".parse().unwrap());
+    house.become_known(known).await;
+    pass(5_000).await;
+    let told = || house.broker.announced().into_iter().filter(|it| it.topic.contains("ward")).count();
+    assert!(house.broker.retained("tidegate/destinations/ward/state").unwrap().payload.is_empty());
+    assert_eq!(told(), 1);
+    pass(300_000).await;
+    assert_eq!(told(), 1);
+    house.broker.disconnect("gone", false);
+    pass(60_000).await;
+    assert_eq!(told(), 2);
+    house.declare(vec![always("lab"), always("ward")]).await;
+    pass(5_000).await;
+    assert_eq!(house.word("ward").unwrap(), "open");
 }

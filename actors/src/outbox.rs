@@ -255,7 +255,10 @@ async fn load(parts: &OutboxParts, shared: &Mutex<Shared>) -> Option<Core> {
         let (stored, record) = Core::stored_moment(&*loading.store)?;
         let mut custody = CustodyClock::resume(stored, record, wall, trusted);
         let moment = custody.observe(wall, trusted);
-        Ok((Core::load(loading, lease, moment, custody.record().clone())?, custody))
+        // Nobody knows how long ago a "ready" was said that came before a stop of unknown length: it opens nothing any more.
+        let measured = stored.wall_trusted && trusted && moment.wall_ms >= stored.wall_ms;
+        let ready_void_until_ms = if measured { None } else { Some(stored.custody_ms) };
+        Ok((Core::load(loading, lease, moment, custody.record().clone(), ready_void_until_ms)?, custody))
     })
     .await;
     match loaded {
@@ -306,8 +309,12 @@ fn publish(shared: &Mutex<Shared>, core: &mut Core) {
     for number in core.take_changed() {
         if let Some(dest) = core.dests.get(&number) {
             let before = shared.loads.insert(number, (dest.record.clone(), dest.oldest_custody_ms));
-            // A sweep shows every destination anew; what only grew older is no change.
-            if before.is_none_or(|(record, _)| record != dest.record) {
+            // A sweep shows every destination anew; what only grew older, or was open for longer, is no change.
+            let is_same = before.is_some_and(|(mut record, _)| {
+                record.odometer = dest.record.odometer;
+                record == dest.record
+            });
+            if !is_same {
                 shared.changes.note(number, &dest.record.name);
             }
         }

@@ -112,6 +112,8 @@ pub(super) struct Core {
     /// What the custody clock remembers, and what of that is on disk.
     pub clock: ClockRecord,
     clock_written: ClockRecord,
+    /// "Ready" signals that came until then, by the custody clock, hold no more.
+    ready_void_until_ms: Option<u64>,
     batch: Batch,
     overlay: HashMap<Vec<u8>, Option<Vec<u8>>>,
     replies: Vec<Reply>,
@@ -155,6 +157,18 @@ fn stored<R: Record>(store: &dyn OutboxStore, at: &[u8]) -> Result<Option<R>, St
     store.get(at)?.map(|value| record::decode(at, &value).map_err(|e| damaged(&e))).transpose()
 }
 
+/// The first thing that is read: of another version, the store is another program's and not damaged.
+fn stored_meta(store: &dyn OutboxStore) -> Result<Option<Meta>, StoreError> {
+    let Some(value) = store.get(&key::META)? else { return Ok(None) };
+    record::decode(&key::META, &value).map(Some).map_err(|error| match error {
+        RecordError::Kind { found_type, found_version, .. } if found_type == Meta::TYPE => StoreError::Format {
+            found: format!("counters of version {found_version}"),
+            wanted: format!("version {}", Meta::VERSION),
+        },
+        error => damaged(&error),
+    })
+}
+
 impl Core {
     /// Reads what is there. O(destinations): no entry is read.
     pub fn load(
@@ -162,6 +176,7 @@ impl Core {
         lease: tokio::sync::OwnedMutexGuard<()>,
         moment: Moment,
         clock: ClockRecord,
+        ready_void_until_ms: Option<u64>,
     ) -> Result<Self, StoreError> {
         parts.store.reopen()?;
         let (disk_bytes, set_aside) = (parts.store.disk_bytes(), parts.store.set_aside());
@@ -176,6 +191,7 @@ impl Core {
             moment,
             clock,
             clock_written: ClockRecord::default(),
+            ready_void_until_ms,
             batch: Batch::default(),
             overlay: HashMap::new(),
             replies: Vec::new(),
@@ -201,7 +217,7 @@ impl Core {
     /// The moment that was stored last and its record; what the custody clock goes on from.
     pub fn stored_moment(store: &dyn OutboxStore) -> Result<(Moment, ClockRecord), StoreError> {
         store.reopen()?;
-        let meta: Meta = stored(store, &key::META)?.unwrap_or_default();
+        let meta = stored_meta(store)?.unwrap_or_default();
         let clock = stored(store, &key::CLOCK)?.unwrap_or_default();
         let moment = Moment { custody_ms: meta.custody_ms, wall_ms: meta.wall_ms, wall_trusted: meta.wall_trusted };
         Ok((moment, clock))
@@ -210,7 +226,7 @@ impl Core {
     fn read_memory(&mut self) -> Result<(), StoreError> {
         let tally = self.tally;
         let empty = || Meta { layout: LAYOUT, ledger_first: 1, quarantine_first: 1, ..Meta::default() };
-        self.meta = stored(&*self.store, &key::META)?.unwrap_or_else(empty);
+        self.meta = stored_meta(&*self.store)?.unwrap_or_else(empty);
         self.clock_written = stored(&*self.store, &key::CLOCK)?.unwrap_or_default();
         if self.meta.layout != LAYOUT {
             return Err(StoreError::Format {
@@ -223,7 +239,10 @@ impl Core {
         loop {
             let page = self.store.scan(&from, b"e", 256, false)?;
             for (at, value) in &page {
-                let record: DestinationRecord = record::decode(at, value).map_err(|e| damaged(&e))?;
+                let mut record: DestinationRecord = record::decode(at, value).map_err(|e| damaged(&e))?;
+                record.signal = record
+                    .signal
+                    .filter(|signal| !(signal.ready && Some(signal.since_custody_ms) <= self.ready_void_until_ms));
                 let number = at.get(1..5).and_then(|b| b.try_into().ok()).map(u32::from_be_bytes);
                 let number = number.ok_or_else(|| StoreError::Corrupt("a destination's key is cut short".into()))?;
                 self.names.insert(record.name.clone(), number);
@@ -279,7 +298,7 @@ impl Core {
     }
 
     /// After a failed commit memory can't be trusted: it is read anew.
-    fn refresh(&mut self) -> Result<(), StoreError> {
+    pub fn refresh(&mut self) -> Result<(), StoreError> {
         if self.stale {
             self.store.reopen()?;
             self.read_memory()?;

@@ -3,7 +3,7 @@
 //! A queued entry has marks: one under `i` when it goes first, one under `r` while it waits after a refusal. They are written with
 //! the entry and removed whenever it leaves the queue, so that a pick never has to look for either.
 
-use super::core::Core;
+use super::{core::Core, upkeep::PRUNED_PER_ENTRY};
 use tidegate_schemas::{
     entry::{EndedBy, EntryState, Envelope, Event, IllegalTransition},
     messages::outbox::StoreError,
@@ -266,7 +266,7 @@ impl Core {
         };
         self.put(key::ledger(self.meta.ledger_no), &record);
         self.tally.reports_added = true;
-        self.prune_ledger();
+        self.prune_ledger(PRUNED_PER_ENTRY);
     }
 }
 

@@ -1,6 +1,7 @@
 //! Intake: whether a message is taken into custody, and what has to go for it.
 //!
-//! In this order: what came before is answered as it was, whatever is full; then the limits of the agreement (the device's rate, what it
+//! In this order: what was taken before is answered as it was, whatever is full (what was refused before and is sent again is taken, if
+//! there is room now, and no longer counts as refused); then the limits of the agreement (the device's rate, what it
 //! has waiting, what the destination has waiting); then those of the whole gateway. A limit of the agreement refuses, and a broker's
 //! publication is acknowledged with the refusal on record: its device had its acknowledgement from the broker already, and withholding
 //! ours would block the broker for everyone. A limit of the gateway acknowledges nothing, so that the broker and the devices keep what
@@ -104,7 +105,11 @@ impl Core {
         }
         let id = MessageId::from_random(self.entropy.bytes16());
         let seq = self.append(number, id, &submission)?;
-        self.meta.account.accepted += 1;
+        match known {
+            // The broker sent again what was refused, and now there is room: one publication, one end.
+            Some(Known::Unmade) => self.meta.account.refused = self.meta.account.refused.saturating_sub(1),
+            _ => self.meta.account.accepted += 1,
+        }
         self.remember(&submission, content, Some((number, seq, id)));
         Ok(Ok(Accepted { id, entry: EntryRef { destination: submission.destination, seq }, duplicate: false }))
     }
@@ -205,8 +210,13 @@ impl Core {
             let (slice, next) = self.scan(&from, &to, SLICE)?;
             for (at, value) in &slice {
                 let Some(seq) = key::seq_of(at) else { continue };
-                // A damaged one is set aside by whoever wants to deliver it.
-                let Ok(entry) = record::decode::<EntryRecord>(at, value) else { continue };
+                let Ok(entry) = record::decode::<EntryRecord>(at, value) else {
+                    // A damaged one is set aside by whoever wants to deliver it, who has to come by it.
+                    if device.is_none() && std::mem::take(&mut unseen) {
+                        self.begins_at(number, None, seq);
+                    }
+                    continue;
+                };
                 if device.is_some_and(|device| *device != entry.envelope.device) {
                     continue;
                 }

@@ -103,8 +103,13 @@ fn since(agreement: &ServiceAgreement, said: Said, (last, was_open): (Look, bool
         let stop = until.filter(|until| *until > at).map_or(now.wall, |until| until.min(now.wall));
         if open {
             since.opened_ms += u64::try_from(stop.duration_since(at).as_millis()).unwrap_or(0);
-            // What holds no longer may be open still, for another reason.
-            since.closings += u32::from(until == Some(stop) && !state_at(agreement, said, now, stop).0);
+            // What holds no longer may be open still, for another reason. A signal that ends is no window that was missed, unless nothing
+            // but signals opens.
+            let closes = until == Some(stop) && !state_at(agreement, said, now, stop).0;
+            let plain = Said { signal: None, ..said };
+            let just_before = stop.saturating_sub(SignedDuration::from_millis(1)).unwrap_or(stop);
+            since.closings +=
+                u32::from(closes && (agreement.signal.only || state_at(agreement, plain, now, just_before).0));
         }
         at = stop;
     }

@@ -4,7 +4,10 @@
 //! on disk with the next commit, so that it is neither written for nor looked at again. Where no receipts are given, that number goes with
 //! the ledger; so they begin with what ends after they were switched on.
 
-use super::core::Core;
+use super::{
+    core::Core,
+    upkeep::{PRUNED_AT_ONCE, PRUNED_PER_ENTRY},
+};
 use crate::ports::outbox_store::OutboxStore;
 use tidegate_schemas::{
     entry::EntryState,
@@ -56,6 +59,7 @@ impl Core {
     /// The devices have heard of everything up to here.
     pub fn receipted(&mut self, message: Receipted) {
         self.pass_receipts(message.last);
+        self.prune_ledger(PRUNED_AT_ONCE);
         self.touch();
     }
 
@@ -63,7 +67,7 @@ impl Core {
     pub fn pass_receipts(&mut self, last: u64) {
         if last > self.meta.receipted_no && last <= self.meta.ledger_no {
             self.meta.receipted_no = last;
-            self.prune_ledger();
+            self.prune_ledger(PRUNED_PER_ENTRY);
         }
     }
 

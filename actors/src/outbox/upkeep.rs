@@ -19,6 +19,15 @@ const SWEEP_ENTRIES_MAX: usize = 4_096;
 const SLICE: usize = 256;
 /// How often the custody clock is written when nothing else is, in milliseconds.
 const CUSTODY_WRITTEN_EVERY_MS: u64 = 600_000;
+/// Ledger entries that one write removes beyond the one that it may add: so a ledger whose limit was lowered, or that a room or a
+/// broker held up, shrinks with what happens, and never in one batch.
+pub(super) const PRUNED_PER_ENTRY: u64 = 4;
+/// Ledger entries removed at once where nothing is added.
+pub(super) const PRUNED_AT_ONCE: u64 = 1_024;
+/// How often one sweep does so.
+const PRUNED_BY_SWEEP: u64 = 16;
+/// Destinations whose openness is written in one commit.
+const OPENNESS_AT_ONCE: usize = 512;
 /// Idempotency slots removed by one sweep.
 const SWEEP_SLOTS_MAX: usize = 1_024;
 
@@ -56,7 +65,7 @@ impl Core {
         };
         let mut reports = Vec::new();
         for no in first..=last {
-            // A record of a reserved range is never pruned; one that can't be read is told as lost by its absence.
+            // A record that can't be read is told as lost by its absence.
             if let Ok(Some(ledger)) = self.read::<LedgerRecord>(&key::ledger(no)) {
                 reports.push(ledger.view(no));
             }
@@ -73,13 +82,14 @@ impl Core {
             self.meta.report_reserved = None;
         }
         self.touch();
-        self.prune_ledger();
+        self.prune_ledger(PRUNED_AT_ONCE);
     }
 
-    /// Keeps the ledger within its limit; what the room or a device has not heard yet stays longer, but not for ever (LI-1).
-    pub fn prune_ledger(&mut self) {
+    /// Brings the ledger nearer to its limit, by so many entries; what the room or a device has not heard yet stays longer, but not for
+    /// ever (LI-1).
+    pub fn prune_ledger(&mut self, at_most: u64) {
         let max = self.limits.ledger_entries_max;
-        loop {
+        for _ in 0..at_most {
             let kept = self.meta.ledger_no + 1 - self.meta.ledger_first;
             let no = self.meta.ledger_first;
             let reported = !self.limits.reporting || no <= self.meta.reported_no;
@@ -88,10 +98,8 @@ impl Core {
                 return;
             }
             if !reported {
-                let reserved = self.meta.report_reserved.as_ref().is_some_and(|(_, last, _)| no <= *last);
-                if reserved {
-                    return;
-                }
+                // Should the homeserver have heard of them after all, the rest of the range is told again, under a new transaction id.
+                self.meta.report_reserved = None;
                 self.meta.reports_lost += 1;
                 self.meta.reported_no = no;
             }
@@ -113,8 +121,26 @@ impl Core {
     /// Ends what is over. Reads the store, so nothing may be staged; commits by itself.
     pub fn sweep(&mut self, message: &Sweep) -> Result<Swept, StoreError> {
         let mut swept = Swept::default();
+        let mut first_failure = None;
+        // One that can't be swept shields none of the others.
         for terms in &message.terms {
-            swept.expired += self.sweep_destination(terms)?;
+            let expired = self.refresh().and_then(|()| self.sweep_destination(terms));
+            match expired {
+                Ok(expired) => swept.expired += expired,
+                Err(failure) => drop(first_failure.get_or_insert(failure)),
+            }
+        }
+        if let Some(failure) = first_failure {
+            return Err(failure);
+        }
+        for _ in 0..PRUNED_BY_SWEEP {
+            let first = self.meta.ledger_first;
+            self.prune_ledger(PRUNED_AT_ONCE);
+            if self.meta.ledger_first == first {
+                break;
+            }
+            self.touch();
+            self.commit();
         }
         self.sweep_slots()?;
         self.disk_bytes = self.store.disk_bytes();
@@ -194,8 +220,13 @@ impl Core {
     pub fn touch_openness(&mut self) {
         let unwritten = self.dests.iter().filter(|(_, dest)| dest.opened_unwritten && dest.record.waiting() > 0);
         let numbers: Vec<u32> = unwritten.map(|(number, _)| *number).collect();
-        for number in numbers {
-            let _ = self.dest(number);
+        for part in numbers.chunks(OPENNESS_AT_ONCE) {
+            for number in part {
+                let _ = self.dest(*number);
+            }
+            if part.len() == OPENNESS_AT_ONCE {
+                self.commit();
+            }
         }
     }
 
@@ -255,6 +286,8 @@ impl Core {
                 let cause = Cause { reason: entry.reason, receipt: None, ended_by };
                 if is_over && self.transition(number, seq, Event::Expire, cause)?.is_ok() {
                     expired += 1;
+                    // One end may take much of a batch: chunks of its body to remove, a response topic to remember.
+                    self.spill()?;
                 } else if ended_by.is_none() {
                     first_end_ms = first_end_ms.min(entry.envelope.may_end_at(&time, max_age_ms));
                 }

@@ -53,3 +53,19 @@ async fn what_concerns_all_makes_it_look_at_all() {
     pass(400).await;
     assert_eq!((rig.taken("ward").len(), rig.taken("lab").len()), (1, 1));
 }
+
+#[actix::test]
+async fn what_only_was_open_for_longer_is_no_change() {
+    tokio::time::pause();
+    let rig = Rig::new((0..DESTINATIONS).map(|n| destination(&format!("d{n}"), agreement())).collect());
+    for n in 0..DESTINATIONS {
+        rig.hand_in(&format!("d{n}"), "p", "70".into()).await;
+    }
+    pass(650).await;
+    let before = rig.seen().await;
+    // Ten sweeps of the outbox, each of which counts how long every destination has been open, and half a full look.
+    pass(300).await;
+    let after = rig.seen().await;
+    assert!(after.rounds > before.rounds);
+    assert!(after.looked_at <= before.looked_at + DESTINATIONS, "{before:?} {after:?}");
+}

@@ -1,6 +1,7 @@
 //! Expiry reaches every entry, however many lie before it.
 
 use super::*;
+use tidegate_schemas::submission::ReplyTo;
 
 async fn settle_range(outbox: &Addr<Outbox>, seqs: std::ops::RangeInclusive<u64>, event: Event) {
     let settlements = seqs.map(|seq| Settlement { seq, event, error: None, receipt: None }).collect();
@@ -57,4 +58,21 @@ async fn a_lifetime_of_its_own_ends_an_entry_deep_in_the_queue_too() {
     tokio::time::sleep(Duration::from_secs(30)).await;
     let seen = observe(&outbox).await;
     assert_eq!((seen.account.queued, seen.account.expired, seen.gap), (600, 1, 0));
+}
+
+#[actix::test]
+async fn however_much_an_end_takes_of_a_batch_all_end_and_nobody_else_waits_for_it() {
+    tokio::time::pause();
+    let rig = Rig::new();
+    let outbox = rig.start_with(Limits { receipting: true, ..Limits::default() });
+    let reply_to = Some(ReplyTo { topic: "t".repeat(1_024), correlation: Some("c".repeat(256).into()) });
+    let limits = limits_of(1_000, 1 << 30);
+    for _ in 0..300 {
+        let submission =
+            Submission { reply_to: reply_to.clone(), expiry_s: Some(60), ..submission("p", vec![7; 8_000]) };
+        outbox.send(Enqueue { submission, limits, break_glass_per_hour: None }).await.unwrap().unwrap();
+    }
+    tokio::time::sleep(Duration::from_secs(120)).await;
+    let seen = observe(&outbox).await;
+    assert_eq!((seen.account.expired, seen.account.queued, seen.gap), (300, 0, 0));
 }

@@ -1,7 +1,10 @@
 //! Receipts of devices: in order, once, and none lost in silence.
 
-use super::*;
-use tidegate_schemas::submission::ReplyTo;
+use super::{redelivery::killed, *};
+use tidegate_schemas::{
+    record::{self, LedgerRecord, Meta},
+    submission::ReplyTo,
+};
 
 const RECEIPTING: fn() -> Limits = || Limits { receipting: true, ..Limits::default() };
 
@@ -80,4 +83,50 @@ async fn a_broker_that_stays_away_loses_receipts_by_number_and_not_the_disk() {
     assert_eq!(pending(&outbox, 1).await, [(32, EntryState::Delivered)]);
     outbox.send(Receipted { last: 80 }).await.unwrap().unwrap();
     assert_eq!(count(), 10);
+}
+
+#[actix::test]
+async fn a_ledger_far_above_its_limit_shrinks_bit_by_bit_and_stops_no_delivery() {
+    let rig = Rig::new();
+    let outbox = rig.start_with(Limits { reporting: false, ..Limits::default() });
+    hand_in(&outbox, Origin::Http, None, Event::Deliver).await;
+    // Thirty thousand more, as a long outage of a broker leaves them: too many to be removed in one batch.
+    let mut contents = rig.store.contents();
+    let first = record::key::ledger(1);
+    let mut ledger: LedgerRecord = record::decode(&first, &contents[&first]).unwrap();
+    ledger.reply_to = None;
+    for no in 2..=30_000 {
+        let at = record::key::ledger(no);
+        contents.insert(at.clone(), record::encode(&at, &ledger));
+    }
+    let mut meta: Meta = record::decode(&record::key::META, &contents[&record::key::META[..]]).unwrap();
+    meta.ledger_no = 30_000;
+    contents.insert(record::key::META.to_vec(), record::encode(&record::key::META, &meta));
+    let (rig, outbox) = killed(rig, outbox, contents).await;
+    outbox.send(Shutdown).await.unwrap();
+    let limits = Limits { reporting: false, ledger_entries_max: 10, ..Limits::default() };
+    let outbox = rig.start_with(limits);
+    ready(&outbox).await;
+    hand_in(&outbox, Origin::Http, None, Event::Deliver).await;
+    let count = || rig.store.contents().keys().filter(|key| key[0] == b'l').count();
+    assert_eq!(count(), 29_997);
+    for _ in 0..2 {
+        outbox.send(Sweep { terms: vec![] }).await.unwrap().unwrap();
+    }
+    assert_eq!(count(), 10);
+}
+
+#[actix::test]
+async fn an_outage_of_the_homeserver_within_a_reserved_range_does_not_grow_the_ledger_for_ever() {
+    let rig = Rig::new();
+    let outbox = rig.start_with(Limits { ledger_entries_max: 10, ..Limits::default() });
+    hand_in(&outbox, Origin::Http, None, Event::Deliver).await;
+    let reserved = outbox.send(PendingReports { count_max: 5 }).await.unwrap().unwrap().unwrap();
+    for _ in 0..80 {
+        hand_in(&outbox, Origin::Http, None, Event::Deliver).await;
+    }
+    assert_eq!(rig.store.contents().keys().filter(|key| key[0] == b'l').count(), 50);
+    assert_eq!(observe(&outbox).await.reports_lost, 31);
+    let next = outbox.send(PendingReports { count_max: 5 }).await.unwrap().unwrap().unwrap();
+    assert!(next.first == 32 && next.transaction_id != reserved.transaction_id);
 }

@@ -20,7 +20,7 @@ async fn quarantine(outbox: &Addr<Outbox>, topic: &str, redelivery: Option<Redel
 }
 
 /// kill -9 and a start.
-async fn killed(
+pub(super) async fn killed(
     rig: Rig,
     outbox: Addr<Outbox>,
     contents: std::collections::BTreeMap<Vec<u8>, Vec<u8>>,
@@ -94,6 +94,8 @@ async fn a_redelivered_refusal_is_counted_once_and_taken_when_there_is_room() {
     assert_eq!((seen.account.refused, seen.account.accepted, seen.gap), (1, 2, 0));
     settle(&outbox, 1, Event::Deliver).await;
     assert!(!send(2, true).await.unwrap().unwrap().duplicate);
+    let seen = observe(&outbox).await;
+    assert_eq!((seen.account.refused, seen.account.accepted, seen.gap), (0, 2, 0), "one publication has one end");
 }
 
 #[actix::test]

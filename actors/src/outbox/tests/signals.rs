@@ -132,3 +132,34 @@ async fn a_store_that_fails_has_heard_nothing() {
     assert_eq!(holds(&outbox).await, Some((false, 60)));
     say(&outbox, SignalWord::Ready(60), Some(2)).await.unwrap();
 }
+
+#[actix::test]
+async fn after_a_stop_of_unknown_length_a_ready_is_over_and_not_now_still_holds() {
+    tokio::time::pause();
+    for (trusted_before, trusted_after, measured) in [(true, true, true), (false, true, false), (true, false, false)] {
+        for ready_word in [true, false] {
+            let rig = Rig::new();
+            rig.clock.set_trusted(trusted_before);
+            let outbox = rig.start();
+            let word = if ready_word { SignalWord::Ready(600) } else { SignalWord::NotNow(600) };
+            say(&outbox, word, None).await.unwrap();
+            pass(60).await;
+            outbox.send(Shutdown).await.unwrap();
+            while outbox.connected() {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            rig.clock.set_trusted(trusted_after);
+            let outbox = rig.start();
+            ready(&outbox).await;
+            let expected = (measured || !ready_word).then_some(ready_word);
+            assert_eq!(holds(&outbox).await.map(|(ready, _)| ready), expected, "{trusted_before} {trusted_after}");
+            if expected.is_none() {
+                pass(1).await;
+                say(&outbox, SignalWord::Ready(60), None).await.unwrap();
+                rig.store.fail_next(1, CommitFault::Full);
+                assert!(say(&outbox, SignalWord::Ready(60), None).await.is_err());
+                assert!(holds(&outbox).await.is_some(), "one that came after holds, also when all is read anew");
+            }
+        }
+    }
+}

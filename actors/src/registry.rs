@@ -16,7 +16,7 @@
 //! System thread.
 //!
 //! A destination of the store that can't be used any more (a time zone that is gone, a key file that was removed) stays there and is
-//! told; nothing is delivered to it until it is put right. State of destinations that are gone is kept: one that comes back is the
+//! told; messages for it are taken, and nothing is delivered to it until it is put right. State of destinations that are gone is kept: one that comes back is the
 //! same one, and what waits for it is delivered then.
 
 mod book;
@@ -209,7 +209,7 @@ impl Handler<Observe> for Registry {
             destinations: self.snapshot.destinations.len() as u64,
             routes: self.snapshot.routes.0.len() as u64,
             broken: broken
-                .map(|(id, reason)| BrokenDestination { destination: id.clone(), reason: reason.clone() })
+                .map(|(id, broken)| BrokenDestination { destination: id.clone(), reason: broken.reason.clone() })
                 .collect(),
         }))
     }

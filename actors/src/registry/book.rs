@@ -17,8 +17,8 @@ use tidegate_schemas::{
     history::{AgreementChange, Canonical, Who},
     id::DestinationId,
     messages::registry::{
-        ChangeError, Changed, Declared, DeclaredDestination, Expect, PutDestination, PutWindows, RegisteredDestination,
-        RegistrySnapshot, Reloaded, RemoveDestination,
+        Broken, ChangeError, Changed, Declared, DeclaredDestination, Expect, PutDestination, PutWindows,
+        RegisteredDestination, RegistrySnapshot, Reloaded, RemoveDestination,
     },
     route::Route,
 };
@@ -76,7 +76,10 @@ impl Book {
                 Ok(destination) => {
                     snapshot.destinations.insert(id.clone(), self.registered(destination, &DestinationSource::Api));
                 }
-                Err(reason) => drop(snapshot.broken.insert(id.clone(), reason.clone())),
+                Err(reason) => {
+                    let intake = self.state.destinations.get(id).map(Canonical::intake).unwrap_or_default();
+                    snapshot.broken.insert(id.clone(), Broken { reason: reason.clone(), intake });
+                }
             }
         }
         // The files win.

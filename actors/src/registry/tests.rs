@@ -14,7 +14,7 @@ use crate::{
 };
 use std::{collections::HashSet, time::Duration};
 use tidegate_schemas::{
-    agreement::{Destination, ServiceAgreement},
+    agreement::{BreakGlass, Destination, Limits, ServiceAgreement},
     config::raw::RawDestination,
     history::ChangeKind,
     id::DestinationId,
@@ -361,15 +361,25 @@ fn a_stored_destination_that_can_not_be_used_any_more_is_told_and_kept_until_it_
         // Its zone is gone, or it was written by a version that knew more.
         let mut state = store.state();
         let spoil = |json: &str| serde_json::from_str(json).unwrap();
-        state.destinations.insert(id("lab"), spoil(r#"{"onion":"x","windows":{"timezone":"Europe/Atlantis"}}"#));
-        state.destinations.insert(id("ward"), spoil(r#"{"from_the_future":1}"#));
+        state.destinations.insert(
+            id("lab"),
+            spoil(r#"{"onion":"x","windows":{"timezone":"Europe/Atlantis"},"limits":{"messages":7}}"#),
+        );
+        state
+            .destinations
+            .insert(id("ward"), spoil(r#"{"from_the_future":1,"limits":{"messages":0},"break_glass":{"per_hour":2}}"#));
         store.put(state.clone());
         let house = start(&store, &[], 1);
         let current = house.current().await;
         assert_eq!((current.destinations.len(), current.broken.len()), (0, 2));
-        assert!(current.broken[&id("lab")].contains("Europe/Atlantis"), "{:?}", current.broken);
+        assert!(current.broken[&id("lab")].reason.contains("Europe/Atlantis"), "{:?}", current.broken);
         let Observation::Registry(seen) = house.registry.send(Observe).await.unwrap() else { panic!() };
         assert_eq!(seen.broken.len(), 2);
+        // Its messages are taken by what can be read of its agreement.
+        let (lab, ward) = (current.intake(&id("lab")).unwrap(), current.intake(&id("ward")).unwrap());
+        assert_eq!((lab.limits.messages, lab.break_glass), (7, None));
+        assert_eq!((ward.limits, ward.break_glass), (Limits::default(), Some(BreakGlass { per_hour: 2 })));
+        assert_eq!(current.intake(&id("moon")), None);
         assert_eq!(store.state().destinations, state.destinations);
         house.put("lab", nightly()).await.unwrap();
         house.remove("ward").await.unwrap();

@@ -1,7 +1,7 @@
 //! What can be said to the Registry: who the destinations are, and what was agreed with them.
 
 use crate::{
-    agreement::{Destination, ServiceAgreement},
+    agreement::{Destination, IntakeTerms, ServiceAgreement},
     config::{Problems, file::DestinationSource, raw::RawDestination},
     history::{AgreementChange, Canonical, ChangeKind, KeyChange},
     id::DestinationId,
@@ -19,10 +19,29 @@ pub struct RegistrySnapshot {
     pub revision: u64,
     /// Those that are in force, by alias.
     pub destinations: BTreeMap<DestinationId, Arc<RegisteredDestination>>,
-    /// Those of the store that can't be used any more, and why: nothing is delivered to them, and nothing lost.
-    pub broken: BTreeMap<DestinationId, String>,
+    /// Those of the store that can't be used any more: nothing is delivered to them, and nothing lost.
+    pub broken: BTreeMap<DestinationId, Broken>,
     /// Routes of the config.
     pub routes: Arc<Routes>,
+}
+
+impl RegistrySnapshot {
+    /// By what messages for this destination are taken; `None` where none are. Those for a broken one are: it was agreed that they are
+    /// kept, and its device can't know that something is wrong here.
+    #[must_use]
+    pub fn intake(&self, id: &DestinationId) -> Option<IntakeTerms> {
+        let in_force = self.destinations.get(id).map(|registered| registered.destination.agreement.intake());
+        in_force.or_else(|| self.broken.get(id).map(|broken| broken.intake))
+    }
+}
+
+/// A destination of the store that can't be used any more.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Broken {
+    /// Why.
+    pub reason: String,
+    /// By what messages for it are taken all the same, until it is put right.
+    pub intake: IntakeTerms,
 }
 
 /// A destination, and where it comes from.

@@ -12,7 +12,7 @@ use crate::{
 };
 use std::{path::PathBuf, sync::Arc, time::Duration};
 use tidegate_schemas::{
-    config::{Problem, file::Config, settings},
+    config::{Problem, check::Occasion, file::Config, settings},
     messages::registry::{Reload, Reloaded},
 };
 use tokio::sync::Mutex;
@@ -32,12 +32,12 @@ pub struct Origin {
 }
 
 impl Origin {
-    /// Reads and checks it. Blocks.
+    /// Reads and checks it, as one that was accepted before: a gateway that starts after a power cut has nobody to ask. Blocks.
     ///
     /// # Errors
     /// The report of all that is wrong.
     pub fn load(&self) -> Result<Config, Report> {
-        config_errors::load(&self.path, &self.state_dir, &self.environment)
+        config_errors::load(&self.path, &self.state_dir, &self.environment, Occasion::Kept)
     }
 }
 

@@ -16,7 +16,7 @@ use tidegate_schemas::{
     agreement::Destination,
     config::{
         Problem, Problems,
-        check::{Surroundings, check_destination},
+        check::{Occasion, Surroundings, check_destination},
         raw::{RawDestination, RawSecret},
     },
     id::DestinationId,
@@ -33,7 +33,7 @@ pub struct DestinationFiles {
 }
 
 impl DestinationCheck for DestinationFiles {
-    fn check(&self, id: &DestinationId, raw: &RawDestination) -> Result<Destination, Problems> {
+    fn check(&self, id: &DestinationId, raw: &RawDestination, occasion: Occasion) -> Result<Destination, Problems> {
         let mut problems = Problems::default();
         for (secret, key) in [(&raw.client_auth, "client_auth"), (&raw.write_key, "write_key")] {
             if let Some(RawSecret { file }) = secret
@@ -47,6 +47,7 @@ impl DestinationCheck for DestinationFiles {
         let around = Surroundings {
             base_dir: &self.base_dir,
             state_dir: &self.state_dir,
+            occasion,
             now: self.clock.now(),
             mqtt_tls: cfg!(feature = "mqtt-tls"),
             read_file: &config_files::read_file,
@@ -80,9 +81,12 @@ mod tests {
             ..RawDestination::default()
         };
         let id = "a".parse().unwrap();
-        assert_eq!(check.check(&id, &with("key")).unwrap().keys.write_key.as_deref(), Some("swordfish-swordfish"));
+        assert_eq!(
+            check.check(&id, &with("key"), Occasion::New).unwrap().keys.write_key.as_deref(),
+            Some("swordfish-swordfish")
+        );
         for elsewhere in ["/etc/hostname", "../key", "x/../../key"] {
-            let problems = check.check(&id, &with(elsewhere)).unwrap_err();
+            let problems = check.check(&id, &with(elsewhere), Occasion::New).unwrap_err();
             assert!(
                 problems.to_string().starts_with("destination.write_key.file: the file of a key lies"),
                 "{problems}"

@@ -16,7 +16,7 @@ use std::{
     io::{self, IsTerminal as _},
     process::ExitCode,
 };
-use tidegate_schemas::view::ReloadView;
+use tidegate_schemas::{config::check::Occasion, view::ReloadView};
 
 /// How.
 #[derive(Debug, Args)]
@@ -46,7 +46,8 @@ pub(super) async fn run(global: &Global, args: &ReloadArgs) -> Result<ExitCode, 
 /// The same problems with carets, if they are there for this command's eyes.
 fn at_its_place(global: &Global) -> Option<Failure> {
     let path = paths::config_file(global)?;
-    let report = config_errors::load(&path, &paths::default_state_dir(), &config_errors::environment()).err()?;
+    let report =
+        config_errors::load(&path, &paths::default_state_dir(), &config_errors::environment(), Occasion::Kept).err()?;
     let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     let shown = report.render(io::stderr().is_terminal() && !no_color);
     Some(Failure::config(format!("the config can't be used: nothing was changed\n\n{shown}")))

@@ -25,7 +25,7 @@ use std::{
 use tidegate_actors::ports::clock::Clock as _;
 use tidegate_schemas::{
     agreement::ServiceAgreement,
-    config::{file::Config, parse_duration},
+    config::{check::Occasion, file::Config, parse_duration},
     forecast::Forecast,
     id::DestinationId,
     view::DestinationView,
@@ -116,7 +116,7 @@ pub(super) async fn run(global: &Global, args: SimulateArgs) -> Result<ExitCode,
 fn load(global: &Global) -> Result<Config, Failure> {
     let path = paths::config_file(global)
         .ok_or_else(|| Failure::usage("there is no config file: name one with --config FILE"))?;
-    let loaded = config_errors::load(&path, &paths::default_state_dir(), &config_errors::environment());
+    let loaded = config_errors::load(&path, &paths::default_state_dir(), &config_errors::environment(), Occasion::New);
     loaded.map_err(|report| {
         let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
         Failure::config(report.render(io::stderr().is_terminal() && !no_color))

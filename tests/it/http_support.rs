@@ -18,7 +18,7 @@ use tidegate_actors::{
 use tidegate_schemas::{
     agreement::{Destination, DestinationKeys, ServiceAgreement, SignalPolicy},
     clock::{ClockTrust, ConsensusTimes},
-    config::file::DestinationSource,
+    config::{check::Occasion, file::DestinationSource},
     custody::{CustodyTime, Odometer},
     entry::{Account, EntryState, Envelope},
     forecast::Foreseer,
@@ -207,7 +207,7 @@ impl Handler<PutDestination> for RegistryActor {
                 _ => {}
             }
             let check = ToyCheck(Arc::new(StandingClock("2027-01-04T12:00:00Z".parse().unwrap())));
-            check.check(&id, &message.raw).map(Some).map_err(ChangeError::Values)
+            check.check(&id, &message.raw, Occasion::New).map(Some).map_err(ChangeError::Values)
         })
     }
 }

@@ -1,14 +1,18 @@
 //! The check of a destination that is made at run time: the same as that of the config files.
 
-use tidegate_schemas::{agreement::Destination, config::Problems, config::raw::RawDestination, id::DestinationId};
+use tidegate_schemas::{
+    agreement::Destination,
+    config::{Problems, check::Occasion, raw::RawDestination},
+    id::DestinationId,
+};
 
 /// Checks destinations. Calls block: the files of their keys are read.
 pub trait DestinationCheck: Send + Sync + 'static {
-    /// The checked destination; signing seed and pseudonym are the Registry's to fill in.
+    /// The checked destination, whether it is new or was kept; signing seed and pseudonym are the Registry's to fill in.
     ///
     /// # Errors
     /// All problems at once; their paths begin with [`PATH`].
-    fn check(&self, id: &DestinationId, raw: &RawDestination) -> Result<Destination, Problems>;
+    fn check(&self, id: &DestinationId, raw: &RawDestination, occasion: Occasion) -> Result<Destination, Problems>;
 }
 
 /// What the paths of problems begin with.

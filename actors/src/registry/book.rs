@@ -13,7 +13,7 @@ use std::{
 };
 use tidegate_schemas::{
     agreement::{DESTINATIONS_MAX, Destination, ServiceAgreement},
-    config::{Problem, Problems, file::DestinationSource, raw::RawDestination},
+    config::{Problem, Problems, check::Occasion, file::DestinationSource, raw::RawDestination},
     history::{AgreementChange, Canonical, Who},
     id::DestinationId,
     messages::registry::{
@@ -147,7 +147,7 @@ impl Book {
         raw: &RawDestination,
         dry_run: bool,
     ) -> Result<Changed, ChangeError> {
-        let checked = parts.check.check(id, raw).map_err(ChangeError::Values)?;
+        let checked = parts.check.check(id, raw, Occasion::New).map_err(ChangeError::Values)?;
         let canonical = Canonical::of(raw);
         let before = self.stored.get(id).and_then(|stored| stored.as_ref().ok());
         let changed = self.changed(id, Some(&canonical), before, Some(&checked));
@@ -306,7 +306,7 @@ fn by_name(declared: &Declared) -> BTreeMap<&DestinationId, &DeclaredDestination
 
 fn check_stored(parts: &RegistryParts, id: &DestinationId, raw: &Canonical) -> Stored {
     let problems = match raw.raw() {
-        Ok(raw) => parts.check.check(id, &raw),
+        Ok(raw) => parts.check.check(id, &raw, Occasion::Kept),
         Err(error) => Err(Problems::from(Problem::new("destination", error.to_string(), ""))),
     };
     problems.map_err(|problems| {

@@ -20,7 +20,7 @@ use tidegate_schemas::{
     id::DestinationId,
     messages::registry::Expect,
     route::{IdSource, PayloadHandling, Route, Routes},
-    window::{RawWindow, RawWindows},
+    window::{RawDenial, RawWindow, RawWindows},
 };
 
 mod reload;
@@ -384,6 +384,25 @@ fn a_stored_destination_that_can_not_be_used_any_more_is_told_and_kept_until_it_
         house.put("lab", nightly()).await.unwrap();
         house.remove("ward").await.unwrap();
         let current = house.current().await;
+        assert_eq!((current.destinations.len(), current.broken.len()), (1, 0));
+    });
+}
+
+#[test]
+fn a_stored_destination_outlives_what_only_time_brings_into_sight() {
+    run(async {
+        let store = Arc::new(MemoryRegistry::default());
+        let house = start(&store, &[], 1);
+        // As it was accepted by an earlier version, or with a clock that was wrong.
+        let denial =
+            RawDenial { from: Some("2026-12-01".into()), until: Some("2027-01-01".into()), ..RawDenial::default() };
+        let windows = RawWindows { deny: vec![denial], ..nightly() };
+        let refused = house.put("lab", windows.clone()).await;
+        assert!(matches!(refused, Err(ChangeError::Values(_))), "{refused:?}");
+        let mut state = store.state();
+        state.destinations.insert(id("lab"), tidegate_schemas::history::Canonical::of(&raw("lab", windows)));
+        store.put(state);
+        let current = start(&store, &[], 1).current().await;
         assert_eq!((current.destinations.len(), current.broken.len()), (1, 0));
     });
 }

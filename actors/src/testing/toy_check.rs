@@ -9,7 +9,7 @@ use tidegate_schemas::{
     agreement::Destination,
     config::{
         Problems,
-        check::{Surroundings, check_destination},
+        check::{Occasion, Surroundings, check_destination},
         raw::RawDestination,
     },
     id::DestinationId,
@@ -19,10 +19,11 @@ use tidegate_schemas::{
 pub struct ToyCheck(pub Arc<dyn Clock>);
 
 impl DestinationCheck for ToyCheck {
-    fn check(&self, id: &DestinationId, raw: &RawDestination) -> Result<Destination, Problems> {
+    fn check(&self, id: &DestinationId, raw: &RawDestination, occasion: Occasion) -> Result<Destination, Problems> {
         let around = Surroundings {
             base_dir: Path::new("/"),
             state_dir: Path::new("/"),
+            occasion,
             now: self.0.now(),
             mqtt_tls: false,
             read_file: &|_| Err(ErrorKind::NotFound.into()),

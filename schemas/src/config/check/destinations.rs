@@ -70,6 +70,7 @@ impl Checker<'_> {
         let agreement = self.problems.collect(agreement)?;
         let openings = check_openings(
             &agreement,
+            self.around.occasion,
             self.around.now,
             &format!("{path}.windows"),
             &format!("{path}.lifetime.max_age"),

@@ -24,6 +24,7 @@ impl Files {
         let around = Surroundings {
             base_dir: Path::new("/etc/tidegate"),
             state_dir: Path::new("/state"),
+            occasion: Occasion::New,
             now: "2026-11-23T12:00:00Z".parse().unwrap(),
             mqtt_tls: false,
             read_file: &read,
@@ -110,6 +111,7 @@ fn one_destination_is_checked_by_itself_as_in_a_file() {
     let around = Surroundings {
         base_dir: Path::new("/etc/tidegate"),
         state_dir: Path::new("/state"),
+        occasion: Occasion::New,
         now: "2026-11-23T12:00:00Z".parse().unwrap(),
         mqtt_tls: false,
         read_file: &|_| Err(io::ErrorKind::NotFound.into()),

@@ -1,6 +1,7 @@
 //! Places of problems: in the text, in the environment, at the nearest thing that is there.
 #![expect(clippy::unwrap_used, reason = "tests")]
 use super::*;
+use crate::config::check::Occasion;
 use proptest::prelude::*;
 use std::{io, path::Path};
 
@@ -16,6 +17,7 @@ fn check(text: &str, environment: &[(&str, &str)]) -> Result<Config, Vec<Located
     let around = Surroundings {
         base_dir: Path::new("/etc/tidegate"),
         state_dir: Path::new("/state"),
+        occasion: Occasion::New,
         now: "2026-11-23T12:00:00Z".parse().unwrap(),
         mqtt_tls: false,
         read_file: &nothing,
@@ -121,6 +123,7 @@ fn files_of_conf_d_bring_destinations_and_routes_and_are_told_at_their_own_lines
     let around = Surroundings {
         base_dir: Path::new("/etc/tidegate"),
         state_dir: Path::new("/state"),
+        occasion: Occasion::New,
         now: "2026-11-23T12:00:00Z".parse().unwrap(),
         mqtt_tls: false,
         read_file: &nothing,
@@ -173,6 +176,7 @@ fn thousands_of_destinations_know_their_files_and_lines() {
     let around = Surroundings {
         base_dir: Path::new("/etc/tidegate"),
         state_dir: Path::new("/state"),
+        occasion: Occasion::New,
         now: "2026-11-23T12:00:00Z".parse().unwrap(),
         mqtt_tls: false,
         read_file: &nothing,

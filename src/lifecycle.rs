@@ -160,6 +160,7 @@ mod tests {
             now: "2026-11-27T12:00:00Z".parse().unwrap(),
             mqtt_tls: false,
             read_file: &|_| Err(std::io::ErrorKind::NotFound.into()),
+            read_registry: &|_| Err(std::io::ErrorKind::NotFound.into()),
         };
         let config = ConfigText::parse(TEXT, &[]).unwrap().check(&around).unwrap();
         let origin = Origin {

@@ -51,6 +51,7 @@ impl DestinationCheck for DestinationFiles {
             now: self.clock.now(),
             mqtt_tls: cfg!(feature = "mqtt-tls"),
             read_file: &config_files::read_file,
+            read_registry: &config_files::read_registry,
         };
         check_destination(id, raw, &around, PATH)
     }

@@ -343,6 +343,7 @@ windows = { timezone = \"Europe/Madrid\", allow = [{ days = \"mon-fri\", from = 
             now: now.parse().unwrap(),
             mqtt_tls: false,
             read_file: &|_| Err(io::ErrorKind::NotFound.into()),
+            read_registry: &|_| Err(io::ErrorKind::NotFound.into()),
         };
         let config = ConfigText::parse(text, &[]).unwrap().check(&around).unwrap();
         Plan::of(&config, around.now)

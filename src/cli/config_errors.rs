@@ -87,6 +87,7 @@ fn check(
         now: SystemClock::default().now(),
         mqtt_tls: cfg!(feature = "mqtt-tls"),
         read_file: &config_files::read_file,
+        read_registry: &config_files::read_registry,
     })?;
     match telemetry::filter(&config.log.filter) {
         Ok(_) => Ok(config),

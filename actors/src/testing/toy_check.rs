@@ -27,6 +27,7 @@ impl DestinationCheck for ToyCheck {
             now: self.0.now(),
             mqtt_tls: false,
             read_file: &|_| Err(ErrorKind::NotFound.into()),
+            read_registry: &|_| Err(ErrorKind::NotFound.into()),
         };
         check_destination(id, raw, &around, PATH)
     }

@@ -17,7 +17,7 @@ mod tidings;
 pub use destinations::check_destination;
 pub use homeserver::PASSWORD_BYTES_MAX;
 pub use openings::check_openings;
-pub use stored::REGISTRY_FILE;
+pub use stored::{REGISTRY_BYTES_MAX, REGISTRY_FILE};
 
 use super::{
     Problem, Problems,
@@ -73,6 +73,8 @@ pub struct Surroundings<'a> {
     pub mqtt_tls: bool,
     /// Reads a small text file: secrets, device credentials, `/etc/hosts`.
     pub read_file: &'a dyn Fn(&Path) -> io::Result<String>,
+    /// Reads [`REGISTRY_FILE`], of at most [`REGISTRY_BYTES_MAX`].
+    pub read_registry: &'a dyn Fn(&Path) -> io::Result<String>,
 }
 
 /// What is known while checking.

@@ -28,6 +28,7 @@ impl Files {
             now: "2026-11-23T12:00:00Z".parse().unwrap(),
             mqtt_tls: false,
             read_file: &read,
+            read_registry: &read,
         };
         ConfigText::parse(text, &[])
             .and_then(|parsed| parsed.check(&around))
@@ -46,6 +47,18 @@ impl Files {
     }
 }
 
+/// No file is there.
+fn around() -> Surroundings<'static> {
+    Surroundings {
+        base_dir: Path::new("/etc/tidegate"),
+        state_dir: Path::new("/state"),
+        occasion: Occasion::New,
+        now: "2026-11-23T12:00:00Z".parse().unwrap(),
+        mqtt_tls: false,
+        read_file: &|_| Err(io::ErrorKind::NotFound.into()),
+        read_registry: &|_| Err(io::ErrorKind::NotFound.into()),
+    }
+}
 fn accepted(text: &str) -> Config {
     Files::default().check(text).unwrap()
 }
@@ -104,18 +117,29 @@ fn routes_may_lead_to_destinations_that_were_made_through_the_api() {
     let config = Files::with("/state/registry.json", stored).check(text).unwrap();
     assert!(!warned(&config, "destination"));
     assert!(config.routes.0[0].names(&"ward".parse().unwrap()));
+    // Of what is not there, or not for these eyes, nothing is said but by the route.
+    for (text, kind, path) in [
+        (text, io::ErrorKind::PermissionDenied, "route[0].destination"),
+        ("", io::ErrorKind::TimedOut, "state_dir"),
+        ("", io::ErrorKind::FileTooLarge, "state_dir"),
+    ] {
+        let around = Surroundings { read_registry: &|_| Err(kind.into()), ..around() };
+        let problems = ConfigText::parse(text, &[]).unwrap().check(&around).unwrap_err();
+        assert_eq!(problems.iter().map(|located| located.problem.path.as_str()).collect::<Vec<_>>(), [path]);
+    }
+    assert!(
+        ConfigText::parse("", &[])
+            .unwrap()
+            .check(&Surroundings { read_registry: &|_| Err(io::ErrorKind::PermissionDenied.into()), ..around() })
+            .is_ok()
+    );
+    let damaged = Files::with("/state/registry.json", "{\"destinations\":{\"swordfish").refusal("", "state_dir");
+    assert!(damaged.contains("damaged (line 1") && !damaged.contains("swordfish"), "{damaged}");
 }
 
 #[test]
 fn one_destination_is_checked_by_itself_as_in_a_file() {
-    let around = Surroundings {
-        base_dir: Path::new("/etc/tidegate"),
-        state_dir: Path::new("/state"),
-        occasion: Occasion::New,
-        now: "2026-11-23T12:00:00Z".parse().unwrap(),
-        mqtt_tls: false,
-        read_file: &|_| Err(io::ErrorKind::NotFound.into()),
-    };
+    let around = around();
     let raw = |json: &str| serde_json::from_str(json).unwrap();
     let id = "a".parse().unwrap();
     let made = check_destination(&id, &raw(&format!("{{\"onion\":\"{ONION}\",\"lanes\":3}}")), &around, "it").unwrap();

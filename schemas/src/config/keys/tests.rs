@@ -33,6 +33,7 @@ fn check(text: &str) -> Config {
         now: "2026-11-23T12:00:00Z".parse().unwrap(),
         mqtt_tls: true,
         read_file: &files,
+        read_registry: &files,
     };
     ConfigText::parse(text, &[])
         .and_then(|parsed| parsed.check(&around))

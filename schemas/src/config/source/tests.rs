@@ -21,6 +21,7 @@ fn check(text: &str, environment: &[(&str, &str)]) -> Result<Config, Vec<Located
         now: "2026-11-23T12:00:00Z".parse().unwrap(),
         mqtt_tls: false,
         read_file: &nothing,
+        read_registry: &nothing,
     };
     ConfigText::parse(text, &environment)?.check(&around)
 }
@@ -127,6 +128,7 @@ fn files_of_conf_d_bring_destinations_and_routes_and_are_told_at_their_own_lines
         now: "2026-11-23T12:00:00Z".parse().unwrap(),
         mqtt_tls: false,
         read_file: &nothing,
+        read_registry: &nothing,
     };
     let main = format!(
         "[[route]]\ntopic = \"a/{{device}}\"\ndestination = \"ward\"\n[destination.lab]\nonion = \"{ONION}\"\n"
@@ -180,6 +182,7 @@ fn thousands_of_destinations_know_their_files_and_lines() {
         now: "2026-11-23T12:00:00Z".parse().unwrap(),
         mqtt_tls: false,
         read_file: &nothing,
+        read_registry: &nothing,
     };
     let count = 1_500;
     // Those of the second file have names that come before the first one's.

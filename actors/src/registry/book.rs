@@ -2,7 +2,7 @@
 //!
 //! Each change is worked out on a copy, written to disk, and then taken over: when the disk refuses, nothing has changed.
 
-use super::RegistryParts;
+use super::{ABSENT_KEPT, RegistryParts};
 use crate::ports::{
     entropy::Entropy,
     registry_store::{DestinationIdentity, RegistryState, STATE_VERSION},
@@ -181,6 +181,7 @@ impl Book {
         let mut next = self.state.clone();
         next.destinations.remove(&id);
         next.agreements.entry(id.clone()).or_default().note(None, parts.clock.now(), &Who::Admin);
+        forget_the_longest_gone(&mut next);
         self.save(parts, next)?;
         self.stored.remove(&id);
         Ok(changed)
@@ -289,6 +290,7 @@ impl Book {
                 log.note(next.destinations.get(id), now, &who(None));
             }
         }
+        forget_the_longest_gone(&mut next);
         next
     }
 
@@ -314,6 +316,17 @@ fn check_stored(parts: &RegistryParts, id: &DestinationId, raw: &Canonical) -> S
             what waits for it is kept; put it right through the admin API");
         problems.to_string()
     })
+}
+
+/// Keeps what is known of the [`ABSENT_KEPT`] that went last.
+fn forget_the_longest_gone(state: &mut RegistryState) {
+    let gone = state.agreements.iter().filter(|(_, log)| log.now.is_none());
+    let mut gone: Vec<_> = gone.map(|(id, log)| (log.changes.last().map(|change| change.at), id.clone())).collect();
+    gone.sort();
+    for (_, id) in gone.iter().take(gone.len().saturating_sub(ABSENT_KEPT)) {
+        state.agreements.remove(id);
+        state.identities.remove(id);
+    }
 }
 
 fn identify(state: &mut RegistryState, id: &DestinationId, entropy: &dyn Entropy) {

@@ -389,6 +389,45 @@ fn a_stored_destination_that_can_not_be_used_any_more_is_told_and_kept_until_it_
 }
 
 #[test]
+fn what_is_known_of_destinations_that_are_gone_is_bounded_and_the_oldest_goes_first() {
+    run(async {
+        let store = Arc::new(MemoryRegistry::default());
+        let house = start(&store, &["cardiology"], 1);
+        house.put("lab", nightly()).await.unwrap();
+        let mut state = store.state();
+        let identity = state.identities[&id("lab")].clone();
+        let written = tidegate_schemas::history::Canonical::of(&raw("lab", nightly()));
+        // The names run against the times.
+        let name = |age: usize| id(&format!("gone-{:04}", 9_999 - age));
+        let began: jiff::Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
+        for age in 0..ABSENT_KEPT + 5 {
+            let mut log = tidegate_schemas::history::AgreementLog::default();
+            let at = began + jiff::SignedDuration::from_secs(i64::try_from(age).unwrap());
+            log.note(Some(&written), at, &tidegate_schemas::history::Who::Admin);
+            log.note(None, at, &tidegate_schemas::history::Who::Admin);
+            state.agreements.insert(name(age), log);
+            state.identities.insert(name(age), identity.clone());
+        }
+        store.put(state);
+        let house = start(&store, &["cardiology"], 1);
+        house.current().await;
+        let known = |store: &MemoryRegistry, id: &DestinationId| {
+            let state = store.state();
+            assert_eq!(state.agreements.contains_key(id), state.identities.contains_key(id));
+            state.agreements.contains_key(id)
+        };
+        assert!(!known(&store, &name(4)) && known(&store, &name(5)));
+        assert_eq!(store.state().agreements.len(), ABSENT_KEPT + 2);
+        house.remove("lab").await.unwrap();
+        assert!(!known(&store, &name(5)) && known(&store, &name(6)) && known(&store, &id("lab")));
+        let reload = Reload { declared: declaring(&[]), dry_run: false };
+        house.registry.send(reload).await.unwrap().unwrap();
+        assert!(!known(&store, &name(6)) && known(&store, &id("cardiology")));
+        assert_eq!(store.state().agreements.len(), ABSENT_KEPT);
+    });
+}
+
+#[test]
 fn a_stored_destination_outlives_what_only_time_brings_into_sight() {
     run(async {
         let store = Arc::new(MemoryRegistry::default());

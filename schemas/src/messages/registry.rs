@@ -119,8 +119,8 @@ pub struct PutWindows {
     pub dry_run: bool,
 }
 
-/// "This destination is no more." What waits for it stays in the outbox under its name. What it knows this gateway by is kept, so
-/// that it is the same one if it comes back.
+/// "This destination is no more." What waits for it stays in the outbox under its name. What it knows this gateway by is kept (of the
+/// last thousand that went), so that it is the same one if it comes back.
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "Result<Changed, ChangeError>")]
 pub struct RemoveDestination {

@@ -65,13 +65,19 @@ enum Fate {
 
 /// The text of a file, or of stdin.
 pub(super) fn text_of(path: &Path) -> Result<String, Failure> {
-    let mut text = String::new();
-    let read = if path.as_os_str() == "-" {
-        io::stdin().take(FILE_BYTES_MAX).read_to_string(&mut text)
-    } else {
-        fs::File::open(path).and_then(|file| file.take(FILE_BYTES_MAX).read_to_string(&mut text))
-    };
-    read.map(|_| text).map_err(|error| Failure::failed(format!("could not read {}: {error}", path.display())))
+    let read = if path.as_os_str() == "-" { read(io::stdin()) } else { fs::File::open(path).and_then(read) };
+    read.map_err(|error| Failure::failed(format!("could not read {}: {error}", path.display())))
+}
+
+/// All of it, or an error: without its tail it could mean something else.
+fn read(from: impl io::Read) -> io::Result<String> {
+    let mut bytes = Vec::new();
+    from.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > FILE_BYTES_MAX {
+        let message = format!("it is larger than {} KiB", FILE_BYTES_MAX >> 10);
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, message));
+    }
+    String::from_utf8(bytes).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error.utf8_error()))
 }
 
 fn destination_of(path: &Path) -> Result<RawDestination, Failure> {
@@ -215,6 +221,13 @@ mod tests {
             fs::write(&file, text).unwrap();
             assert_eq!(destination_of(&file).unwrap().lanes, Some(3));
         }
+        // One that is too long is not cut: what it says would be another thing without its end.
+        let long = |bytes: usize| format!("onion = \"a.onion\"\n#{}\nlanes = 3\n", "x".repeat(bytes));
+        fs::write(&file, long(64 * 1024 - 30)).unwrap();
+        assert_eq!(destination_of(&file).unwrap().lanes, Some(3));
+        fs::write(&file, long(64 * 1024)).unwrap();
+        let message = destination_of(&file).unwrap_err().message;
+        assert!(message.ends_with("it is larger than 64 KiB"), "{message}");
         fs::write(&file, "onion = \"secret.onion\" x\n").unwrap();
         let message = destination_of(&file).unwrap_err().message;
         assert!(message.contains("not a destination") && !message.contains("secret"), "{message}");

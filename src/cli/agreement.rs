@@ -162,7 +162,11 @@ pub(super) fn lines(view: &ChangeView) -> Vec<String> {
         (Some(waiting @ 1..), Some(ChangeKind::Removed) | None) if view.impact.openings_after.is_none() => {
             lines.push(format!("  {waiting} messages wait for it: they are delivered when it comes back"));
         }
-        (Some(waiting @ 1..), _) => lines.push(format!("  {waiting} messages wait for it")),
+        (Some(waiting @ 1..), _) => {
+            let counted = view.impact.forecast.is_some() || view.impact.openings_after.is_none();
+            let how = if counted { "" } else { " (how many of them would expire was not counted)" };
+            lines.push(format!("  {waiting} messages wait for it{how}"));
+        }
         _ => {}
     }
     lines
@@ -255,5 +259,8 @@ mod tests {
         assert_eq!(told[1..3], ["  onion: changed", "  opened until now: always"]);
         assert!(told[4].starts_with("  at least 2 waiting messages are older"), "{told:?}");
         assert_eq!(told[6], "  7 messages wait for it");
+        let unknown = Impact { forecast: None, ..view.impact.clone() };
+        let told = lines(&ChangeView { impact: unknown, ..view });
+        assert!(told[4].contains("7 messages wait for it (how many of them would expire was not counted)"), "{told:?}");
     }
 }

@@ -14,6 +14,7 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 use tidegate_schemas::{
     config::{Problem, check::Occasion, file::Config, settings},
     messages::registry::{Reload, Reloaded},
+    view::BrokenDestination,
 };
 use tokio::sync::Mutex;
 
@@ -104,6 +105,13 @@ fn tell(reloaded: &Reloaded, needs_restart: &[String], warnings: &[Problem]) {
     for changed in &reloaded.changed {
         let what = changed.kind.map(|kind| format!("{kind:?}").to_lowercase()).unwrap_or_default();
         tracing::info!(destination = %changed.destination, version = changed.version, "{what} by the config");
+    }
+    for BrokenDestination { destination, reason } in &reloaded.broken {
+        tracing::error!(%destination, %reason, "a destination that was made at run time can't be used any more: \
+            what waits for it is kept; put it right through the admin API");
+    }
+    for destination in &reloaded.mended {
+        tracing::info!(%destination, "it can be used again");
     }
     for warning in warnings {
         tracing::warn!(at = %warning.path, "{}", warning.message);

@@ -483,6 +483,10 @@ pub struct ReloadView {
     pub new_keys: Vec<DestinationId>,
     /// Destinations that were made through the API and stand behind a declaration of the same name.
     pub shadowed: Vec<DestinationId>,
+    /// Destinations that were made through the API and can't be used any more: messages for them are kept.
+    pub broken: Vec<BrokenDestination>,
+    /// Destinations that can be used again.
+    pub mended: Vec<DestinationId>,
     /// Whether the routes differ.
     pub routes_changed: bool,
     /// Keys that differ and need a restart.

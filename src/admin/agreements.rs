@@ -194,6 +194,8 @@ pub(super) async fn reload(app: Data<App>, query: Query<DryRun>) -> Result<Json<
         destinations,
         new_keys: outcome.reloaded.new_keys,
         shadowed: outcome.reloaded.shadowed,
+        broken: outcome.reloaded.broken,
+        mended: outcome.reloaded.mended,
         routes_changed: outcome.reloaded.routes_changed,
         needs_restart: outcome.needs_restart,
         absent,

@@ -21,6 +21,7 @@ use tidegate_schemas::{
         RegisteredDestination, RegistrySnapshot, Reloaded, RemoveDestination,
     },
     route::Route,
+    view::BrokenDestination,
 };
 
 /// What a checked destination of the store is, or why it can't be used.
@@ -51,7 +52,11 @@ impl Book {
             return Err("its store was written by another version");
         }
         let declared = Arc::clone(&parts.declared.lock().unwrap_or_else(PoisonError::into_inner));
-        let stored = state.destinations.iter().map(|(id, raw)| (id.clone(), check_stored(parts, id, raw))).collect();
+        let stored = check_stored(parts, &state);
+        for (id, problems) in stored.iter().filter_map(|(id, stored)| Some((id, stored.as_ref().err()?))) {
+            tracing::error!(destination = %id, %problems, "a destination that was made at run time can't be used any more: \
+                what waits for it is kept; put it right through the admin API");
+        }
         let mut book = Self { state, declared, stored, revision: 1 };
         let next = book.noted(parts, &book.declared, book.state.clone(), &|place| Who::Files(place));
         if next != book.state {
@@ -187,7 +192,8 @@ impl Book {
         Ok(changed)
     }
 
-    /// Takes over what the files say, all of it or nothing.
+    /// Takes over what the files say, all of it or nothing. The destinations of the store are looked at anew: what they refer to (key
+    /// files, time zones) may be another one now.
     pub fn reload(
         &mut self,
         parts: &RegistryParts,
@@ -202,7 +208,8 @@ impl Book {
         {
             return Err(ChangeError::Unknown(id.clone()));
         }
-        let reloaded = self.compare(declared);
+        let stored = check_stored(parts, &self.state);
+        let reloaded = self.compare(declared, &stored);
         if dry_run {
             return Ok(reloaded);
         }
@@ -213,26 +220,36 @@ impl Book {
             self.save(parts, next)?;
         }
         self.declared = Arc::clone(declared);
+        self.stored = stored;
         // What a Registry begins with that has to start again.
         *parts.declared.lock().unwrap_or_else(PoisonError::into_inner) = Arc::clone(declared);
         Ok(reloaded)
     }
 
-    fn compare(&self, declared: &Declared) -> Reloaded {
+    fn compare(&self, declared: &Declared, stored: &BTreeMap<DestinationId, Stored>) -> Reloaded {
         let (old, new) = (by_name(&self.declared), by_name(declared));
-        let stored = |id: &DestinationId| self.stored.get(id).and_then(|stored| stored.as_ref().ok());
         let mut reloaded = Reloaded { routes_changed: self.declared.routes != declared.routes, ..Reloaded::default() };
-        let names: BTreeSet<&DestinationId> = old.keys().chain(new.keys()).copied().collect();
+        let declared = old.keys().chain(new.keys()).copied();
+        let names: BTreeSet<&DestinationId> = declared.chain(self.state.destinations.keys()).collect();
         for id in names {
             let (before, after) = (old.get(id), new.get(id));
             // One that the files drop may be there in the store.
             let canonical = after.map(|after| &after.raw).or_else(|| self.state.destinations.get(id));
-            let before = before.map(|before| &before.destination).or_else(|| stored(id));
-            let checked = after.map(|after| &after.destination).or_else(|| stored(id));
+            let (was, is) = (behind(&self.stored, id, before), behind(stored, id, after));
+            match (&was, &is) {
+                (Some(Err(_)), Some(Err(_))) => {}
+                (_, Some(Err(reason))) => {
+                    let reason = (*reason).to_owned();
+                    reloaded.broken.push(BrokenDestination { destination: id.clone(), reason });
+                }
+                (Some(Err(_)), _) => reloaded.mended.push(id.clone()),
+                _ => {}
+            }
+            let (before, checked) = (was.and_then(Result::ok), is.and_then(Result::ok));
             let changed = self.changed(id, canonical, before, checked);
             if changed.kind.is_some() {
                 reloaded.changed.push(changed);
-            } else if before.map(|before| &before.keys) != checked.map(|after| &after.keys) {
+            } else if before.zip(checked).is_some_and(|(before, after)| before.keys != after.keys) {
                 reloaded.new_keys.push(id.clone());
             }
         }
@@ -306,16 +323,26 @@ fn by_name(declared: &Declared) -> BTreeMap<&DestinationId, &DeclaredDestination
     declared.destinations.iter().map(|declared| (&declared.destination.id, declared)).collect()
 }
 
-fn check_stored(parts: &RegistryParts, id: &DestinationId, raw: &Canonical) -> Stored {
-    let problems = match raw.raw() {
+/// Every destination of the store, as it can be used now.
+fn check_stored(parts: &RegistryParts, state: &RegistryState) -> BTreeMap<DestinationId, Stored> {
+    let check = |id: &DestinationId, raw: &Canonical| match raw.raw() {
         Ok(raw) => parts.check.check(id, &raw, Occasion::Kept),
         Err(error) => Err(Problems::from(Problem::new("destination", error.to_string(), ""))),
     };
-    problems.map_err(|problems| {
-        tracing::error!(destination = %id, %problems, "a destination that was made at run time can't be used any more: \
-            what waits for it is kept; put it right through the admin API");
-        problems.to_string()
-    })
+    let each = state.destinations.iter();
+    each.map(|(id, raw)| (id.clone(), check(id, raw).map_err(|problems| problems.to_string()))).collect()
+}
+
+/// What is in force under a name: what the files declare, else what the store has, if that can be used.
+fn behind<'b>(
+    stored: &'b BTreeMap<DestinationId, Stored>,
+    id: &DestinationId,
+    declared: Option<&&'b DeclaredDestination>,
+) -> Option<Result<&'b Destination, &'b str>> {
+    match declared {
+        Some(declared) => Some(Ok(&declared.destination)),
+        None => stored.get(id).map(|stored| stored.as_ref().map_err(String::as_str)),
+    }
 }
 
 /// Keeps what is known of the [`ABSENT_KEPT`] that went last.

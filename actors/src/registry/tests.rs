@@ -44,15 +44,27 @@ fn declaring(names: &[&str]) -> Arc<Declared> {
     declared(names.iter().map(of).collect(), Routes::default())
 }
 
+fn clock() -> Arc<SimClock> {
+    Arc::new(SimClock::at("2026-11-23T12:00:00Z".parse().unwrap()))
+}
+
 fn start_with(store: &Arc<MemoryRegistry>, declared: Arc<Declared>, seed: u64) -> House {
+    start_checking(store, declared, seed, Arc::new(ToyCheck(clock())))
+}
+
+fn start_checking(
+    store: &Arc<MemoryRegistry>,
+    declared: Arc<Declared>,
+    seed: u64,
+    check: Arc<dyn DestinationCheck>,
+) -> House {
     let bell = Bell::default();
-    let clock = Arc::new(SimClock::at("2026-11-23T12:00:00Z".parse().unwrap()));
     let cell = DeclaredCell::new(std::sync::Mutex::new(declared));
     let parts = RegistryParts {
         declared: Arc::clone(&cell),
         store: Arc::clone(store) as Arc<dyn RegistryStore>,
-        check: Arc::new(ToyCheck(Arc::clone(&clock) as Arc<dyn Clock>)),
-        clock,
+        check,
+        clock: clock(),
         entropy: Arc::new(SeededEntropy::new(seed)),
         bells: vec![bell.clone()],
     };

@@ -6,6 +6,7 @@ use crate::{
     history::{AgreementChange, Canonical, ChangeKind, KeyChange},
     id::DestinationId,
     route::Routes,
+    view::BrokenDestination,
     window::RawWindows,
 };
 use actix::prelude::*;
@@ -174,6 +175,10 @@ pub struct Reloaded {
     pub new_keys: Vec<DestinationId>,
     /// Destinations of the store that stand behind a declaration of the same name.
     pub shadowed: Vec<DestinationId>,
+    /// Destinations of the store that can't be used any more, and why; those that were so before are not among them.
+    pub broken: Vec<BrokenDestination>,
+    /// Destinations that can be used again.
+    pub mended: Vec<DestinationId>,
     /// Whether the routes differ.
     pub routes_changed: bool,
 }

@@ -82,11 +82,12 @@ impl Reloader {
             .map_err(|report| HttpProblem::config(&report))?;
         let message = Reload { declared: Arc::new(config.declared()), dry_run };
         let reloaded = ask_within(self.reach.look().access.reload.as_ref(), message, RELOAD_LIMIT).await??;
+        let warnings: Vec<Problem> = config.warnings.iter().chain(&reloaded.warnings).cloned().collect();
         let needs_restart = settings::differences(&self.running, &config.settings);
         if !dry_run {
-            tell(&reloaded, &needs_restart, &config.warnings);
+            tell(&reloaded, &needs_restart, &warnings);
         }
-        Ok(Outcome { reloaded, needs_restart, warnings: config.warnings })
+        Ok(Outcome { reloaded, needs_restart, warnings })
     }
 
     /// As a signal asks for it: the outcome is in the log.

@@ -470,6 +470,9 @@ pub struct ChangeView {
     /// Messages that were purged, where that was asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub purged: Option<u64>,
+    /// What deserves a second look.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
 }
 
 /// A reload: what it did, or what it would do.

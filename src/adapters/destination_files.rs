@@ -13,10 +13,9 @@ use tidegate_actors::ports::{
     destination_check::{DestinationCheck, PATH},
 };
 use tidegate_schemas::{
-    agreement::Destination,
     config::{
         Problem, Problems,
-        check::{Occasion, Surroundings, check_destination},
+        check::{CheckedDestination, Occasion, Surroundings, check_destination},
         raw::{RawDestination, RawSecret},
     },
     id::DestinationId,
@@ -33,7 +32,12 @@ pub struct DestinationFiles {
 }
 
 impl DestinationCheck for DestinationFiles {
-    fn check(&self, id: &DestinationId, raw: &RawDestination, occasion: Occasion) -> Result<Destination, Problems> {
+    fn check(
+        &self,
+        id: &DestinationId,
+        raw: &RawDestination,
+        occasion: Occasion,
+    ) -> Result<CheckedDestination, Problems> {
         let mut problems = Problems::default();
         for (secret, key) in [(&raw.client_auth, "client_auth"), (&raw.write_key, "write_key")] {
             if let Some(RawSecret { file }) = secret
@@ -83,7 +87,7 @@ mod tests {
         };
         let id = "a".parse().unwrap();
         assert_eq!(
-            check.check(&id, &with("key"), Occasion::New).unwrap().keys.write_key.as_deref(),
+            check.check(&id, &with("key"), Occasion::New).unwrap().destination.keys.write_key.as_deref(),
             Some("swordfish-swordfish")
         );
         for elsewhere in ["/etc/hostname", "../key", "x/../../key"] {

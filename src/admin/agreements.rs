@@ -21,7 +21,7 @@ use serde::Deserialize;
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use tidegate_schemas::{
     agreement::ServiceAgreement,
-    config::raw::RawDestination,
+    config::{Problem, raw::RawDestination},
     entry::Event,
     forecast::Forecast,
     id::DestinationId,
@@ -122,7 +122,8 @@ pub(super) async fn remove(
     let changed = match remove(dry_run).await? {
         // It went before, and its messages were kept, or a purge was cut off.
         Err(ChangeError::Unknown(id)) if waiting > 0 && queued == Some(Fate::Purge) => {
-            Changed { destination: id, kind: None, changes: Vec::new(), version: 0, before: None, after: None }
+            let (changes, warnings) = (Vec::new(), Vec::new());
+            Changed { destination: id, kind: None, changes, version: 0, before: None, after: None, warnings }
         }
         changed => changed?,
     };
@@ -199,7 +200,7 @@ pub(super) async fn reload(app: Data<App>, query: Query<DryRun>) -> Result<Json<
         routes_changed: outcome.reloaded.routes_changed,
         needs_restart: outcome.needs_restart,
         absent,
-        warnings: outcome.warnings.iter().map(|warning| format!("{}: {}", warning.path, warning.message)).collect(),
+        warnings: outcome.warnings.iter().map(written).collect(),
     }))
 }
 
@@ -267,7 +268,12 @@ async fn view_among(
         waiting,
         impact,
         purged: None,
+        warnings: changed.warnings.iter().map(written).collect(),
     }
+}
+
+fn written(warning: &Problem) -> String {
+    format!("{}: {}", warning.path, warning.message)
 }
 
 async fn foreseen(whom: Option<&Recipient<Foresee>>, changed: &Changed, until: Instant) -> Option<Forecast> {
@@ -346,6 +352,7 @@ mod tests {
             version: 1,
             before: agreement.clone(),
             after: agreement,
+            warnings: vec![],
         };
         let began = Instant::now();
         for _ in 0..AGES_COUNTED_MAX {

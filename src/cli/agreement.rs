@@ -169,6 +169,7 @@ pub(super) fn lines(view: &ChangeView) -> Vec<String> {
         }
         _ => {}
     }
+    lines.extend(view.warnings.iter().map(|warning| format!("  ! {warning}")));
     lines
 }
 
@@ -253,12 +254,13 @@ mod tests {
                 forecast: Some(Forecast { messages: 7, over_now: 2, end_before_opening: 1, ..Forecast::default() }),
             },
             purged: None,
+            warnings: vec!["destination.receiver_memory: it is not declared".into()],
         };
         let told = lines(&view);
         assert_eq!(told[0], "lab: changed, version 3 (dry run: nothing was changed)");
         assert_eq!(told[1..3], ["  onion: changed", "  opened until now: always"]);
         assert!(told[4].starts_with("  at least 2 waiting messages are older"), "{told:?}");
-        assert_eq!(told[6], "  7 messages wait for it");
+        assert_eq!(told[6..], ["  7 messages wait for it", "  ! destination.receiver_memory: it is not declared"]);
         let unknown = Impact { forecast: None, ..view.impact.clone() };
         let told = lines(&ChangeView { impact: unknown, ..view });
         assert!(told[4].contains("7 messages wait for it (how many of them would expire was not counted)"), "{told:?}");

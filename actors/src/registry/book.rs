@@ -4,6 +4,7 @@
 
 use super::{ABSENT_KEPT, RegistryParts};
 use crate::ports::{
+    destination_check::PATH,
     entropy::Entropy,
     registry_store::{DestinationIdentity, RegistryState, STATE_VERSION},
 };
@@ -13,7 +14,12 @@ use std::{
 };
 use tidegate_schemas::{
     agreement::{DESTINATIONS_MAX, Destination, ServiceAgreement},
-    config::{Problem, Problems, check::Occasion, file::DestinationSource, raw::RawDestination},
+    config::{
+        Problem, Problems,
+        check::{CheckedDestination, Occasion},
+        file::DestinationSource,
+        raw::RawDestination,
+    },
     history::{AgreementChange, Canonical, Who},
     id::DestinationId,
     messages::registry::{
@@ -25,7 +31,7 @@ use tidegate_schemas::{
 };
 
 /// What a checked destination of the store is, or why it can't be used.
-type Stored = Result<Destination, String>;
+type Stored = Result<CheckedDestination, String>;
 
 /// See the module.
 #[derive(Default)]
@@ -57,6 +63,9 @@ impl Book {
             tracing::error!(destination = %id, %problems, "a destination that was made at run time can't be used any more: \
                 what waits for it is kept; put it right through the admin API");
         }
+        for Problem { path, message, .. } in warnings(&stored) {
+            tracing::warn!(at = %path, "{message}");
+        }
         let mut book = Self { state, declared, stored, revision: 1 };
         let next = book.noted(parts, &book.declared, book.state.clone(), &|place| Who::Files(place));
         if next != book.state {
@@ -78,8 +87,9 @@ impl Book {
         };
         for (id, stored) in &self.stored {
             match stored {
-                Ok(destination) => {
-                    snapshot.destinations.insert(id.clone(), self.registered(destination, &DestinationSource::Api));
+                Ok(checked) => {
+                    let registered = self.registered(&checked.destination, &DestinationSource::Api);
+                    snapshot.destinations.insert(id.clone(), registered);
                 }
                 Err(reason) => {
                     let intake = self.state.destinations.get(id).map(Canonical::intake).unwrap_or_default();
@@ -128,7 +138,7 @@ impl Book {
         let names: BTreeSet<_> = others.chain(self.state.destinations.keys()).chain([&id]).collect();
         if names.len() > DESTINATIONS_MAX {
             let message = format!("there are {DESTINATIONS_MAX} destinations already");
-            return Err(ChangeError::Values(Problem::new(crate::ports::destination_check::PATH, message, "").into()));
+            return Err(ChangeError::Values(Problem::new(PATH, message, "").into()));
         }
         self.keep(parts, &id, &raw, dry_run)
     }
@@ -154,8 +164,8 @@ impl Book {
     ) -> Result<Changed, ChangeError> {
         let checked = parts.check.check(id, raw, Occasion::New).map_err(ChangeError::Values)?;
         let canonical = Canonical::of(raw);
-        let before = self.stored.get(id).and_then(|stored| stored.as_ref().ok());
-        let changed = self.changed(id, Some(&canonical), before, Some(&checked));
+        let changed = self.changed(id, Some(&canonical), self.usable(id), Some(&checked.destination));
+        let changed = Changed { warnings: checked.warnings.clone(), ..changed };
         if dry_run {
             return Ok(changed);
         }
@@ -168,6 +178,11 @@ impl Book {
         Ok(changed)
     }
 
+    /// What the store has under this name, if it can be used.
+    fn usable(&self, id: &DestinationId) -> Option<&Destination> {
+        Some(&self.stored.get(id)?.as_ref().ok()?.destination)
+    }
+
     /// Takes a destination out of the store.
     pub fn remove(&mut self, parts: &RegistryParts, message: RemoveDestination) -> Result<Changed, ChangeError> {
         let RemoveDestination { destination: id, dry_run } = message;
@@ -178,8 +193,7 @@ impl Book {
         if let Some(route) = self.declared.routes.0.iter().find(|route| route.names(&id)) {
             return Err(ChangeError::Routed { id, topic: route.filter.subscription() });
         }
-        let before = self.stored.get(&id).and_then(|stored| stored.as_ref().ok());
-        let changed = self.changed(&id, None, before, None);
+        let changed = self.changed(&id, None, self.usable(&id), None);
         if dry_run {
             return Ok(changed);
         }
@@ -253,6 +267,7 @@ impl Book {
                 reloaded.new_keys.push(id.clone());
             }
         }
+        reloaded.warnings = warnings(stored.iter().filter(|(id, _)| !new.contains_key(id)));
         reloaded.shadowed = self.state.destinations.keys().filter(|id| new.contains_key(id)).cloned().collect();
         reloaded
     }
@@ -275,6 +290,7 @@ impl Book {
             changes,
             before: before.map(agreement),
             after: after.map(agreement),
+            warnings: Vec::new(),
         }
     }
 
@@ -333,6 +349,16 @@ fn check_stored(parts: &RegistryParts, state: &RegistryState) -> BTreeMap<Destin
     each.map(|(id, raw)| (id.clone(), check(id, raw).map_err(|problems| problems.to_string()))).collect()
 }
 
+/// What deserves a second look, under the names of the destinations.
+fn warnings<'b>(stored: impl IntoIterator<Item = (&'b DestinationId, &'b Stored)>) -> Vec<Problem> {
+    let usable = stored.into_iter().filter_map(|(id, stored)| Some((id, stored.as_ref().ok()?)));
+    let named = |id: &DestinationId, warning: &Problem| {
+        let rest = warning.path.strip_prefix(PATH).unwrap_or_default();
+        Problem { path: format!("{PATH}.{id}{rest}"), ..warning.clone() }
+    };
+    usable.flat_map(|(id, checked)| checked.warnings.iter().map(move |warning| named(id, warning))).collect()
+}
+
 /// What is in force under a name: what the files declare, else what the store has, if that can be used.
 fn behind<'b>(
     stored: &'b BTreeMap<DestinationId, Stored>,
@@ -341,7 +367,10 @@ fn behind<'b>(
 ) -> Option<Result<&'b Destination, &'b str>> {
     match declared {
         Some(declared) => Some(Ok(&declared.destination)),
-        None => stored.get(id).map(|stored| stored.as_ref().map_err(String::as_str)),
+        None => {
+            let stored = stored.get(id)?.as_ref();
+            Some(stored.map(|checked| &checked.destination).map_err(String::as_str))
+        }
     }
 }
 

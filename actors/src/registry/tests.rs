@@ -168,6 +168,8 @@ fn a_destination_made_at_run_time_is_in_force_at_once_and_after_a_restart() {
         assert!(!house.rung().await);
         let made = house.put("lab", nightly()).await.unwrap();
         assert_eq!((made.kind, made.version, made.before), (Some(ChangeKind::Added), 1, None));
+        let warned: Vec<_> = made.warnings.iter().map(|warning| warning.path.as_str()).collect();
+        assert_eq!(warned, ["destination.receiver_memory"]);
         assert!(store.state().destinations.contains_key(&id("lab")), "on disk before the answer");
         assert!(house.rung().await);
         let shown = Some((nightly(), "the admin API".to_owned(), 1));

@@ -14,7 +14,7 @@ mod signals;
 mod stored;
 mod tidings;
 
-pub use destinations::check_destination;
+pub use destinations::{CheckedDestination, check_destination};
 pub use homeserver::PASSWORD_BYTES_MAX;
 pub use openings::check_openings;
 pub use stored::{REGISTRY_BYTES_MAX, REGISTRY_FILE};

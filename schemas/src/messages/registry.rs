@@ -2,7 +2,7 @@
 
 use crate::{
     agreement::{Destination, IntakeTerms, ServiceAgreement},
-    config::{Problems, file::DestinationSource, raw::RawDestination},
+    config::{Problem, Problems, file::DestinationSource, raw::RawDestination},
     history::{AgreementChange, Canonical, ChangeKind, KeyChange},
     id::DestinationId,
     route::Routes,
@@ -164,6 +164,8 @@ pub struct Changed {
     pub before: Option<Box<ServiceAgreement>>,
     /// The agreement that is in force then, unless it goes.
     pub after: Option<Box<ServiceAgreement>>,
+    /// What deserves a second look, of a destination that was made at run time; those of the files come with the files.
+    pub warnings: Vec<Problem>,
 }
 
 /// What a reload did, or would do.
@@ -181,6 +183,8 @@ pub struct Reloaded {
     pub mended: Vec<DestinationId>,
     /// Whether the routes differ.
     pub routes_changed: bool,
+    /// What deserves a second look, of the destinations of the store.
+    pub warnings: Vec<Problem>,
 }
 
 /// Why something was not changed. Nothing was, then.

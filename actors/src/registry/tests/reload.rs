@@ -1,7 +1,10 @@
 //! Reloads: all of it or nothing, and the same as a fresh start.
 use super::*;
 use proptest::prelude::*;
-use tidegate_schemas::config::{Problem, Problems, check::Occasion};
+use tidegate_schemas::config::{
+    Problem, Problems,
+    check::{CheckedDestination, Occasion},
+};
 
 fn reload(declared: &Arc<Declared>) -> Reload {
     Reload { declared: Arc::clone(declared), dry_run: false }
@@ -56,14 +59,19 @@ fn a_reload_brings_changes_and_drops_destinations_in_one_go() {
 struct KeyFile(ToyCheck, std::sync::Mutex<Option<&'static str>>);
 
 impl DestinationCheck for KeyFile {
-    fn check(&self, id: &DestinationId, raw: &RawDestination, occasion: Occasion) -> Result<Destination, Problems> {
+    fn check(
+        &self,
+        id: &DestinationId,
+        raw: &RawDestination,
+        occasion: Occasion,
+    ) -> Result<CheckedDestination, Problems> {
         let key = *self.1.lock().unwrap();
         if raw.write_key.is_some() && key.is_none() {
             return Err(Problem::new("destination.write_key.file", "no such file", "").into());
         }
         let plain = RawDestination { write_key: None, ..raw.clone() };
         let mut checked = self.0.check(id, &plain, occasion)?;
-        checked.keys.write_key = key.map(str::to_owned);
+        checked.destination.keys.write_key = key.map(str::to_owned);
         Ok(checked)
     }
 }
@@ -83,11 +91,15 @@ fn a_reload_looks_at_the_destinations_of_the_store_again() {
             let current = house.current().await;
             current.destinations.get(&id("lab")).map(|found| found.destination.keys.write_key.clone().unwrap())
         };
+        let key_is_there = || check.1.lock().unwrap().is_some();
         let again = async |dry_run| {
             let message = Reload { declared: declaring(&[]), dry_run };
-            let Reloaded { new_keys, broken, mended, changed, .. } =
+            let Reloaded { new_keys, broken, mended, changed, warnings, .. } =
                 house.registry.send(message).await.unwrap().unwrap();
             assert_eq!(changed, []);
+            let usable = broken.is_empty() && key_is_there();
+            let paths: Vec<_> = warnings.iter().map(|warning| warning.path.as_str()).collect();
+            assert_eq!(paths == ["destination.lab.receiver_memory"], usable, "{paths:?}");
             let broken: Vec<String> = broken.into_iter().map(|broken| broken.reason).collect();
             (new_keys.len(), broken.concat(), mended.len())
         };

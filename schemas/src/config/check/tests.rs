@@ -143,7 +143,9 @@ fn one_destination_is_checked_by_itself_as_in_a_file() {
     let raw = |json: &str| serde_json::from_str(json).unwrap();
     let id = "a".parse().unwrap();
     let made = check_destination(&id, &raw(&format!("{{\"onion\":\"{ONION}\",\"lanes\":3}}")), &around, "it").unwrap();
-    assert_eq!((made.agreement.lanes, &made.id), (3, &id));
+    assert_eq!((made.destination.agreement.lanes, &made.destination.id), (3, &id));
+    // What a config is warned of is told of it, too.
+    assert_eq!(made.warnings.iter().map(|warning| warning.path.as_str()).collect::<Vec<_>>(), ["it.receiver_memory"]);
     let wrong = raw(r#"{"onion":"x","lanes":99,"write_key":{"file":"none"},"windows":{"timezone":"Moon"}}"#);
     let problems = check_destination(&id, &wrong, &around, "it").unwrap_err();
     let paths: Vec<_> = problems.iter().map(|problem| problem.path.as_str()).collect();

@@ -141,7 +141,10 @@ async fn drain(started: &mut Started) -> Ended {
 mod tests {
     #![expect(clippy::unwrap_used, reason = "tests")]
     use super::*;
-    use tidegate_schemas::config::{check::Surroundings, source::ConfigText};
+    use tidegate_schemas::config::{
+        check::{Occasion, Surroundings},
+        source::ConfigText,
+    };
 
     const TEXT: &str = "mqtt.enabled = false\nhttp.listen = \"127.0.0.1:0\"\nadmin.listen = \"127.0.0.1:0\"\n";
 
@@ -153,9 +156,11 @@ mod tests {
         let around = Surroundings {
             base_dir: folder.path(),
             state_dir: folder.path(),
+            occasion: Occasion::Kept,
             now: "2026-11-27T12:00:00Z".parse().unwrap(),
             mqtt_tls: false,
             read_file: &|_| Err(std::io::ErrorKind::NotFound.into()),
+            read_registry: &|_| Err(std::io::ErrorKind::NotFound.into()),
         };
         let config = ConfigText::parse(TEXT, &[]).unwrap().check(&around).unwrap();
         let origin = Origin {

@@ -12,8 +12,9 @@ use crate::{
 };
 use std::{path::PathBuf, sync::Arc, time::Duration};
 use tidegate_schemas::{
-    config::{Problem, file::Config, settings},
+    config::{Problem, check::Occasion, file::Config, settings},
     messages::registry::{Reload, Reloaded},
+    view::BrokenDestination,
 };
 use tokio::sync::Mutex;
 
@@ -32,12 +33,12 @@ pub struct Origin {
 }
 
 impl Origin {
-    /// Reads and checks it. Blocks.
+    /// Reads and checks it, as one that was accepted before: a gateway that starts after a power cut has nobody to ask. Blocks.
     ///
     /// # Errors
     /// The report of all that is wrong.
     pub fn load(&self) -> Result<Config, Report> {
-        config_errors::load(&self.path, &self.state_dir, &self.environment)
+        config_errors::load(&self.path, &self.state_dir, &self.environment, Occasion::Kept)
     }
 }
 
@@ -81,11 +82,12 @@ impl Reloader {
             .map_err(|report| HttpProblem::config(&report))?;
         let message = Reload { declared: Arc::new(config.declared()), dry_run };
         let reloaded = ask_within(self.reach.look().access.reload.as_ref(), message, RELOAD_LIMIT).await??;
+        let warnings: Vec<Problem> = config.warnings.iter().chain(&reloaded.warnings).cloned().collect();
         let needs_restart = settings::differences(&self.running, &config.settings);
         if !dry_run {
-            tell(&reloaded, &needs_restart, &config.warnings);
+            tell(&reloaded, &needs_restart, &warnings);
         }
-        Ok(Outcome { reloaded, needs_restart, warnings: config.warnings })
+        Ok(Outcome { reloaded, needs_restart, warnings })
     }
 
     /// As a signal asks for it: the outcome is in the log.
@@ -104,6 +106,13 @@ fn tell(reloaded: &Reloaded, needs_restart: &[String], warnings: &[Problem]) {
     for changed in &reloaded.changed {
         let what = changed.kind.map(|kind| format!("{kind:?}").to_lowercase()).unwrap_or_default();
         tracing::info!(destination = %changed.destination, version = changed.version, "{what} by the config");
+    }
+    for BrokenDestination { destination, reason } in &reloaded.broken {
+        tracing::error!(%destination, %reason, "a destination that was made at run time can't be used any more: \
+            what waits for it is kept; put it right through the admin API");
+    }
+    for destination in &reloaded.mended {
+        tracing::info!(%destination, "it can be used again");
     }
     for warning in warnings {
         tracing::warn!(at = %warning.path, "{}", warning.message);

@@ -16,8 +16,8 @@
 //! System thread.
 //!
 //! A destination of the store that can't be used any more (a time zone that is gone, a key file that was removed) stays there and is
-//! told; nothing is delivered to it until it is put right. State of destinations that are gone is kept: one that comes back is the
-//! same one, and what waits for it is delivered then.
+//! told; messages for it are taken, and nothing is delivered to it until it is put right. State of destinations that are gone is kept
+//! (of the last [`ABSENT_KEPT`]): one that comes back is the same one, and what waits for it is delivered then.
 
 mod book;
 
@@ -43,6 +43,10 @@ use tokio::sync::Mutex;
 
 /// Most changes that wait for the disk; what comes beyond is refused.
 pub const CHANGES_MAX: usize = 16;
+
+/// Most destinations that are gone and whose history and identity are kept. Beyond it those go first that went first: one of them that
+/// comes back begins with version 1 and knows this gateway by new keys.
+pub const ABSENT_KEPT: usize = 1_000;
 
 /// What the config files said at the start or at the last reload. One for each process, shared by the incarnations of the Registry.
 pub type DeclaredCell = Arc<std::sync::Mutex<Arc<Declared>>>;
@@ -209,7 +213,7 @@ impl Handler<Observe> for Registry {
             destinations: self.snapshot.destinations.len() as u64,
             routes: self.snapshot.routes.0.len() as u64,
             broken: broken
-                .map(|(id, reason)| BrokenDestination { destination: id.clone(), reason: reason.clone() })
+                .map(|(id, broken)| BrokenDestination { destination: id.clone(), reason: broken.reason.clone() })
                 .collect(),
         }))
     }

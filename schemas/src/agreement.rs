@@ -9,7 +9,7 @@ mod retry;
 mod schedule;
 
 pub use life::{Ages, Lifetime, LifetimeEnd};
-pub use limits::{DeviceLimits, Limits, OnFull};
+pub use limits::{DeviceLimits, IntakeTerms, Limits, OnFull};
 pub use order::{BreakGlass, HeadOfLine, Order};
 pub use raw::{
     RawAgreement, RawBreakGlass, RawBreaker, RawDeadlines, RawDeviceLimits, RawHeadOfLine, RawLifetime, RawLimits,

@@ -51,6 +51,8 @@ pub struct Waiting<'a> {
     pub view: &'a EntryView,
     /// Whether there is an agreement with its destination now.
     pub agreed: bool,
+    /// Why the agreement that there is can't be used, if so.
+    pub broken: Option<&'a str>,
     /// How its destination stands; none while nobody can say.
     pub decision: Option<&'a Decision>,
     /// Whether a courier serves the destination at this moment.
@@ -97,6 +99,12 @@ pub fn waiting(known: &Waiting<'_>, zone: &TimeZone) -> Explanation {
 
 fn queued(known: &Waiting<'_>, zone: &TimeZone, chain: &mut Vec<Step>) -> Step {
     let view = known.view;
+    if let Some(broken) = known.broken {
+        chain.push(Step::new(format!("its destination can't be used any more: {broken}"), None));
+        let name = &view.entry.destination;
+        let next = format!("nothing, until that is put right: tidegate destination edit {name}; the message is kept");
+        return Step::new(next, None);
+    }
     if !known.agreed {
         chain.push(Step::new(
             "its destination has no agreement now (it was removed, or its entry in the config is wrong)",
@@ -243,6 +251,7 @@ mod tests {
         let known = Waiting {
             view: &view,
             agreed: true,
+            broken: None,
             decision: Some(&decision),
             served: false,
             turn: Some(&turn),
@@ -262,14 +271,28 @@ mod tests {
         assert!(told.next.what.contains("serves its destination now"));
     }
 
+    /// Of a message whose destination has an agreement.
+    fn nothing_known(view: &EntryView, now: Timestamp) -> Waiting<'_> {
+        let (decision, turn) = (None, None);
+        Waiting { view, agreed: true, broken: None, decision, served: false, turn, behind: None, now }
+    }
+
+    #[test]
+    fn a_broken_destination_is_named_with_its_reason() {
+        let (view, now) = (view(EntryState::Queued), NOW.parse().unwrap());
+        let broken = Some("destination.windows.timezone: unknown time zone");
+        let told = waiting(&Waiting { agreed: false, broken, ..nothing_known(&view, now) }, &madrid());
+        assert!(told.chain[0].what.contains("unknown time zone"), "{told:?}");
+        assert!(told.next.what.contains("tidegate destination edit cardiology"), "{told:?}");
+    }
+
     #[test]
     fn what_needs_a_person_says_what_to_type() {
         for (state, word) in [(EntryState::Held, "release"), (EntryState::Parked, "retry"), (EntryState::Dead, "retry")]
         {
             let view = EntryView { reason: Some(DeliveryError::Status(422)), ..view(state) };
             let now = NOW.parse().unwrap();
-            let known =
-                Waiting { view: &view, agreed: true, decision: None, served: false, turn: None, behind: None, now };
+            let known = nothing_known(&view, now);
             let told = waiting(&known, &madrid());
             assert!(told.next.what.contains(&format!("tidegate outbox {word} cardiology/42")), "{told:?}");
             assert!(told.chain[0].what.contains("422"), "{told:?}");

@@ -4,7 +4,7 @@
 //! was written in TOML or as JSON, nor by which version of this program it was kept. The onion address and the keys of a destination
 //! never appear in a difference: that they changed is said, not to what (PR-4).
 
-use crate::{config::raw::RawDestination, onion::without_onion_addresses};
+use crate::{agreement::IntakeTerms, config::raw::RawDestination, onion::without_onion_addresses};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -42,6 +42,16 @@ impl Canonical {
     /// When this program doesn't know a key or a value that another version wrote.
     pub fn raw(&self) -> Result<RawDestination, serde_json::Error> {
         RawDestination::deserialize(&self.0)
+    }
+
+    /// By what messages for it are taken, also when nothing can be delivered: each key as far as it can be read, else its default.
+    #[must_use]
+    pub fn intake(&self) -> IntakeTerms {
+        fn key<'v, T: Deserialize<'v>>(value: &'v Value, key: &str) -> Option<T> {
+            T::deserialize(value.get(key)?).ok()
+        }
+        let limits = key(&self.0, "limits");
+        IntakeTerms::of_raw(limits.as_ref(), key(&self.0, "break_glass"))
     }
 }
 

@@ -470,6 +470,9 @@ pub struct ChangeView {
     /// Messages that were purged, where that was asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub purged: Option<u64>,
+    /// What deserves a second look.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
 }
 
 /// A reload: what it did, or what it would do.
@@ -483,6 +486,10 @@ pub struct ReloadView {
     pub new_keys: Vec<DestinationId>,
     /// Destinations that were made through the API and stand behind a declaration of the same name.
     pub shadowed: Vec<DestinationId>,
+    /// Destinations that were made through the API and can't be used any more: messages for them are kept.
+    pub broken: Vec<BrokenDestination>,
+    /// Destinations that can be used again.
+    pub mended: Vec<DestinationId>,
     /// Whether the routes differ.
     pub routes_changed: bool,
     /// Keys that differ and need a restart.

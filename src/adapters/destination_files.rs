@@ -13,10 +13,9 @@ use tidegate_actors::ports::{
     destination_check::{DestinationCheck, PATH},
 };
 use tidegate_schemas::{
-    agreement::Destination,
     config::{
         Problem, Problems,
-        check::{Surroundings, check_destination},
+        check::{CheckedDestination, Occasion, Surroundings, check_destination},
         raw::{RawDestination, RawSecret},
     },
     id::DestinationId,
@@ -33,7 +32,12 @@ pub struct DestinationFiles {
 }
 
 impl DestinationCheck for DestinationFiles {
-    fn check(&self, id: &DestinationId, raw: &RawDestination) -> Result<Destination, Problems> {
+    fn check(
+        &self,
+        id: &DestinationId,
+        raw: &RawDestination,
+        occasion: Occasion,
+    ) -> Result<CheckedDestination, Problems> {
         let mut problems = Problems::default();
         for (secret, key) in [(&raw.client_auth, "client_auth"), (&raw.write_key, "write_key")] {
             if let Some(RawSecret { file }) = secret
@@ -47,9 +51,11 @@ impl DestinationCheck for DestinationFiles {
         let around = Surroundings {
             base_dir: &self.base_dir,
             state_dir: &self.state_dir,
+            occasion,
             now: self.clock.now(),
             mqtt_tls: cfg!(feature = "mqtt-tls"),
             read_file: &config_files::read_file,
+            read_registry: &config_files::read_registry,
         };
         check_destination(id, raw, &around, PATH)
     }
@@ -80,9 +86,12 @@ mod tests {
             ..RawDestination::default()
         };
         let id = "a".parse().unwrap();
-        assert_eq!(check.check(&id, &with("key")).unwrap().keys.write_key.as_deref(), Some("swordfish-swordfish"));
+        assert_eq!(
+            check.check(&id, &with("key"), Occasion::New).unwrap().destination.keys.write_key.as_deref(),
+            Some("swordfish-swordfish")
+        );
         for elsewhere in ["/etc/hostname", "../key", "x/../../key"] {
-            let problems = check.check(&id, &with(elsewhere)).unwrap_err();
+            let problems = check.check(&id, &with(elsewhere), Occasion::New).unwrap_err();
             assert!(
                 problems.to_string().starts_with("destination.write_key.file: the file of a key lies"),
                 "{problems}"

@@ -12,12 +12,10 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 use tidegate_actors::ports::registry_store::{RegistryState, RegistryStore, RegistryStoreError, STATE_VERSION};
-use tidegate_schemas::config::check::REGISTRY_FILE;
+use tidegate_schemas::config::check::{REGISTRY_BYTES_MAX, REGISTRY_FILE};
 
 /// Name of what a write that was cut off leaves behind; the next write replaces it.
 const UNFINISHED_FILE: &str = "registry.json.new";
-/// Largest file that is read and written, in bytes: 10,000 destinations with all their windows fit.
-const FILE_BYTES_MAX: u64 = 64 << 20;
 
 /// The file. One of these per process: its lock keeps a restarted Registry from reading past a write of the one before.
 #[derive(Debug)]
@@ -57,8 +55,8 @@ impl RegistryStore for RegistryFile {
         let _turn = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
         let failed = |error: &dyn std::fmt::Display| RegistryStoreError::Io("written", error.to_string());
         let text = serde_json::to_vec_pretty(state).map_err(|error| failed(&error))?;
-        if text.len() as u64 > FILE_BYTES_MAX {
-            return Err(failed(&format!("it would have {} bytes, {FILE_BYTES_MAX} at most", text.len())));
+        if text.len() as u64 > REGISTRY_BYTES_MAX {
+            return Err(failed(&format!("it would have {} bytes, {REGISTRY_BYTES_MAX} at most", text.len())));
         }
         write(&self.folder, &text).map_err(|error| failed(&error))
     }
@@ -67,7 +65,7 @@ impl RegistryStore for RegistryFile {
 fn read(path: &Path) -> io::Result<String> {
     let file = File::open(path)?;
     let length = file.metadata()?.len();
-    if length > FILE_BYTES_MAX {
+    if length > REGISTRY_BYTES_MAX {
         return Err(io::Error::new(io::ErrorKind::InvalidData, format!("it has {length} bytes")));
     }
     io::read_to_string(file)

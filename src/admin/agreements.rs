@@ -3,7 +3,14 @@
 //! What a config file declares is changed there alone: such a request is refused with file and line. Every change can be asked for
 //! with `dry_run=true`: the answer says what it would mean, and nothing happens.
 
-use super::{App, access::ask, body, destinations, pages::Page, problem::HttpProblem};
+use super::{
+    App,
+    access::{ask, ask_within},
+    body, destinations,
+    pages::Page,
+    problem::HttpProblem,
+};
+use actix::Recipient;
 use actix_web::{
     HttpRequest, HttpResponse,
     http::StatusCode,
@@ -14,7 +21,7 @@ use serde::Deserialize;
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use tidegate_schemas::{
     agreement::ServiceAgreement,
-    config::raw::RawDestination,
+    config::{Problem, raw::RawDestination},
     entry::Event,
     forecast::Forecast,
     id::DestinationId,
@@ -29,6 +36,10 @@ use tokio::time::Instant;
 
 /// How long one request goes on purging; what is left then, the next one purges.
 const PURGE_LIMIT: Duration = Duration::from_secs(5);
+
+/// How long one answer goes on finding out what changes mean, all destinations together; what is not known then is absent. The change is
+/// made by then, and whoever asked for it waits.
+const IMPACT_LIMIT: Duration = Duration::from_secs(5);
 
 /// Destinations of one reload for which the ages of what waits are counted: each is a look into the store.
 const AGES_COUNTED_MAX: usize = 50;
@@ -111,7 +122,8 @@ pub(super) async fn remove(
     let changed = match remove(dry_run).await? {
         // It went before, and its messages were kept, or a purge was cut off.
         Err(ChangeError::Unknown(id)) if waiting > 0 && queued == Some(Fate::Purge) => {
-            Changed { destination: id, kind: None, changes: Vec::new(), version: 0, before: None, after: None }
+            let (changes, warnings) = (Vec::new(), Vec::new());
+            Changed { destination: id, kind: None, changes, version: 0, before: None, after: None, warnings }
         }
         changed => changed?,
     };
@@ -156,13 +168,14 @@ pub(super) async fn reload(app: Data<App>, query: Query<DryRun>) -> Result<Json<
     };
     let dry_run = query.dry_run;
     let outcome = reloader.reload(dry_run).await?;
-    let loads = loads(&app).await;
+    let until = Instant::now() + IMPACT_LIMIT;
+    let loads = loads(&app, until).await;
     let mut destinations = Vec::with_capacity(outcome.reloaded.changed.len());
     for (index, changed) in outcome.reloaded.changed.into_iter().enumerate() {
-        let foresee = index < AGES_COUNTED_MAX;
-        destinations.push(view_among(&app, changed, dry_run, loads.as_ref(), foresee).await);
+        let until = (index < AGES_COUNTED_MAX).then_some(until);
+        destinations.push(view_among(&app, changed, dry_run, loads.as_ref(), until).await);
     }
-    let mut absent = absent(&app).await;
+    let mut absent = absent_among(&app, loads.unwrap_or_default(), until).await;
     if dry_run {
         // Those that would go, and those that would come back.
         let goes = |view: &&ChangeView| view.impact.openings_after.is_none() && view.waiting.unwrap_or(0) > 0;
@@ -182,20 +195,31 @@ pub(super) async fn reload(app: Data<App>, query: Query<DryRun>) -> Result<Json<
         destinations,
         new_keys: outcome.reloaded.new_keys,
         shadowed: outcome.reloaded.shadowed,
+        broken: outcome.reloaded.broken,
+        mended: outcome.reloaded.mended,
         routes_changed: outcome.reloaded.routes_changed,
         needs_restart: outcome.needs_restart,
         absent,
-        warnings: outcome.warnings.iter().map(|warning| format!("{}: {}", warning.path, warning.message)).collect(),
+        warnings: outcome.warnings.iter().map(written).collect(),
     }))
 }
 
 /// Messages that wait for destinations that aren't there; none when the lines that know are down.
 pub(super) async fn absent(app: &App) -> Vec<AbsentDestination> {
-    let access = app.reach.look().access;
-    let Ok(loads) = ask(access.loads.as_ref(), Loads).await else { return Vec::new() };
-    let Ok(registry) = ask(access.current.as_ref(), Current).await else { return Vec::new() };
-    let absent = loads.iter().filter(|load| waits(load) > 0 && !registry.destinations.contains_key(&load.destination));
-    absent.map(|load| AbsentDestination { destination: load.destination.clone(), waiting: waits(load) }).collect()
+    let until = Instant::now() + IMPACT_LIMIT;
+    let Some(loads) = loads(app, until).await else { return Vec::new() };
+    absent_among(app, loads, until).await
+}
+
+async fn absent_among(app: &App, loads: BTreeMap<DestinationId, u64>, until: Instant) -> Vec<AbsentDestination> {
+    let current = app.reach.look().access.current;
+    let Ok(registry) = ask_within(current.as_ref(), Current, left(until)).await else { return Vec::new() };
+    let absent = loads.into_iter().filter(|(id, waiting)| *waiting > 0 && !registry.destinations.contains_key(id));
+    absent.map(|(destination, waiting)| AbsentDestination { destination, waiting }).collect()
+}
+
+fn left(until: Instant) -> Duration {
+    until.saturating_duration_since(Instant::now())
 }
 
 fn waits(load: &DestinationLoad) -> u64 {
@@ -203,32 +227,37 @@ fn waits(load: &DestinationLoad) -> u64 {
 }
 
 /// What waits, by destination.
-async fn loads(app: &App) -> Option<BTreeMap<DestinationId, u64>> {
-    let loads = ask(app.reach.look().access.loads.as_ref(), Loads).await.ok()?;
+async fn loads(app: &App, until: Instant) -> Option<BTreeMap<DestinationId, u64>> {
+    let loads = ask_within(app.reach.look().access.loads.as_ref(), Loads, left(until)).await.ok()?;
     Some(loads.iter().map(|load| (load.destination.clone(), waits(load))).collect())
 }
 
 /// The change with what it means. What can't be found out is absent.
 pub(super) async fn view(app: &App, changed: Changed, dry_run: bool) -> ChangeView {
-    let loads = loads(app).await;
-    view_among(app, changed, dry_run, loads.as_ref(), true).await
+    let until = Instant::now() + IMPACT_LIMIT;
+    let loads = loads(app, until).await;
+    view_among(app, changed, dry_run, loads.as_ref(), Some(until)).await
 }
 
+/// `until` is how long it may be found out what becomes of what waits; it is not, without.
 async fn view_among(
     app: &App,
     changed: Changed,
     dry_run: bool,
     loads: Option<&BTreeMap<DestinationId, u64>>,
-    foresee: bool,
+    until: Option<Instant>,
 ) -> ChangeView {
     let waiting = loads.map(|loads| loads.get(&changed.destination).copied().unwrap_or(0));
     let now = app.clock.now();
     let shown = |agreement: &ServiceAgreement| openings(agreement, now, OPENINGS_SHOWN);
-    let counted = foresee && waiting.unwrap_or(0) > 0;
+    let forecast = match until.filter(|_| waiting.unwrap_or(0) > 0) {
+        Some(until) => foreseen(app.reach.look().access.foresee.as_ref(), &changed, until).await,
+        None => None,
+    };
     let impact = Impact {
         openings_before: changed.before.as_deref().map(shown),
         openings_after: changed.after.as_deref().map(shown),
-        forecast: if counted { foreseen(app, &changed).await } else { None },
+        forecast,
     };
     ChangeView {
         destination: changed.destination,
@@ -239,13 +268,20 @@ async fn view_among(
         waiting,
         impact,
         purged: None,
+        warnings: changed.warnings.iter().map(written).collect(),
     }
 }
 
-async fn foreseen(app: &App, changed: &Changed) -> Option<Forecast> {
+fn written(warning: &Problem) -> String {
+    format!("{}: {}", warning.path, warning.message)
+}
+
+async fn foreseen(whom: Option<&Recipient<Foresee>>, changed: &Changed, until: Instant) -> Option<Forecast> {
+    // A look into the store that nobody waits for isn't begun.
+    let left = Some(left(until)).filter(|left| !left.is_zero())?;
     let agreement = Arc::new(changed.after.as_deref()?.clone());
     let message = Foresee { destination: changed.destination.clone(), agreement, about: None };
-    Some(ask(app.reach.look().access.foresee.as_ref(), message).await.ok()?.ok()?.forecast)
+    Some(ask_within(whom, message, left).await.ok()?.ok()?.forecast)
 }
 
 /// Purges what waits for a destination, page by page, for a bounded time. How many.
@@ -279,5 +315,50 @@ async fn purge(app: &App, destination: &DestinationId) -> Result<u64, HttpProble
         if after.is_none() || Instant::now() >= until {
             return Ok(purged);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+    use actix::prelude::*;
+    use tidegate_schemas::messages::outbox::{Foreseen, StoreError};
+
+    /// A store that never comes to the end of a queue.
+    #[derive(Default)]
+    struct Endless(std::rc::Rc<std::cell::Cell<u32>>);
+    impl Actor for Endless {
+        type Context = Context<Self>;
+    }
+    impl Handler<Foresee> for Endless {
+        type Result = ResponseFuture<Result<Foreseen, StoreError>>;
+        fn handle(&mut self, _: Foresee, _: &mut Self::Context) -> Self::Result {
+            self.0.set(self.0.get() + 1);
+            Box::pin(std::future::pending())
+        }
+    }
+
+    #[actix::test]
+    async fn all_forecasts_of_an_answer_have_one_deadline() {
+        tokio::time::pause();
+        let asked = std::rc::Rc::default();
+        let endless = Endless(std::rc::Rc::clone(&asked)).start().recipient();
+        let agreement = Some(Box::new(ServiceAgreement::default()));
+        let changed = Changed {
+            destination: "lab".parse().unwrap(),
+            kind: None,
+            changes: vec![],
+            version: 1,
+            before: agreement.clone(),
+            after: agreement,
+            warnings: vec![],
+        };
+        let began = Instant::now();
+        for _ in 0..AGES_COUNTED_MAX {
+            assert_eq!(foreseen(Some(&endless), &changed, began + IMPACT_LIMIT).await, None);
+        }
+        assert!(began.elapsed() < IMPACT_LIMIT + Duration::from_secs(1), "{:?}", began.elapsed());
+        assert_eq!(asked.get(), 1, "what has no time left is not begun");
     }
 }

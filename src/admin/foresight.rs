@@ -19,7 +19,7 @@ use tidegate_schemas::{
     messages::{
         dispatcher::Explain,
         outbox::{EntryName, Foresee, Foreseen, Loads, Show},
-        registry::{Current, RegisteredDestination},
+        registry::{Current, RegisteredDestination, RegistrySnapshot},
     },
     view::{EntryView, Shown},
     window::Opening,
@@ -154,17 +154,18 @@ pub(super) async fn explain(app: &App, name: EntryName) -> Result<Json<Explanati
     let zone = registered.map_or(jiff::tz::TimeZone::UTC, |r| r.destination.agreement.windows.zone().clone());
     match &shown {
         Shown::Ended(view) => Ok(Json(explain::ended(view, &zone))),
-        Shown::Waiting(view) => waiting(app, view, registered, &zone).await.map(Json),
+        Shown::Waiting(view) => waiting(app, view, &registry, &zone).await.map(Json),
     }
 }
 
 async fn waiting(
     app: &App,
     view: &EntryView,
-    registered: Option<&Arc<RegisteredDestination>>,
+    registry: &RegistrySnapshot,
     zone: &jiff::tz::TimeZone,
 ) -> Result<Explanation, HttpProblem> {
     let now = app.clock.now();
+    let registered = registry.destinations.get(&view.entry.destination);
     let (mut explained, mut foreseen) = (None, None);
     if let Some(registered) = registered {
         let destination = registered.destination.id.clone();
@@ -177,6 +178,7 @@ async fn waiting(
     let known = explain::Waiting {
         view,
         agreed: registered.is_some(),
+        broken: registry.broken.get(&view.entry.destination).map(|broken| broken.reason.as_str()),
         decision: explained.as_ref().map(|explained| &explained.decision),
         served: explained.as_ref().is_some_and(|explained| explained.served.is_some()),
         turn: foreseen.as_ref().and_then(|foreseen| foreseen.forecast.turn.as_ref()),

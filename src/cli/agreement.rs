@@ -65,13 +65,19 @@ enum Fate {
 
 /// The text of a file, or of stdin.
 pub(super) fn text_of(path: &Path) -> Result<String, Failure> {
-    let mut text = String::new();
-    let read = if path.as_os_str() == "-" {
-        io::stdin().take(FILE_BYTES_MAX).read_to_string(&mut text)
-    } else {
-        fs::File::open(path).and_then(|file| file.take(FILE_BYTES_MAX).read_to_string(&mut text))
-    };
-    read.map(|_| text).map_err(|error| Failure::failed(format!("could not read {}: {error}", path.display())))
+    let read = if path.as_os_str() == "-" { read(io::stdin()) } else { fs::File::open(path).and_then(read) };
+    read.map_err(|error| Failure::failed(format!("could not read {}: {error}", path.display())))
+}
+
+/// All of it, or an error: without its tail it could mean something else.
+fn read(from: impl io::Read) -> io::Result<String> {
+    let mut bytes = Vec::new();
+    from.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > FILE_BYTES_MAX {
+        let message = format!("it is larger than {} KiB", FILE_BYTES_MAX >> 10);
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, message));
+    }
+    String::from_utf8(bytes).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error.utf8_error()))
 }
 
 fn destination_of(path: &Path) -> Result<RawDestination, Failure> {
@@ -156,9 +162,14 @@ pub(super) fn lines(view: &ChangeView) -> Vec<String> {
         (Some(waiting @ 1..), Some(ChangeKind::Removed) | None) if view.impact.openings_after.is_none() => {
             lines.push(format!("  {waiting} messages wait for it: they are delivered when it comes back"));
         }
-        (Some(waiting @ 1..), _) => lines.push(format!("  {waiting} messages wait for it")),
+        (Some(waiting @ 1..), _) => {
+            let counted = view.impact.forecast.is_some() || view.impact.openings_after.is_none();
+            let how = if counted { "" } else { " (how many of them would expire was not counted)" };
+            lines.push(format!("  {waiting} messages wait for it{how}"));
+        }
         _ => {}
     }
+    lines.extend(view.warnings.iter().map(|warning| format!("  ! {warning}")));
     lines
 }
 
@@ -215,6 +226,13 @@ mod tests {
             fs::write(&file, text).unwrap();
             assert_eq!(destination_of(&file).unwrap().lanes, Some(3));
         }
+        // One that is too long is not cut: what it says would be another thing without its end.
+        let long = |bytes: usize| format!("onion = \"a.onion\"\n#{}\nlanes = 3\n", "x".repeat(bytes));
+        fs::write(&file, long(64 * 1024 - 30)).unwrap();
+        assert_eq!(destination_of(&file).unwrap().lanes, Some(3));
+        fs::write(&file, long(64 * 1024)).unwrap();
+        let message = destination_of(&file).unwrap_err().message;
+        assert!(message.ends_with("it is larger than 64 KiB"), "{message}");
         fs::write(&file, "onion = \"secret.onion\" x\n").unwrap();
         let message = destination_of(&file).unwrap_err().message;
         assert!(message.contains("not a destination") && !message.contains("secret"), "{message}");
@@ -236,11 +254,15 @@ mod tests {
                 forecast: Some(Forecast { messages: 7, over_now: 2, end_before_opening: 1, ..Forecast::default() }),
             },
             purged: None,
+            warnings: vec!["destination.receiver_memory: it is not declared".into()],
         };
         let told = lines(&view);
         assert_eq!(told[0], "lab: changed, version 3 (dry run: nothing was changed)");
         assert_eq!(told[1..3], ["  onion: changed", "  opened until now: always"]);
         assert!(told[4].starts_with("  at least 2 waiting messages are older"), "{told:?}");
-        assert_eq!(told[6], "  7 messages wait for it");
+        assert_eq!(told[6..], ["  7 messages wait for it", "  ! destination.receiver_memory: it is not declared"]);
+        let unknown = Impact { forecast: None, ..view.impact.clone() };
+        let told = lines(&ChangeView { impact: unknown, ..view });
+        assert!(told[4].contains("7 messages wait for it (how many of them would expire was not counted)"), "{told:?}");
     }
 }

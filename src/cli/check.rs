@@ -1,6 +1,7 @@
 //! `tidegate check`: is this config fit to run, and what would it do?
 //!
-//! Reads the config exactly as `run` does. What is wrong goes to stderr, each problem at its place ([`super::config_errors`]), and
+//! Reads the config as `run` does, but as one that is new: what its dates will do one day is refused here, and no more than a warning to
+//! a gateway that was running with it. What is wrong goes to stderr, each problem at its place ([`super::config_errors`]), and
 //! the exit code is 78. If nothing is, stdout has what the gateway would do: where it listens, what it connects to, its routes,
 //! and for every destination the next three openings; then what deserves a second look. Nothing is started, nothing is
 //! connected to, and no onion address is printed.
@@ -23,7 +24,10 @@ use std::{
 use tidegate_actors::ports::clock::Clock;
 use tidegate_schemas::{
     agreement::{Ages, Destination, Lifetime, LifetimeEnd, Success, Validity},
-    config::file::{Config, Homeserver, MqttProtocol, TorTransport, Vanguards},
+    config::{
+        check::Occasion,
+        file::{Config, Homeserver, MqttProtocol, TorTransport, Vanguards},
+    },
     id::DestinationId,
     impact::{OPENINGS_SHOWN, openings},
     onion::without_onion_addresses,
@@ -39,7 +43,7 @@ use tidegate_schemas::{
 pub fn run(global: &Global) -> Result<ExitCode, Failure> {
     let path = paths::config_file(global)
         .ok_or_else(|| Failure::config("there is no config file here: name one with --config FILE"))?;
-    match config_errors::load(&path, &paths::default_state_dir(), &config_errors::environment()) {
+    match config_errors::load(&path, &paths::default_state_dir(), &config_errors::environment(), Occasion::New) {
         Ok(config) => {
             let plan = Plan::of(&config, SystemClock::default().now());
             if global.json {
@@ -335,9 +339,11 @@ windows = { timezone = \"Europe/Madrid\", allow = [{ days = \"mon-fri\", from = 
         let around = Surroundings {
             base_dir: Path::new("/"),
             state_dir: Path::new("/state"),
+            occasion: Occasion::New,
             now: now.parse().unwrap(),
             mqtt_tls: false,
             read_file: &|_| Err(io::ErrorKind::NotFound.into()),
+            read_registry: &|_| Err(io::ErrorKind::NotFound.into()),
         };
         let config = ConfigText::parse(text, &[]).unwrap().check(&around).unwrap();
         Plan::of(&config, around.now)

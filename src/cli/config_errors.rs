@@ -20,7 +20,7 @@ use std::{env, path::Path};
 use tidegate_actors::ports::clock::Clock;
 use tidegate_schemas::config::{
     Problem,
-    check::Surroundings,
+    check::{Occasion, Surroundings},
     file::Config,
     source::{ConfigText, ENVIRONMENT_PREFIX, Located, Place, SourceText},
 };
@@ -51,14 +51,19 @@ pub fn environment() -> Vec<(String, String)> {
 ///
 /// # Errors
 /// The report of all that is wrong with it.
-pub fn load(path: &Path, state_dir: &Path, environment: &[(String, String)]) -> Result<Config, Report> {
+pub fn load(
+    path: &Path,
+    state_dir: &Path,
+    environment: &[(String, String)],
+    occasion: Occasion,
+) -> Result<Config, Report> {
     let files = config_files::read(path).map_err(|(path, error)| {
         let hint = "name the config file with --config FILE; schemas/config/example.toml is one to begin with";
         let problem = Problem::new("", format!("{} could not be read: {error}", path.display()), hint);
         let problems = vec![Located { problem, place: Place::Nowhere }];
         Report { files: vec![ConfigFile { path, text: String::new() }], problems }
     })?;
-    check(path, &files, state_dir, environment).map_err(|problems| {
+    check(path, &files, state_dir, environment, occasion).map_err(|problems| {
         let starred = |ConfigFile { path, text }| ConfigFile { path, text: without_onion_addresses(&text) };
         Report { files: files.into_iter().map(starred).collect(), problems }
     })
@@ -69,6 +74,7 @@ fn check(
     files: &[ConfigFile],
     state_dir: &Path,
     environment: &[(String, String)],
+    occasion: Occasion,
 ) -> Result<Config, Vec<Located>> {
     let names: Vec<String> = files.iter().map(|file| file.path.display().to_string()).collect();
     let texts: Vec<SourceText<'_>> =
@@ -77,9 +83,11 @@ fn check(
     let config = parsed.check(&Surroundings {
         base_dir: config_files::base_dir(path),
         state_dir,
+        occasion,
         now: SystemClock::default().now(),
         mqtt_tls: cfg!(feature = "mqtt-tls"),
         read_file: &config_files::read_file,
+        read_registry: &config_files::read_registry,
     })?;
     match telemetry::filter(&config.log.filter) {
         Ok(_) => Ok(config),
@@ -184,7 +192,7 @@ mod tests {
         let path = folder.path().join("tidegate.toml");
         std::fs::write(&path, text).unwrap();
         let environment: Vec<_> = environment.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect();
-        let mut report = load(&path, folder.path(), &environment).unwrap_err();
+        let mut report = load(&path, folder.path(), &environment, Occasion::New).unwrap_err();
         report.files[0].path = "tidegate.toml".into();
         report
     }
@@ -222,7 +230,8 @@ tidegate.toml: 1 problem; nothing was started";
         assert!(environment.contains("--> TIDEGATE__MQTT__PORT in the environment"), "{environment}");
         let filter = report("[log]\nfilter = \"tidegate=loud\"\n", &[]).render(false);
         assert!(filter.contains("tidegate.toml:2:10"), "{filter}");
-        let missing = load(Path::new("/nonexistent/tidegate.toml"), Path::new("/state"), &[]).unwrap_err();
+        let missing =
+            load(Path::new("/nonexistent/tidegate.toml"), Path::new("/state"), &[], Occasion::New).unwrap_err();
         let shown = missing.render(false);
         assert!(shown.contains("--> /nonexistent/tidegate.toml") && shown.contains("--config"), "{shown}");
         assert_eq!(missing.position(&missing.problems()[0]), None);
@@ -239,7 +248,7 @@ tidegate.toml: 1 problem; nothing was started";
         std::fs::write(parts.join("b.toml"), &text).unwrap();
         let twice = "[mqtt]\nport = 1\n";
         let shown = |report: &Report| report.render(false).replace(&format!("{}/", folder.path().display()), "");
-        let report = load(&path, folder.path(), &[]).unwrap_err();
+        let report = load(&path, folder.path(), &[], Occasion::New).unwrap_err();
         let expected = "\
 error: unknown time zone \"Europe/Madird\"
  --> conf.d/b.toml:4:20
@@ -252,7 +261,7 @@ error: unknown time zone \"Europe/Madird\"
         assert!(!said.contains(&ONION[..20]) && said.ends_with("tidegate.toml: 2 problems; nothing was started"));
         assert!(report.place(&report.problems()[1]).ends_with("conf.d/b.toml:4:20"));
         std::fs::write(parts.join("c.toml"), twice).unwrap();
-        let said = shown(&load(&path, folder.path(), &[]).unwrap_err());
+        let said = shown(&load(&path, folder.path(), &[], Occasion::New).unwrap_err());
         assert!(said.contains("--> conf.d/c.toml:1:2") && said.contains("alone"), "{said}");
     }
 

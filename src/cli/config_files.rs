@@ -8,6 +8,7 @@ use std::{
     io::{self, Read as _},
     path::{Path, PathBuf},
 };
+use tidegate_schemas::config::check::REGISTRY_BYTES_MAX;
 
 /// Largest config, secret, hosts file or file of device credentials that is read, in bytes.
 const FILE_BYTES_MAX: u64 = 8 << 20;
@@ -77,10 +78,23 @@ pub fn parts(path: &Path) -> io::Result<Vec<PathBuf>> {
 /// # Errors
 /// When it can't be read, is too large or is no text.
 pub fn read_file(path: &Path) -> io::Result<String> {
+    read_at_most(path, FILE_BYTES_MAX)
+}
+
+/// Reads the file of the Registry, which has a limit of its own.
+///
+/// # Errors
+/// When it can't be read, is too large or is no text.
+pub fn read_registry(path: &Path) -> io::Result<String> {
+    read_at_most(path, REGISTRY_BYTES_MAX)
+}
+
+fn read_at_most(path: &Path, bytes: u64) -> io::Result<String> {
     let mut text = String::new();
-    File::open(path)?.take(FILE_BYTES_MAX + 1).read_to_string(&mut text)?;
-    if text.len() as u64 > FILE_BYTES_MAX {
-        return Err(io::Error::new(io::ErrorKind::FileTooLarge, "it is larger than 8 MiB"));
+    File::open(path)?.take(bytes + 1).read_to_string(&mut text)?;
+    if text.len() as u64 > bytes {
+        let message = format!("it is larger than {} MiB", bytes >> 20);
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, message));
     }
     Ok(text)
 }
@@ -89,6 +103,15 @@ pub fn read_file(path: &Path) -> io::Result<String> {
 mod tests {
     #![expect(clippy::unwrap_used, reason = "tests")]
     use super::*;
+
+    #[test]
+    fn a_registry_may_be_larger_than_a_config() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("registry.json");
+        fs::write(&file, "x".repeat(9 << 20)).unwrap();
+        assert_eq!(read_registry(&file).unwrap().len(), 9 << 20);
+        assert_eq!(read_file(&file).unwrap_err().to_string(), "it is larger than 8 MiB");
+    }
 
     #[test]
     fn files_come_in_the_order_of_their_names_and_others_not_at_all() {

@@ -16,7 +16,10 @@ use std::{
     io::{self, IsTerminal as _},
     process::ExitCode,
 };
-use tidegate_schemas::view::ReloadView;
+use tidegate_schemas::{
+    config::check::Occasion,
+    view::{BrokenDestination, ReloadView},
+};
 
 /// How.
 #[derive(Debug, Args)]
@@ -46,7 +49,8 @@ pub(super) async fn run(global: &Global, args: &ReloadArgs) -> Result<ExitCode, 
 /// The same problems with carets, if they are there for this command's eyes.
 fn at_its_place(global: &Global) -> Option<Failure> {
     let path = paths::config_file(global)?;
-    let report = config_errors::load(&path, &paths::default_state_dir(), &config_errors::environment()).err()?;
+    let report =
+        config_errors::load(&path, &paths::default_state_dir(), &config_errors::environment(), Occasion::Kept).err()?;
     let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     let shown = report.render(io::stderr().is_terminal() && !no_color);
     Some(Failure::config(format!("the config can't be used: nothing was changed\n\n{shown}")))
@@ -58,6 +62,10 @@ fn lines(view: &ReloadView) -> Vec<String> {
     if view.routes_changed {
         lines.push("the routes are others".to_owned());
     }
+    for BrokenDestination { destination, reason } in &view.broken {
+        lines.push(format!("! {destination} can't be used any more, messages for it are kept: {reason}"));
+    }
+    lines.extend(view.mended.iter().map(|name| format!("{name} can be used again")));
     for name in &view.shadowed {
         lines.push(format!("{name} was made through the admin API too: the declaration of the files holds"));
     }
@@ -71,7 +79,8 @@ fn lines(view: &ReloadView) -> Vec<String> {
     if !view.needs_restart.is_empty() {
         lines.push(format!("! needs a restart: {}", view.needs_restart.join(", ")));
     }
-    if view.destinations.is_empty() && view.new_keys.is_empty() && !view.routes_changed {
+    let same = view.destinations.is_empty() && view.new_keys.is_empty() && !view.routes_changed;
+    if same && view.broken.is_empty() && view.mended.is_empty() {
         lines.insert(0, "nothing changes".to_owned());
     }
     lines.push(if view.dry_run { "dry run: nothing was changed" } else { "reloaded" }.to_owned());
@@ -91,6 +100,8 @@ mod tests {
             destinations: vec![],
             new_keys: vec![],
             shadowed: vec!["lab".parse().unwrap()],
+            broken: vec![],
+            mended: vec![],
             routes_changed: false,
             needs_restart: vec!["mqtt.port".into(), "log.filter".into()],
             absent: vec![AbsentDestination { destination: "ward".parse().unwrap(), waiting: 3 }],
@@ -106,5 +117,9 @@ mod tests {
             assert!(told.contains(said), "{said} is not in:\n{told}");
         }
         assert!(told.ends_with("reloaded"));
+        let broken = BrokenDestination { destination: "moon".parse().unwrap(), reason: "no such zone".into() };
+        let told = lines(&ReloadView { broken: vec![broken], mended: vec!["sun".parse().unwrap()], ..view }).join("\n");
+        assert!(told.contains("! moon can't be used any more") && told.contains("no such zone"), "{told}");
+        assert!(told.contains("sun can be used again") && !told.contains("nothing changes"), "{told}");
     }
 }

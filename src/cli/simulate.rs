@@ -1,7 +1,7 @@
 //! `tidegate simulate`: what another config would mean for what waits now, before it is in force.
 //!
 //! The config is checked here, as `check` does it; each of its agreements is then laid before the running gateway, which knows the
-//! queue. Nothing changes.
+//! queue. What that config drops is told, too, if messages wait for it. Nothing changes.
 
 use super::{
     Global,
@@ -19,13 +19,18 @@ use http::Method;
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 use std::{
+    collections::BTreeSet,
     io::{self, IsTerminal as _},
     process::ExitCode,
 };
 use tidegate_actors::ports::clock::Clock as _;
 use tidegate_schemas::{
     agreement::ServiceAgreement,
-    config::{file::Config, parse_duration},
+    config::{
+        check::Occasion,
+        file::{Config, DestinationSource},
+        parse_duration,
+    },
     forecast::Forecast,
     id::DestinationId,
     view::DestinationView,
@@ -73,28 +78,33 @@ enum Told {
     Simulated(Box<Simulated>),
     /// It would be new, or nobody was asked.
     Openings { destination: DestinationId, timezone: String, openings: Vec<Opening> },
+    /// It would be gone, and messages wait for it: how many, where the gateway could say.
+    Dropped { destination: DestinationId, dropped: bool, waiting: Option<u64> },
 }
 
 /// Does it. The exit code is 78 when the config is wrong.
 pub(super) async fn run(global: &Global, args: SimulateArgs) -> Result<ExitCode, Failure> {
     let config = load(global)?;
     let client = if args.offline { None } else { Some(AdminClient::new(global)?) };
-    let known: Vec<DestinationId> = match &client {
+    let known: Vec<Known> = match &client {
         Some(client) => {
             let page: Page<DestinationView> = client.get("/api/v1/destinations").await?;
-            page.items.into_iter().map(|view| view.destination).collect()
+            page.items.into_iter().map(Known::from).collect()
         }
         None => Vec::new(),
     };
     let from = args.from.unwrap_or_else(|| crate::adapters::system_clock::SystemClock::default().now());
     let mut told = Vec::new();
-    for declared in config.declared().destinations {
+    let declared = config.declared().destinations;
+    let wanted = |id: &DestinationId| args.destination.as_ref().is_none_or(|wanted| wanted == id);
+    let stays: BTreeSet<DestinationId> = declared.iter().map(|declared| declared.destination.id.clone()).collect();
+    for declared in declared {
         let id = declared.destination.id.clone();
-        if args.destination.as_ref().is_some_and(|wanted| *wanted != id) {
+        if !wanted(&id) {
             continue;
         }
         let agreement = &declared.destination.agreement;
-        told.push(match client.as_ref().filter(|_| known.contains(&id)) {
+        told.push(match client.as_ref().filter(|_| known.iter().any(|known| known.destination == id)) {
             Some(client) => {
                 let raw = declared.raw.raw().map_err(|error| Failure::failed(error.to_string()))?.agreement();
                 Told::Simulated(Box::new(client.send(Method::POST, &path(&id, &args), Some(&raw)).await?))
@@ -102,6 +112,7 @@ pub(super) async fn run(global: &Global, args: SimulateArgs) -> Result<ExitCode,
             None => openings(id, agreement, from, &args),
         });
     }
+    told.extend(dropped(known, &stays).into_iter().filter(|it| it.names(&wanted)));
     if let Some(wanted) = args.destination.filter(|_| told.is_empty()) {
         return Err(Failure::usage(format!("that config declares no destination {wanted}")));
     }
@@ -113,10 +124,42 @@ pub(super) async fn run(global: &Global, args: SimulateArgs) -> Result<ExitCode,
     Ok(ExitCode::from(exit::OK))
 }
 
+/// A destination that the gateway has now.
+struct Known {
+    destination: DestinationId,
+    source: DestinationSource,
+    /// Absent when the outbox could not be asked.
+    waiting: Option<u64>,
+}
+
+impl From<DestinationView> for Known {
+    fn from(view: DestinationView) -> Self {
+        let waiting = view.load.map(|load| load.queued + load.held + load.parked + load.dead);
+        Self { destination: view.destination, source: view.source, waiting }
+    }
+}
+
+impl Told {
+    fn names(&self, wanted: &dyn Fn(&DestinationId) -> bool) -> bool {
+        match self {
+            Self::Simulated(simulated) => wanted(&simulated.destination),
+            Self::Openings { destination, .. } | Self::Dropped { destination, .. } => wanted(destination),
+        }
+    }
+}
+
+/// What the files declare now and the other config doesn't, and for which messages wait. What was made through the admin API stays.
+fn dropped(known: impl IntoIterator<Item = Known>, stays: &BTreeSet<DestinationId>) -> Vec<Told> {
+    let gone = known.into_iter().filter(|known| {
+        known.source != DestinationSource::Api && known.waiting != Some(0) && !stays.contains(&known.destination)
+    });
+    gone.map(|Known { destination, waiting, .. }| Told::Dropped { destination, dropped: true, waiting }).collect()
+}
+
 fn load(global: &Global) -> Result<Config, Failure> {
     let path = paths::config_file(global)
         .ok_or_else(|| Failure::usage("there is no config file: name one with --config FILE"))?;
-    let loaded = config_errors::load(&path, &paths::default_state_dir(), &config_errors::environment());
+    let loaded = config_errors::load(&path, &paths::default_state_dir(), &config_errors::environment(), Occasion::New);
     loaded.map_err(|report| {
         let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
         Failure::config(report.render(io::stderr().is_terminal() && !no_color))
@@ -147,6 +190,7 @@ fn shown(told: &Told) -> Result<(), Failure> {
             windows::table(openings, timezone)?;
             output::line("")
         }
+        Told::Dropped { destination, waiting, .. } => output::line(&gone(destination, *waiting)),
         Told::Simulated(simulated) => {
             let Simulated { destination, before, after } = &**simulated;
             output::line(&format!("{destination}: openings, times of {}", after.timezone))?;
@@ -155,6 +199,15 @@ fn shown(told: &Told) -> Result<(), Failure> {
             output::line("")
         }
     }
+}
+
+fn gone(destination: &DestinationId, waiting: Option<u64>) -> String {
+    let what = match waiting {
+        Some(1) => "1 message waits for it and is kept".to_owned(),
+        Some(waiting) => format!("{waiting} messages wait for it and are kept"),
+        None => "how many messages wait for it could not be asked; they are kept".to_owned(),
+    };
+    format!("! {destination}: not in that config. {what} until it is there again")
 }
 
 /// What becomes of the queue, side by side.
@@ -183,7 +236,9 @@ fn lines(before: &Foresight, after: &Foresight) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
     use super::*;
+    use serde_json::json;
 
     fn foresight(over_now: u64) -> Foresight {
         let forecast = Forecast {
@@ -195,6 +250,31 @@ mod tests {
             ..Forecast::default()
         };
         Foresight { timezone: "UTC".into(), openings: vec![], forecast }
+    }
+
+    #[test]
+    fn what_the_other_config_drops_is_told_with_what_waits_for_it() {
+        let file = || DestinationSource::File { file: "tidegate.toml".into(), line: 3 };
+        let known = [
+            ("stays", file(), Some(5)),
+            ("goes", file(), Some(6)),
+            ("empty", file(), Some(0)),
+            ("unknown", DestinationSource::Environment { name: "TIDEGATE__X".into() }, None),
+            ("made", DestinationSource::Api, Some(4)),
+        ];
+        let known = known.map(|(name, source, waiting)| Known { destination: name.parse().unwrap(), source, waiting });
+        let stays = BTreeSet::from(["stays".parse().unwrap(), "new".parse().unwrap()]);
+        let told = dropped(known, &stays);
+        let json = serde_json::to_value(&told).unwrap();
+        assert_eq!(
+            json,
+            json!([
+                { "destination": "goes", "dropped": true, "waiting": 6 },
+                { "destination": "unknown", "dropped": true, "waiting": null },
+            ])
+        );
+        let line = gone(&"goes".parse().unwrap(), Some(6));
+        assert_eq!(line, "! goes: not in that config. 6 messages wait for it and are kept until it is there again");
     }
 
     #[test]

@@ -38,7 +38,7 @@ pub(super) async fn put(
     let device = device(&caller, query.into_inner().device)?;
     let redelivery = redelivery(&request)?;
     let registry = registry(&app).await?;
-    let known = destination.parse().ok().filter(|id: &DestinationId| registry.destinations.contains_key(id));
+    let known = destination.parse().ok().filter(|id: &DestinationId| registry.intake(id).is_some());
     let destination = known.ok_or_else(|| refusal(QuarantineReason::UnknownDestination))?;
     let payload = Payload::new(body::read(body, BODY_BYTES_MAX).await?);
     let content_type = text_header(&request, &CONTENT_TYPE);

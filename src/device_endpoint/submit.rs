@@ -44,12 +44,10 @@ pub(super) async fn submit(
     registry: &RegistrySnapshot,
     submission: Submission,
 ) -> Result<HttpResponse, HttpProblem> {
-    let Some(registered) = registry.destinations.get(&submission.destination) else {
-        return Err(refusal(QuarantineReason::UnknownDestination));
-    };
-    let agreement = &registered.destination.agreement;
-    let break_glass_per_hour = agreement.break_glass.map(|allowed| allowed.per_hour);
-    let message = Enqueue { submission, limits: agreement.limits, break_glass_per_hour };
+    let terms = registry.intake(&submission.destination);
+    let terms = terms.ok_or_else(|| refusal(QuarantineReason::UnknownDestination))?;
+    let break_glass_per_hour = terms.break_glass.map(|allowed| allowed.per_hour);
+    let message = Enqueue { submission, limits: terms.limits, break_glass_per_hour };
     let accepted = ask(app.reach.look().access.enqueue.as_ref(), message).await?;
     let accepted = accepted.map_err(not_taken)?;
     let status = if accepted.duplicate { StatusCode::OK } else { StatusCode::CREATED };
@@ -60,7 +58,7 @@ pub(super) async fn submit(
 /// Where this caller may send.
 pub(super) fn allowed(caller: &Caller, registry: &RegistrySnapshot) -> Vec<DestinationId> {
     match caller {
-        Caller::Trusted => registry.destinations.keys().cloned().collect(),
+        Caller::Trusted => registry.destinations.keys().chain(registry.broken.keys()).cloned().collect(),
         Caller::Device(credential) => credential.destinations.clone(),
     }
 }

@@ -254,6 +254,7 @@ async fn a_destination_is_put_with_what_it_means_and_each_wrong_value_is_pointed
     let change = world.ask("PUT", path, &body.to_string()).await;
     // It opens in 8 h 59 min, and what waits is a minute old.
     assert_eq!(change.json()["impact"]["forecast"]["end_before_opening"], support::ENTRIES, "{}", change.body);
+    assert_eq!(change.json()["warnings"][0], "destination.receiver_memory: it is not declared", "{}", change.body);
     assert_eq!(world.get(path).await.json()["version"], 2);
 
     let wrong = r#"{"onion":"example.org","lanes":99,"windows":{"allow":[{"cron":"0 25 * * *","for":"20m"}]}}"#;

@@ -15,8 +15,12 @@ use tidegate::{
     device_endpoint::{self, Settings},
 };
 use tidegate_schemas::{
+    agreement::IntakeTerms,
     config::devices::{DEVICES_FILE, DeviceCredential, Devices, hash_secret},
-    messages::outbox::{EnqueueError, IntakeLimit, StoreError},
+    messages::{
+        outbox::{EnqueueError, IntakeLimit, StoreError},
+        registry::Broken,
+    },
     route::{IdSource, PayloadHandling, Route, Routes},
     submission::{BODY_BYTES_MAX, Origin, Redelivery},
 };
@@ -39,6 +43,8 @@ struct Start {
     requests_per_minute: Option<u32>,
     credentials: bool,
     outbox_down: bool,
+    /// This destination can't be used any more.
+    broken: Option<&'static str>,
 }
 
 /// The route of the paper: what `{device}` says about two levels goes to cardiology.
@@ -69,7 +75,13 @@ async fn start(how: Start) -> World {
     if how.credentials {
         write_credentials(state.path());
     }
-    let registry = support::registry(routes()).start();
+    let mut registry = support::registry(routes());
+    if let Some(name) = how.broken {
+        registry.snapshot.destinations.remove(&name.parse().unwrap());
+        let broken = Broken { reason: "its time zone is gone".into(), intake: IntakeTerms::default() };
+        registry.snapshot.broken.insert(name.parse().unwrap(), broken);
+    }
+    let registry = registry.start();
     let gate = Arc::new(Semaphore::new(1_000));
     let mut outbox = OutboxActor::new(gate.clone());
     outbox.refuse = how.refuse;
@@ -115,6 +127,17 @@ async fn the_papers_body_takes_the_papers_route() {
     let number = r#"{"device":"patient","topic":"beats/bpm","payload":70.00}"#;
     assert_eq!(world.put("/", &form, number).await.status, 201);
     assert_eq!(&world.record.lock().unwrap().stored[1].payload.reveal()[..], b"70.00");
+    world.stop().await;
+}
+
+#[actix::test]
+async fn what_is_meant_for_a_destination_that_can_not_be_used_any_more_is_taken() {
+    let world = start(Start { broken: Some("cardiology"), ..Start::default() }).await;
+    for (path, body) in [("/", PAPER), ("/v1/messages/cardiology?device=patient", "70")] {
+        let answer = world.put(path, &[], body).await;
+        assert_eq!(answer.status, 201, "{path}: {}", answer.body);
+    }
+    assert_eq!(world.stored(), 2);
     world.stop().await;
 }
 

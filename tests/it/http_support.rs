@@ -18,7 +18,7 @@ use tidegate_actors::{
 use tidegate_schemas::{
     agreement::{Destination, DestinationKeys, ServiceAgreement, SignalPolicy},
     clock::{ClockTrust, ConsensusTimes},
-    config::file::DestinationSource,
+    config::{Problem, check::Occasion, file::DestinationSource},
     custody::{CustodyTime, Odometer},
     entry::{Account, EntryState, Envelope},
     forecast::Foreseer,
@@ -181,6 +181,7 @@ impl RegistryActor {
             version: 2,
             before: before.map(agreement),
             after: after.map(agreement),
+            warnings: vec![Problem::new("destination.receiver_memory", "it is not declared", "")],
         })
     }
 }
@@ -207,7 +208,8 @@ impl Handler<PutDestination> for RegistryActor {
                 _ => {}
             }
             let check = ToyCheck(Arc::new(StandingClock("2027-01-04T12:00:00Z".parse().unwrap())));
-            check.check(&id, &message.raw).map(Some).map_err(ChangeError::Values)
+            let checked = check.check(&id, &message.raw, Occasion::New).map_err(ChangeError::Values)?;
+            Ok(Some(checked.destination))
         })
     }
 }

@@ -19,9 +19,12 @@ use crate::{
 use jiff::{SignedDuration, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
 use tidegate_schemas::{
-    agreement::{Breaker, Circumstances, Destination, RetryPolicy, ServiceAgreement},
+    agreement::{Breaker, Circumstances, Destination, IntakeTerms, RetryPolicy, ServiceAgreement},
     id::DestinationId,
-    messages::outbox::{Enqueue, Loads},
+    messages::{
+        outbox::{Enqueue, Loads},
+        registry::{Broken, RegistrySnapshot},
+    },
     outcome::DeliveryError,
     submission::{Origin, Payload, Submission},
     view::{DestinationLoad, DispatcherObservation, OutboxObservation, UplinkStatus},
@@ -417,6 +420,25 @@ async fn new_windows_take_effect_at_once() {
     rig.parts.bell.ring();
     pass(2).await;
     assert_eq!(rig.taken("ward"), ["70"]);
+}
+
+#[actix::test]
+async fn nothing_goes_to_a_destination_that_can_not_be_used_any_more_and_nothing_of_it_is_lost() {
+    tokio::time::pause();
+    let rig = Rig::new(vec![]);
+    let broken = Broken { reason: "its time zone is gone".into(), intake: IntakeTerms::default() };
+    let spoilt = RegistrySnapshot { broken: [(ward(), broken)].into(), ..(*snapshot(vec![])).clone() };
+    rig.registry.send(Become(Arc::new(spoilt))).await.unwrap();
+    rig.hand_in("ward", "p", "70".into()).await;
+    pass(2 * 86_400).await;
+    assert!(rig.transport.opened().is_empty());
+    assert_eq!((rig.load("ward").await.queued, rig.account().await.gap), (1, 0));
+    let explained = rig.dispatcher.send(tidegate_schemas::messages::dispatcher::Explain { destination: ward() });
+    assert!(explained.await.unwrap().is_none());
+    rig.registry.send(Become(snapshot(vec![destination("ward", agreement())]))).await.unwrap();
+    rig.parts.bell.ring();
+    pass(2).await;
+    assert_eq!(rig.load("ward").await.queued, 0, "put right");
 }
 
 #[actix::test]

@@ -2,8 +2,9 @@
 //!
 //! Each change is worked out on a copy, written to disk, and then taken over: when the disk refuses, nothing has changed.
 
-use super::RegistryParts;
+use super::{ABSENT_KEPT, RegistryParts};
 use crate::ports::{
+    destination_check::PATH,
     entropy::Entropy,
     registry_store::{DestinationIdentity, RegistryState, STATE_VERSION},
 };
@@ -13,18 +14,24 @@ use std::{
 };
 use tidegate_schemas::{
     agreement::{DESTINATIONS_MAX, Destination, ServiceAgreement},
-    config::{Problem, Problems, file::DestinationSource, raw::RawDestination},
+    config::{
+        Problem, Problems,
+        check::{CheckedDestination, Occasion},
+        file::DestinationSource,
+        raw::RawDestination,
+    },
     history::{AgreementChange, Canonical, Who},
     id::DestinationId,
     messages::registry::{
-        ChangeError, Changed, Declared, DeclaredDestination, Expect, PutDestination, PutWindows, RegisteredDestination,
-        RegistrySnapshot, Reloaded, RemoveDestination,
+        Broken, ChangeError, Changed, Declared, DeclaredDestination, Expect, PutDestination, PutWindows,
+        RegisteredDestination, RegistrySnapshot, Reloaded, RemoveDestination,
     },
     route::Route,
+    view::BrokenDestination,
 };
 
 /// What a checked destination of the store is, or why it can't be used.
-type Stored = Result<Destination, String>;
+type Stored = Result<CheckedDestination, String>;
 
 /// See the module.
 #[derive(Default)]
@@ -51,7 +58,14 @@ impl Book {
             return Err("its store was written by another version");
         }
         let declared = Arc::clone(&parts.declared.lock().unwrap_or_else(PoisonError::into_inner));
-        let stored = state.destinations.iter().map(|(id, raw)| (id.clone(), check_stored(parts, id, raw))).collect();
+        let stored = check_stored(parts, &state);
+        for (id, problems) in stored.iter().filter_map(|(id, stored)| Some((id, stored.as_ref().err()?))) {
+            tracing::error!(destination = %id, %problems, "a destination that was made at run time can't be used any more: \
+                what waits for it is kept; put it right through the admin API");
+        }
+        for Problem { path, message, .. } in warnings(&stored) {
+            tracing::warn!(at = %path, "{message}");
+        }
         let mut book = Self { state, declared, stored, revision: 1 };
         let next = book.noted(parts, &book.declared, book.state.clone(), &|place| Who::Files(place));
         if next != book.state {
@@ -73,10 +87,14 @@ impl Book {
         };
         for (id, stored) in &self.stored {
             match stored {
-                Ok(destination) => {
-                    snapshot.destinations.insert(id.clone(), self.registered(destination, &DestinationSource::Api));
+                Ok(checked) => {
+                    let registered = self.registered(&checked.destination, &DestinationSource::Api);
+                    snapshot.destinations.insert(id.clone(), registered);
                 }
-                Err(reason) => drop(snapshot.broken.insert(id.clone(), reason.clone())),
+                Err(reason) => {
+                    let intake = self.state.destinations.get(id).map(Canonical::intake).unwrap_or_default();
+                    snapshot.broken.insert(id.clone(), Broken { reason: reason.clone(), intake });
+                }
             }
         }
         // The files win.
@@ -124,7 +142,7 @@ impl Book {
         let names: BTreeSet<_> = others.chain(self.state.destinations.keys()).chain([&id]).collect();
         if names.len() > DESTINATIONS_MAX {
             let message = format!("there are {DESTINATIONS_MAX} destinations already");
-            return Err(ChangeError::Values(Problem::new(crate::ports::destination_check::PATH, message, "").into()));
+            return Err(ChangeError::Values(Problem::new(PATH, message, "").into()));
         }
         self.keep(parts, &id, &raw, dry_run)
     }
@@ -148,10 +166,10 @@ impl Book {
         raw: &RawDestination,
         dry_run: bool,
     ) -> Result<Changed, ChangeError> {
-        let checked = parts.check.check(id, raw).map_err(ChangeError::Values)?;
+        let checked = parts.check.check(id, raw, Occasion::New).map_err(ChangeError::Values)?;
         let canonical = Canonical::of(raw);
-        let before = self.stored.get(id).and_then(|stored| stored.as_ref().ok());
-        let changed = self.changed(id, Some(&canonical), before, Some(&checked));
+        let changed = self.changed(id, Some(&canonical), self.usable(id), Some(&checked.destination));
+        let changed = Changed { warnings: checked.warnings.clone(), ..changed };
         if dry_run {
             return Ok(changed);
         }
@@ -164,6 +182,11 @@ impl Book {
         Ok(changed)
     }
 
+    /// What the store has under this name, if it can be used.
+    fn usable(&self, id: &DestinationId) -> Option<&Destination> {
+        Some(&self.stored.get(id)?.as_ref().ok()?.destination)
+    }
+
     /// Takes a destination out of the store.
     pub fn remove(&mut self, parts: &RegistryParts, message: RemoveDestination) -> Result<Changed, ChangeError> {
         let RemoveDestination { destination: id, dry_run } = message;
@@ -174,20 +197,21 @@ impl Book {
         if let Some(route) = self.declared.routes.0.iter().find(|route| route.names(&id)) {
             return Err(ChangeError::Routed { id, topic: route.filter.subscription() });
         }
-        let before = self.stored.get(&id).and_then(|stored| stored.as_ref().ok());
-        let changed = self.changed(&id, None, before, None);
+        let changed = self.changed(&id, None, self.usable(&id), None);
         if dry_run {
             return Ok(changed);
         }
         let mut next = self.state.clone();
         next.destinations.remove(&id);
         next.agreements.entry(id.clone()).or_default().note(None, parts.clock.now(), &Who::Admin);
+        forget_the_longest_gone(&mut next);
         self.save(parts, next)?;
         self.stored.remove(&id);
         Ok(changed)
     }
 
-    /// Takes over what the files say, all of it or nothing.
+    /// Takes over what the files say, all of it or nothing. The destinations of the store are looked at anew: what they refer to (key
+    /// files, time zones) may be another one now.
     pub fn reload(
         &mut self,
         parts: &RegistryParts,
@@ -202,7 +226,8 @@ impl Book {
         {
             return Err(ChangeError::Unknown(id.clone()));
         }
-        let reloaded = self.compare(declared);
+        let stored = check_stored(parts, &self.state);
+        let reloaded = self.compare(declared, &stored);
         if dry_run {
             return Ok(reloaded);
         }
@@ -213,29 +238,40 @@ impl Book {
             self.save(parts, next)?;
         }
         self.declared = Arc::clone(declared);
+        self.stored = stored;
         // What a Registry begins with that has to start again.
         *parts.declared.lock().unwrap_or_else(PoisonError::into_inner) = Arc::clone(declared);
         Ok(reloaded)
     }
 
-    fn compare(&self, declared: &Declared) -> Reloaded {
+    fn compare(&self, declared: &Declared, stored: &BTreeMap<DestinationId, Stored>) -> Reloaded {
         let (old, new) = (by_name(&self.declared), by_name(declared));
-        let stored = |id: &DestinationId| self.stored.get(id).and_then(|stored| stored.as_ref().ok());
         let mut reloaded = Reloaded { routes_changed: self.declared.routes != declared.routes, ..Reloaded::default() };
-        let names: BTreeSet<&DestinationId> = old.keys().chain(new.keys()).copied().collect();
+        let declared = old.keys().chain(new.keys()).copied();
+        let names: BTreeSet<&DestinationId> = declared.chain(self.state.destinations.keys()).collect();
         for id in names {
             let (before, after) = (old.get(id), new.get(id));
             // One that the files drop may be there in the store.
             let canonical = after.map(|after| &after.raw).or_else(|| self.state.destinations.get(id));
-            let before = before.map(|before| &before.destination).or_else(|| stored(id));
-            let checked = after.map(|after| &after.destination).or_else(|| stored(id));
+            let (was, is) = (behind(&self.stored, id, before), behind(stored, id, after));
+            match (&was, &is) {
+                (Some(Err(_)), Some(Err(_))) => {}
+                (_, Some(Err(reason))) => {
+                    let reason = (*reason).to_owned();
+                    reloaded.broken.push(BrokenDestination { destination: id.clone(), reason });
+                }
+                (Some(Err(_)), _) => reloaded.mended.push(id.clone()),
+                _ => {}
+            }
+            let (before, checked) = (was.and_then(Result::ok), is.and_then(Result::ok));
             let changed = self.changed(id, canonical, before, checked);
             if changed.kind.is_some() {
                 reloaded.changed.push(changed);
-            } else if before.map(|before| &before.keys) != checked.map(|after| &after.keys) {
+            } else if before.zip(checked).is_some_and(|(before, after)| before.keys != after.keys) {
                 reloaded.new_keys.push(id.clone());
             }
         }
+        reloaded.warnings = warnings(stored.iter().filter(|(id, _)| !new.contains_key(id)));
         reloaded.shadowed = self.state.destinations.keys().filter(|id| new.contains_key(id)).cloned().collect();
         reloaded
     }
@@ -258,6 +294,7 @@ impl Book {
             changes,
             before: before.map(agreement),
             after: after.map(agreement),
+            warnings: Vec::new(),
         }
     }
 
@@ -290,6 +327,7 @@ impl Book {
                 log.note(next.destinations.get(id), now, &who(None));
             }
         }
+        forget_the_longest_gone(&mut next);
         next
     }
 
@@ -305,16 +343,50 @@ fn by_name(declared: &Declared) -> BTreeMap<&DestinationId, &DeclaredDestination
     declared.destinations.iter().map(|declared| (&declared.destination.id, declared)).collect()
 }
 
-fn check_stored(parts: &RegistryParts, id: &DestinationId, raw: &Canonical) -> Stored {
-    let problems = match raw.raw() {
-        Ok(raw) => parts.check.check(id, &raw),
+/// Every destination of the store, as it can be used now.
+fn check_stored(parts: &RegistryParts, state: &RegistryState) -> BTreeMap<DestinationId, Stored> {
+    let check = |id: &DestinationId, raw: &Canonical| match raw.raw() {
+        Ok(raw) => parts.check.check(id, &raw, Occasion::Kept),
         Err(error) => Err(Problems::from(Problem::new("destination", error.to_string(), ""))),
     };
-    problems.map_err(|problems| {
-        tracing::error!(destination = %id, %problems, "a destination that was made at run time can't be used any more: \
-            what waits for it is kept; put it right through the admin API");
-        problems.to_string()
-    })
+    let each = state.destinations.iter();
+    each.map(|(id, raw)| (id.clone(), check(id, raw).map_err(|problems| problems.to_string()))).collect()
+}
+
+/// What deserves a second look, under the names of the destinations.
+fn warnings<'b>(stored: impl IntoIterator<Item = (&'b DestinationId, &'b Stored)>) -> Vec<Problem> {
+    let usable = stored.into_iter().filter_map(|(id, stored)| Some((id, stored.as_ref().ok()?)));
+    let named = |id: &DestinationId, warning: &Problem| {
+        let rest = warning.path.strip_prefix(PATH).unwrap_or_default();
+        Problem { path: format!("{PATH}.{id}{rest}"), ..warning.clone() }
+    };
+    usable.flat_map(|(id, checked)| checked.warnings.iter().map(move |warning| named(id, warning))).collect()
+}
+
+/// What is in force under a name: what the files declare, else what the store has, if that can be used.
+fn behind<'b>(
+    stored: &'b BTreeMap<DestinationId, Stored>,
+    id: &DestinationId,
+    declared: Option<&&'b DeclaredDestination>,
+) -> Option<Result<&'b Destination, &'b str>> {
+    match declared {
+        Some(declared) => Some(Ok(&declared.destination)),
+        None => {
+            let stored = stored.get(id)?.as_ref();
+            Some(stored.map(|checked| &checked.destination).map_err(String::as_str))
+        }
+    }
+}
+
+/// Keeps what is known of the [`ABSENT_KEPT`] that went last.
+fn forget_the_longest_gone(state: &mut RegistryState) {
+    let gone = state.agreements.iter().filter(|(_, log)| log.now.is_none());
+    let mut gone: Vec<_> = gone.map(|(id, log)| (log.changes.last().map(|change| change.at), id.clone())).collect();
+    gone.sort();
+    for (_, id) in gone.iter().take(gone.len().saturating_sub(ABSENT_KEPT)) {
+        state.agreements.remove(id);
+        state.identities.remove(id);
+    }
 }
 
 fn identify(state: &mut RegistryState, id: &DestinationId, entropy: &dyn Entropy) {

@@ -14,13 +14,13 @@ use crate::{
 };
 use std::{collections::HashSet, time::Duration};
 use tidegate_schemas::{
-    agreement::{Destination, ServiceAgreement},
+    agreement::{BreakGlass, Destination, Limits, ServiceAgreement},
     config::raw::RawDestination,
     history::ChangeKind,
     id::DestinationId,
     messages::registry::Expect,
     route::{IdSource, PayloadHandling, Route, Routes},
-    window::{RawWindow, RawWindows},
+    window::{RawDenial, RawWindow, RawWindows},
 };
 
 mod reload;
@@ -44,15 +44,27 @@ fn declaring(names: &[&str]) -> Arc<Declared> {
     declared(names.iter().map(of).collect(), Routes::default())
 }
 
+fn clock() -> Arc<SimClock> {
+    Arc::new(SimClock::at("2026-11-23T12:00:00Z".parse().unwrap()))
+}
+
 fn start_with(store: &Arc<MemoryRegistry>, declared: Arc<Declared>, seed: u64) -> House {
+    start_checking(store, declared, seed, Arc::new(ToyCheck(clock())))
+}
+
+fn start_checking(
+    store: &Arc<MemoryRegistry>,
+    declared: Arc<Declared>,
+    seed: u64,
+    check: Arc<dyn DestinationCheck>,
+) -> House {
     let bell = Bell::default();
-    let clock = Arc::new(SimClock::at("2026-11-23T12:00:00Z".parse().unwrap()));
     let cell = DeclaredCell::new(std::sync::Mutex::new(declared));
     let parts = RegistryParts {
         declared: Arc::clone(&cell),
         store: Arc::clone(store) as Arc<dyn RegistryStore>,
-        check: Arc::new(ToyCheck(Arc::clone(&clock) as Arc<dyn Clock>)),
-        clock,
+        check,
+        clock: clock(),
         entropy: Arc::new(SeededEntropy::new(seed)),
         bells: vec![bell.clone()],
     };
@@ -156,6 +168,8 @@ fn a_destination_made_at_run_time_is_in_force_at_once_and_after_a_restart() {
         assert!(!house.rung().await);
         let made = house.put("lab", nightly()).await.unwrap();
         assert_eq!((made.kind, made.version, made.before), (Some(ChangeKind::Added), 1, None));
+        let warned: Vec<_> = made.warnings.iter().map(|warning| warning.path.as_str()).collect();
+        assert_eq!(warned, ["destination.receiver_memory"]);
         assert!(store.state().destinations.contains_key(&id("lab")), "on disk before the answer");
         assert!(house.rung().await);
         let shown = Some((nightly(), "the admin API".to_owned(), 1));
@@ -361,19 +375,87 @@ fn a_stored_destination_that_can_not_be_used_any_more_is_told_and_kept_until_it_
         // Its zone is gone, or it was written by a version that knew more.
         let mut state = store.state();
         let spoil = |json: &str| serde_json::from_str(json).unwrap();
-        state.destinations.insert(id("lab"), spoil(r#"{"onion":"x","windows":{"timezone":"Europe/Atlantis"}}"#));
-        state.destinations.insert(id("ward"), spoil(r#"{"from_the_future":1}"#));
+        state.destinations.insert(
+            id("lab"),
+            spoil(r#"{"onion":"x","windows":{"timezone":"Europe/Atlantis"},"limits":{"messages":7}}"#),
+        );
+        state
+            .destinations
+            .insert(id("ward"), spoil(r#"{"from_the_future":1,"limits":{"messages":0},"break_glass":{"per_hour":2}}"#));
         store.put(state.clone());
         let house = start(&store, &[], 1);
         let current = house.current().await;
         assert_eq!((current.destinations.len(), current.broken.len()), (0, 2));
-        assert!(current.broken[&id("lab")].contains("Europe/Atlantis"), "{:?}", current.broken);
+        assert!(current.broken[&id("lab")].reason.contains("Europe/Atlantis"), "{:?}", current.broken);
         let Observation::Registry(seen) = house.registry.send(Observe).await.unwrap() else { panic!() };
         assert_eq!(seen.broken.len(), 2);
+        // Its messages are taken by what can be read of its agreement.
+        let (lab, ward) = (current.intake(&id("lab")).unwrap(), current.intake(&id("ward")).unwrap());
+        assert_eq!((lab.limits.messages, lab.break_glass), (7, None));
+        assert_eq!((ward.limits, ward.break_glass), (Limits::default(), Some(BreakGlass { per_hour: 2 })));
+        assert_eq!(current.intake(&id("moon")), None);
         assert_eq!(store.state().destinations, state.destinations);
         house.put("lab", nightly()).await.unwrap();
         house.remove("ward").await.unwrap();
         let current = house.current().await;
+        assert_eq!((current.destinations.len(), current.broken.len()), (1, 0));
+    });
+}
+
+#[test]
+fn what_is_known_of_destinations_that_are_gone_is_bounded_and_the_oldest_goes_first() {
+    run(async {
+        let store = Arc::new(MemoryRegistry::default());
+        let house = start(&store, &["cardiology"], 1);
+        house.put("lab", nightly()).await.unwrap();
+        let mut state = store.state();
+        let identity = state.identities[&id("lab")].clone();
+        let written = tidegate_schemas::history::Canonical::of(&raw("lab", nightly()));
+        // The names run against the times.
+        let name = |age: usize| id(&format!("gone-{:04}", 9_999 - age));
+        let began: jiff::Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
+        for age in 0..ABSENT_KEPT + 5 {
+            let mut log = tidegate_schemas::history::AgreementLog::default();
+            let at = began + jiff::SignedDuration::from_secs(i64::try_from(age).unwrap());
+            log.note(Some(&written), at, &tidegate_schemas::history::Who::Admin);
+            log.note(None, at, &tidegate_schemas::history::Who::Admin);
+            state.agreements.insert(name(age), log);
+            state.identities.insert(name(age), identity.clone());
+        }
+        store.put(state);
+        let house = start(&store, &["cardiology"], 1);
+        house.current().await;
+        let known = |store: &MemoryRegistry, id: &DestinationId| {
+            let state = store.state();
+            assert_eq!(state.agreements.contains_key(id), state.identities.contains_key(id));
+            state.agreements.contains_key(id)
+        };
+        assert!(!known(&store, &name(4)) && known(&store, &name(5)));
+        assert_eq!(store.state().agreements.len(), ABSENT_KEPT + 2);
+        house.remove("lab").await.unwrap();
+        assert!(!known(&store, &name(5)) && known(&store, &name(6)) && known(&store, &id("lab")));
+        let reload = Reload { declared: declaring(&[]), dry_run: false };
+        house.registry.send(reload).await.unwrap().unwrap();
+        assert!(!known(&store, &name(6)) && known(&store, &id("cardiology")));
+        assert_eq!(store.state().agreements.len(), ABSENT_KEPT);
+    });
+}
+
+#[test]
+fn a_stored_destination_outlives_what_only_time_brings_into_sight() {
+    run(async {
+        let store = Arc::new(MemoryRegistry::default());
+        let house = start(&store, &[], 1);
+        // As it was accepted by an earlier version, or with a clock that was wrong.
+        let denial =
+            RawDenial { from: Some("2026-12-01".into()), until: Some("2027-01-01".into()), ..RawDenial::default() };
+        let windows = RawWindows { deny: vec![denial], ..nightly() };
+        let refused = house.put("lab", windows.clone()).await;
+        assert!(matches!(refused, Err(ChangeError::Values(_))), "{refused:?}");
+        let mut state = store.state();
+        state.destinations.insert(id("lab"), tidegate_schemas::history::Canonical::of(&raw("lab", windows)));
+        store.put(state);
+        let current = start(&store, &[], 1).current().await;
         assert_eq!((current.destinations.len(), current.broken.len()), (1, 0));
     });
 }

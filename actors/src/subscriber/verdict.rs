@@ -75,13 +75,9 @@ pub(super) fn hand_over(
     }
     let metadata = quarantine_of(&publication);
     let routed = registry.routes.route(&publication).and_then(|submission| {
-        let registered = registry.destinations.get(&submission.destination);
-        let agreement = &registered.ok_or(QuarantineReason::UnknownDestination)?.destination.agreement;
-        Ok(Enqueue {
-            submission,
-            limits: agreement.limits,
-            break_glass_per_hour: agreement.break_glass.map(|allowed| allowed.per_hour),
-        })
+        let terms = registry.intake(&submission.destination).ok_or(QuarantineReason::UnknownDestination)?;
+        let break_glass_per_hour = terms.break_glass.map(|allowed| allowed.per_hour);
+        Ok(Enqueue { submission, limits: terms.limits, break_glass_per_hour })
     });
     match routed {
         Ok(mut enqueue) => {

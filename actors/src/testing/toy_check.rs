@@ -6,10 +6,9 @@ use crate::ports::{
 };
 use std::{io::ErrorKind, path::Path, sync::Arc};
 use tidegate_schemas::{
-    agreement::Destination,
     config::{
         Problems,
-        check::{Surroundings, check_destination},
+        check::{CheckedDestination, Occasion, Surroundings, check_destination},
         raw::RawDestination,
     },
     id::DestinationId,
@@ -19,13 +18,20 @@ use tidegate_schemas::{
 pub struct ToyCheck(pub Arc<dyn Clock>);
 
 impl DestinationCheck for ToyCheck {
-    fn check(&self, id: &DestinationId, raw: &RawDestination) -> Result<Destination, Problems> {
+    fn check(
+        &self,
+        id: &DestinationId,
+        raw: &RawDestination,
+        occasion: Occasion,
+    ) -> Result<CheckedDestination, Problems> {
         let around = Surroundings {
             base_dir: Path::new("/"),
             state_dir: Path::new("/"),
+            occasion,
             now: self.0.now(),
             mqtt_tls: false,
             read_file: &|_| Err(ErrorKind::NotFound.into()),
+            read_registry: &|_| Err(ErrorKind::NotFound.into()),
         };
         check_destination(id, raw, &around, PATH)
     }

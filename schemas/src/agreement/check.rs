@@ -1,9 +1,9 @@
 //! From an agreement as it is written to one that can be kept: every refusal names its path and says what would do.
 
 use super::{
-    Ages, BreakGlass, Breaker, Deadlines, HeadOfLine, LANES_MAX, Lifetime, LifetimeEnd, Limits, Order, RETRY_STEPS_MAX,
-    RawAgreement, RawHeadOfLine, RawLifetime, RetryPolicy, ServiceAgreement, SignalPolicy, StatusLists, Success,
-    Validity,
+    Ages, BreakGlass, Breaker, Deadlines, HeadOfLine, IntakeTerms, LANES_MAX, Lifetime, LifetimeEnd, Limits, Order,
+    RETRY_STEPS_MAX, RawAgreement, RawBreakGlass, RawHeadOfLine, RawLifetime, RawLimits, RetryPolicy, ServiceAgreement,
+    SignalPolicy, StatusLists, Success, Validity,
 };
 use crate::{
     config::{Problem, Problems, parse_bytes, parse_duration},
@@ -66,21 +66,12 @@ impl RawAgreement {
             ));
         }
         let (order, head_of_line) = self.check_order(path, &mut problems);
-        let break_glass = self.break_glass.map(|raw| {
-            if !(1..=BREAK_GLASS_PER_HOUR_MAX).contains(&raw.per_hour) {
-                problems.push(Problem::new(
-                    format!("{path}.break_glass.per_hour"),
-                    format!("alarms through a closed window are from 1 to {BREAK_GLASS_PER_HOUR_MAX} an hour"),
-                    "every one shows that something happened: keep it low",
-                ));
-            }
-            BreakGlass { per_hour: raw.per_hour }
-        });
+        let break_glass = check_break_glass(self.break_glass, path, &mut problems);
         let lanes = self.lanes.unwrap_or(default.lanes);
         if !(1..=LANES_MAX).contains(&lanes) {
             problems.push(Problem::new(format!("{path}.lanes"), format!("lanes are from 1 to {LANES_MAX}"), ""));
         }
-        let limits = self.check_limits(path, &mut problems);
+        let limits = check_limits(self.limits.as_ref(), path, &mut problems);
         let success = self.success.unwrap_or(if has_receipt_key { Success::Receipt } else { Success::Any2xx });
         if success == Success::Receipt && !has_receipt_key {
             problems.push(Problem::new(
@@ -147,43 +138,6 @@ impl RawAgreement {
             policy.jitter = jitter;
         }
         policy
-    }
-
-    fn check_limits(&self, path: &str, problems: &mut Problems) -> Limits {
-        let mut limits = Limits::default();
-        let Some(raw) = &self.limits else { return limits };
-        if let Some(messages) = raw.messages {
-            if messages == 0 {
-                problems.push(Problem::new(
-                    format!("{path}.limits.messages"),
-                    "a destination that may hold nothing",
-                    "",
-                ));
-            }
-            limits.messages = messages;
-        }
-        if let Some(bytes) = &raw.bytes {
-            limits.bytes = size(bytes, format!("{path}.limits.bytes"), problems).unwrap_or(limits.bytes);
-        }
-        limits.on_full = raw.on_full.unwrap_or_default();
-        if let Some(device) = &raw.device {
-            limits.device.messages = device.messages;
-            limits.device.per_minute = device.per_minute;
-            limits.device.bytes =
-                device.bytes.as_ref().and_then(|bytes| size(bytes, format!("{path}.limits.device.bytes"), problems));
-            for (key, nothing) in
-                [("messages", device.messages == Some(0)), ("per_minute", device.per_minute == Some(0))]
-            {
-                if nothing {
-                    problems.push(Problem::new(
-                        format!("{path}.limits.device.{key}"),
-                        "a device that may hand in nothing",
-                        "leave the key out for no limit",
-                    ));
-                }
-            }
-        }
-        limits
     }
 
     fn check_valid(&self, path: &str, zone: &TimeZone, problems: &mut Problems) -> Validity {
@@ -322,6 +276,62 @@ impl RawAgreement {
         }
         deadlines
     }
+}
+
+impl IntakeTerms {
+    /// What is written of them, whatever else is wrong with the agreement. A value that can't be kept is the default.
+    pub(crate) fn of_raw(limits: Option<&RawLimits>, break_glass: Option<RawBreakGlass>) -> Self {
+        let (mut bad_limits, mut bad_glass) = (Problems::default(), Problems::default());
+        let limits = check_limits(limits, "", &mut bad_limits);
+        let break_glass = check_break_glass(break_glass, "", &mut bad_glass);
+        Self {
+            limits: if bad_limits.is_empty() { limits } else { Limits::default() },
+            break_glass: break_glass.filter(|_| bad_glass.is_empty()),
+        }
+    }
+}
+
+fn check_break_glass(raw: Option<RawBreakGlass>, path: &str, problems: &mut Problems) -> Option<BreakGlass> {
+    let RawBreakGlass { per_hour } = raw?;
+    if !(1..=BREAK_GLASS_PER_HOUR_MAX).contains(&per_hour) {
+        problems.push(Problem::new(
+            format!("{path}.break_glass.per_hour"),
+            format!("alarms through a closed window are from 1 to {BREAK_GLASS_PER_HOUR_MAX} an hour"),
+            "every one shows that something happened: keep it low",
+        ));
+    }
+    Some(BreakGlass { per_hour })
+}
+
+fn check_limits(raw: Option<&RawLimits>, path: &str, problems: &mut Problems) -> Limits {
+    let mut limits = Limits::default();
+    let Some(raw) = raw else { return limits };
+    if let Some(messages) = raw.messages {
+        if messages == 0 {
+            problems.push(Problem::new(format!("{path}.limits.messages"), "a destination that may hold nothing", ""));
+        }
+        limits.messages = messages;
+    }
+    if let Some(bytes) = &raw.bytes {
+        limits.bytes = size(bytes, format!("{path}.limits.bytes"), problems).unwrap_or(limits.bytes);
+    }
+    limits.on_full = raw.on_full.unwrap_or_default();
+    if let Some(device) = &raw.device {
+        limits.device.messages = device.messages;
+        limits.device.per_minute = device.per_minute;
+        limits.device.bytes =
+            device.bytes.as_ref().and_then(|bytes| size(bytes, format!("{path}.limits.device.bytes"), problems));
+        for (key, nothing) in [("messages", device.messages == Some(0)), ("per_minute", device.per_minute == Some(0))] {
+            if nothing {
+                problems.push(Problem::new(
+                    format!("{path}.limits.device.{key}"),
+                    "a device that may hand in nothing",
+                    "leave the key out for no limit",
+                ));
+            }
+        }
+    }
+    limits
 }
 
 /// What an age may be, in words.

@@ -1,5 +1,6 @@
 //! How much may wait.
 
+use super::{BreakGlass, ServiceAgreement};
 use serde::{Deserialize, Serialize};
 
 /// How much may wait for one destination. Reaching a limit loses nothing that was acknowledged, except by
@@ -19,6 +20,23 @@ impl Default for Limits {
     fn default() -> Self {
         let (on_full, device) = (OnFull::default(), DeviceLimits::default());
         Self { messages: 50_000, bytes: 64 * 1024 * 1024, on_full, device }
+    }
+}
+
+/// The part of an agreement that decides about taking a message, before anything is delivered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct IntakeTerms {
+    /// What may wait.
+    pub limits: Limits,
+    /// Whether an alarm may come as break-glass, and how often.
+    pub break_glass: Option<BreakGlass>,
+}
+
+impl ServiceAgreement {
+    /// By what messages are taken.
+    #[must_use]
+    pub fn intake(&self) -> IntakeTerms {
+        IntakeTerms { limits: self.limits, break_glass: self.break_glass }
     }
 }
 

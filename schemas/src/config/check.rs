@@ -14,10 +14,10 @@ mod signals;
 mod stored;
 mod tidings;
 
-pub use destinations::check_destination;
+pub use destinations::{CheckedDestination, check_destination};
 pub use homeserver::PASSWORD_BYTES_MAX;
 pub use openings::check_openings;
-pub use stored::REGISTRY_FILE;
+pub use stored::{REGISTRY_BYTES_MAX, REGISTRY_FILE};
 
 use super::{
     Problem, Problems,
@@ -48,6 +48,16 @@ const REQUESTS_PER_MINUTE: u32 = 600;
 /// Most characters of a `Host` value.
 const HOST_BYTES_MAX: usize = 253;
 
+/// What a config, or a destination, is checked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Occasion {
+    /// It is new, or was changed, and somebody is there to hear of it: what its dates will do one day is refused today.
+    New,
+    /// It was in force before, and is taken up again: at a start, at a reload. What only the passing of time has brought into sight is a
+    /// warning.
+    Kept,
+}
+
 /// What a config is checked against.
 #[derive(Clone, Copy)]
 pub struct Surroundings<'a> {
@@ -55,12 +65,16 @@ pub struct Surroundings<'a> {
     pub base_dir: &'a Path,
     /// The state folder if the file names none.
     pub state_dir: &'a Path,
+    /// What for.
+    pub occasion: Occasion,
     /// Now; windows are looked at for a year from here.
     pub now: Timestamp,
     /// Whether this build can do MQTT over TLS.
     pub mqtt_tls: bool,
     /// Reads a small text file: secrets, device credentials, `/etc/hosts`.
     pub read_file: &'a dyn Fn(&Path) -> io::Result<String>,
+    /// Reads [`REGISTRY_FILE`], of at most [`REGISTRY_BYTES_MAX`].
+    pub read_registry: &'a dyn Fn(&Path) -> io::Result<String>,
 }
 
 /// What is known while checking.

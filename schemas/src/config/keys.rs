@@ -113,7 +113,7 @@ pub const KEYS: &[ConfigKey] = &[
         "mqtt.signals",
         "true or false",
         "false",
-        "Whether signals are taken on `tidegate/destinations/NAME/signal`. Who may publish there is for the broker's access rules to say.",
+        "Whether signals are taken on `PREFIX/destinations/NAME/signal`, `PREFIX` being `mqtt.prefix`. Who may publish there is for the broker's access rules to say.",
     ),
     key("http.enabled", "true or false", "true", "Whether devices may hand in by HTTP."),
     key(

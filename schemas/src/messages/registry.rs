@@ -1,11 +1,12 @@
 //! What can be said to the Registry: who the destinations are, and what was agreed with them.
 
 use crate::{
-    agreement::{Destination, ServiceAgreement},
-    config::{Problems, file::DestinationSource, raw::RawDestination},
+    agreement::{Destination, IntakeTerms, ServiceAgreement},
+    config::{Problem, Problems, file::DestinationSource, raw::RawDestination},
     history::{AgreementChange, Canonical, ChangeKind, KeyChange},
     id::DestinationId,
     route::Routes,
+    view::BrokenDestination,
     window::RawWindows,
 };
 use actix::prelude::*;
@@ -22,12 +23,31 @@ pub struct RegistrySnapshot {
     pub revision: u64,
     /// Those that are in force, by alias.
     pub destinations: BTreeMap<DestinationId, Arc<RegisteredDestination>>,
-    /// Those of the store that can't be used any more, and why: nothing is delivered to them, and nothing lost.
-    pub broken: BTreeMap<DestinationId, String>,
+    /// Those of the store that can't be used any more: nothing is delivered to them, and nothing lost.
+    pub broken: BTreeMap<DestinationId, Broken>,
     /// Those that were there once and are no more, as far as it is remembered.
     pub gone: BTreeSet<DestinationId>,
     /// Routes of the config.
     pub routes: Arc<Routes>,
+}
+
+impl RegistrySnapshot {
+    /// By what messages for this destination are taken; `None` where none are. Those for a broken one are: it was agreed that they are
+    /// kept, and its device can't know that something is wrong here.
+    #[must_use]
+    pub fn intake(&self, id: &DestinationId) -> Option<IntakeTerms> {
+        let in_force = self.destinations.get(id).map(|registered| registered.destination.agreement.intake());
+        in_force.or_else(|| self.broken.get(id).map(|broken| broken.intake))
+    }
+}
+
+/// A destination of the store that can't be used any more.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Broken {
+    /// Why.
+    pub reason: String,
+    /// By what messages for it are taken all the same, until it is put right.
+    pub intake: IntakeTerms,
 }
 
 /// A destination, and where it comes from.
@@ -105,8 +125,8 @@ pub struct PutWindows {
     pub dry_run: bool,
 }
 
-/// "This destination is no more." What waits for it stays in the outbox under its name. What it knows this gateway by is kept, so
-/// that it is the same one if it comes back.
+/// "This destination is no more." What waits for it stays in the outbox under its name. What it knows this gateway by is kept (of the
+/// last thousand that went), so that it is the same one if it comes back.
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "Result<Changed, ChangeError>")]
 pub struct RemoveDestination {
@@ -149,6 +169,8 @@ pub struct Changed {
     pub before: Option<Box<ServiceAgreement>>,
     /// The agreement that is in force then, unless it goes.
     pub after: Option<Box<ServiceAgreement>>,
+    /// What deserves a second look, of a destination that was made at run time; those of the files come with the files.
+    pub warnings: Vec<Problem>,
 }
 
 /// What a reload did, or would do.
@@ -160,8 +182,14 @@ pub struct Reloaded {
     pub new_keys: Vec<DestinationId>,
     /// Destinations of the store that stand behind a declaration of the same name.
     pub shadowed: Vec<DestinationId>,
+    /// Destinations of the store that can't be used any more, and why; those that were so before are not among them.
+    pub broken: Vec<BrokenDestination>,
+    /// Destinations that can be used again.
+    pub mended: Vec<DestinationId>,
     /// Whether the routes differ.
     pub routes_changed: bool,
+    /// What deserves a second look, of the destinations of the store.
+    pub warnings: Vec<Problem>,
 }
 
 /// Why something was not changed. Nothing was, then.

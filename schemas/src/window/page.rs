@@ -2,7 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 use crate::{
     agreement::{Circumstances, RawAgreement, Why},
-    config::check::check_openings,
+    config::check::{Occasion, check_openings},
     window::local_moment,
 };
 use jiff::{SignedDuration, Timestamp};
@@ -27,7 +27,7 @@ fn every_example_of_the_page_opens_when_it_says() {
         let zone = agreement.windows.zone().clone();
         let mut lines = listed.lines();
         let from = local_moment(lines.next().unwrap().strip_prefix("from ").unwrap(), &zone).unwrap();
-        let warnings = check_openings(&agreement, from, "windows", "lifetime.max_age").unwrap();
+        let warnings = check_openings(&agreement, Occasion::New, from, "windows", "lifetime.max_age").unwrap();
         assert!(warnings.is_empty(), "{warnings:?}");
         let mut openings = agreement.openings(from);
         for line in lines {

@@ -1,6 +1,10 @@
 //! Reloads: all of it or nothing, and the same as a fresh start.
 use super::*;
 use proptest::prelude::*;
+use tidegate_schemas::config::{
+    Problem, Problems,
+    check::{CheckedDestination, Occasion},
+};
 
 fn reload(declared: &Arc<Declared>) -> Reload {
     Reload { declared: Arc::clone(declared), dry_run: false }
@@ -48,6 +52,70 @@ fn a_reload_brings_changes_and_drops_destinations_in_one_go() {
         let done = house.registry.send(reload(&declaring(&["lab"]))).await.unwrap().unwrap();
         assert!(done.changed.iter().any(|changed| changed.destination == id("home") && changed.after.is_some()));
         assert_eq!(house.shown("home").await, Some((nightly(), "the admin API".into(), 3)));
+    });
+}
+
+/// Finds this in every key file, or no file.
+struct KeyFile(ToyCheck, std::sync::Mutex<Option<&'static str>>);
+
+impl DestinationCheck for KeyFile {
+    fn check(
+        &self,
+        id: &DestinationId,
+        raw: &RawDestination,
+        occasion: Occasion,
+    ) -> Result<CheckedDestination, Problems> {
+        let key = *self.1.lock().unwrap();
+        if raw.write_key.is_some() && key.is_none() {
+            return Err(Problem::new("destination.write_key.file", "no such file", "").into());
+        }
+        let plain = RawDestination { write_key: None, ..raw.clone() };
+        let mut checked = self.0.check(id, &plain, occasion)?;
+        checked.destination.keys.write_key = key.map(str::to_owned);
+        Ok(checked)
+    }
+}
+
+#[test]
+fn a_reload_looks_at_the_destinations_of_the_store_again() {
+    run(async {
+        let store = Arc::new(MemoryRegistry::default());
+        let check = Arc::new(KeyFile(ToyCheck(clock()), std::sync::Mutex::new(Some("first"))));
+        let house = start_checking(&store, declaring(&[]), 1, Arc::clone(&check) as Arc<dyn DestinationCheck>);
+        let keyed = RawDestination {
+            write_key: Some(tidegate_schemas::config::raw::RawSecret { file: "key".into() }),
+            ..raw("lab", nightly())
+        };
+        house.registry.send(PutDestination { raw: Box::new(keyed), ..put("lab", nightly()) }).await.unwrap().unwrap();
+        let found = async || {
+            let current = house.current().await;
+            current.destinations.get(&id("lab")).map(|found| found.destination.keys.write_key.clone().unwrap())
+        };
+        let key_is_there = || check.1.lock().unwrap().is_some();
+        let again = async |dry_run| {
+            let message = Reload { declared: declaring(&[]), dry_run };
+            let Reloaded { new_keys, broken, mended, changed, warnings, .. } =
+                house.registry.send(message).await.unwrap().unwrap();
+            assert_eq!(changed, []);
+            let usable = broken.is_empty() && key_is_there();
+            let paths: Vec<_> = warnings.iter().map(|warning| warning.path.as_str()).collect();
+            assert_eq!(paths == ["destination.lab.receiver_memory"], usable, "{paths:?}");
+            let broken: Vec<String> = broken.into_iter().map(|broken| broken.reason).collect();
+            (new_keys.len(), broken.concat(), mended.len())
+        };
+        let nothing = (0, String::new(), 0);
+        assert_eq!(again(false).await, nothing);
+        *check.1.lock().unwrap() = Some("second");
+        assert_eq!((again(true).await, found().await.as_deref()), ((1, String::new(), 0), Some("first")), "a dry run");
+        assert_eq!((again(false).await, found().await.as_deref()), ((1, String::new(), 0), Some("second")));
+        *check.1.lock().unwrap() = None;
+        let (keys, broken, mended) = again(false).await;
+        assert!(keys == 0 && broken.contains("no such file") && mended == 0, "{broken}");
+        assert_eq!(found().await, None);
+        assert!(house.current().await.broken.contains_key(&id("lab")));
+        assert_eq!(again(false).await, nothing, "it was so before");
+        *check.1.lock().unwrap() = Some("third");
+        assert_eq!((again(false).await, found().await.as_deref()), ((0, String::new(), 1), Some("third")));
     });
 }
 

@@ -2,7 +2,11 @@
 
 use super::house::{House, Manner, lock, pass, route, snapshot, until};
 use crate::{subscriber::IN_HAND_MAX, testing::fake_source::publication};
-use tidegate_schemas::submission::{BODY_BYTES_MAX, Origin, QuarantineReason};
+use tidegate_schemas::{
+    agreement::IntakeTerms,
+    messages::registry::Broken,
+    submission::{BODY_BYTES_MAX, Origin, QuarantineReason},
+};
 
 #[actix::test]
 async fn what_can_not_be_routed_is_quarantined_and_acknowledged() {
@@ -30,6 +34,20 @@ async fn what_can_not_be_routed_is_quarantined_and_acknowledged() {
     assert_eq!(lock(&house.journal).custody.len(), 1, "what follows flows");
     let seen = house.observe().await;
     assert_eq!((seen.received, seen.accepted, seen.quarantined), (6, 1, 5));
+}
+
+#[actix::test]
+async fn readings_for_a_destination_that_can_not_be_used_any_more_are_taken_whole() {
+    let house = House::up();
+    let broken = Broken { reason: "its time zone is gone".into(), intake: IntakeTerms::default() };
+    house.registry.lock().unwrap().broken.insert("nowhere".parse().unwrap(), broken);
+    house.bell.ring();
+    pass(10).await;
+    house.broker.publish("nowhere/bpm", "333");
+    until(async || house.broker.kept() == 0).await;
+    let journal = lock(&house.journal);
+    let taken: Vec<_> = journal.custody.iter().map(|(content, _)| content.clone()).collect();
+    assert_eq!((taken, journal.quarantined.len()), (vec![bytes::Bytes::from("333")], 0));
 }
 
 #[actix::test]

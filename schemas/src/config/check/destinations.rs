@@ -5,7 +5,7 @@ use super::{Checker, Surroundings, check_openings};
 use crate::{
     agreement::{DESTINATIONS_MAX, Destination, DestinationKeys},
     config::{
-        Problems,
+        Problem, Problems,
         file::{Declaration, DestinationSource},
         raw::RawDestination,
     },
@@ -14,6 +14,15 @@ use crate::{
     onion::{OnionAddress, OnionEndpoint},
 };
 use std::collections::BTreeMap;
+
+/// A destination that can be used.
+#[derive(Debug, Clone)]
+pub struct CheckedDestination {
+    /// Checked.
+    pub destination: Destination,
+    /// What deserves a second look.
+    pub warnings: Vec<Problem>,
+}
 
 /// Checks one destination by itself; paths of problems begin with `path`.
 ///
@@ -24,10 +33,13 @@ pub fn check_destination(
     raw: &RawDestination,
     around: &Surroundings<'_>,
     path: &str,
-) -> Result<Destination, Problems> {
+) -> Result<CheckedDestination, Problems> {
     let mut checker = Checker::new(around);
     match checker.destination(id.as_str(), raw, path) {
-        Some(destination) => checker.problems.into_result(destination),
+        Some(destination) => {
+            let warnings = checker.warnings;
+            checker.problems.into_result(CheckedDestination { destination, warnings })
+        }
         None => Err(checker.problems),
     }
 }
@@ -70,6 +82,7 @@ impl Checker<'_> {
         let agreement = self.problems.collect(agreement)?;
         let openings = check_openings(
             &agreement,
+            self.around.occasion,
             self.around.now,
             &format!("{path}.windows"),
             &format!("{path}.lifetime.max_age"),

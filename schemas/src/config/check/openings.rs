@@ -1,5 +1,6 @@
 //! Windows and lifetime together: a message must live to see an opening.
 
+use super::Occasion;
 use crate::{
     agreement::{Ages, Lifetime, LifetimeEnd, ServiceAgreement, Validity},
     config::{Problem, Problems},
@@ -9,52 +10,115 @@ use jiff::{SignedDuration, Timestamp};
 
 /// How far ahead openings are looked at, in days: a year, so that every season is seen.
 const HORIZON_DAYS: i64 = 366;
-/// Most openings that are looked at. Windows that open more often than that (every minute, for a week)
+/// How far ahead guard and cutoff are held against openings, in days: those that come once may be far.
+const EDGES_DAYS: i64 = 30 * 366;
+/// How far what comes again and again is looked at, in days: five years have two leap days.
+const LASTING_DAYS: i64 = 5 * 366;
+/// From where that is looked at, in seconds since 1970: the first of January 2027. The same at all times, so that what was found good once
+/// is found good again.
+const LASTING_FROM_S: i64 = 1_798_761_600;
+/// Most openings that are looked at, and most steps of a look for gaps. Windows that open more often than that (every minute, for a week)
 /// have shown their pattern by then.
 const OPENINGS_MAX: usize = 10_100;
 
+/// Where problems are told.
+#[derive(Clone, Copy)]
+struct Paths<'p> {
+    windows: &'p str,
+    lifetime: &'p str,
+}
+
 /// Refuses windows that can't be kept: one that never opens, openings that deny windows or the guard swallow, a cutoff that leaves
-/// nothing of an opening, a longest gap that is not shorter than the age at which a message ends (a problem at `lifetime_path`). What
-/// only time has overtaken is a warning, because a gateway has to start again with the config that it had.
+/// nothing of an opening, a gap between openings that is not shorter than the age at which a message ends (a problem at `lifetime_path`).
+/// What is over already is a warning.
+///
+/// What is kept from earlier ([`Occasion::Kept`]) is refused only for what its recurring windows do: that is the same at all times. What
+/// its dates do (of deny windows, openings that come once, the agreement's own) may have come into sight since it was accepted, and is a
+/// warning: a gateway has to start again with the config that it had.
 ///
 /// # Errors
 /// All problems at once.
 pub fn check_openings(
     agreement: &ServiceAgreement,
+    occasion: Occasion,
     now: Timestamp,
     windows_path: &str,
     lifetime_path: &str,
 ) -> Result<Vec<Problem>, Problems> {
+    let paths = Paths { windows: windows_path, lifetime: lifetime_path };
     let mut problems = Problems::default();
     let mut warnings = Vec::new();
-    let windows = &agreement.windows;
-    check_each(windows, now, windows_path, &mut problems, &mut warnings);
+    check_each(&agreement.windows, now, windows_path, &mut problems, &mut warnings);
     if !problems.is_empty() {
         return problems.into_result(warnings);
     }
-    if agreement.openings(now).next().is_none() {
-        match why_never(agreement, now, windows_path) {
+    let ahead = check_ahead(agreement, now, paths, &mut warnings);
+    let lasting = check_lasting(agreement, paths);
+    if occasion == Occasion::Kept && lasting.is_empty() {
+        warnings.extend(ahead.iter().cloned());
+        return Ok(warnings);
+    }
+    // The same thing with the dates that come next.
+    let refused = if ahead.is_empty() { lasting } else { ahead };
+    refused.into_result(warnings)
+}
+
+/// What is wrong from now on.
+fn check_ahead(
+    agreement: &ServiceAgreement,
+    now: Timestamp,
+    paths: Paths<'_>,
+    warnings: &mut Vec<Problem>,
+) -> Problems {
+    let mut problems = Problems::default();
+    let Some(first) = agreement.openings(now).next() else {
+        match why_never(agreement, now, paths.windows) {
             Ok(problem) => problems.push(problem),
             Err(warning) => warnings.push(warning),
         }
-        return problems.into_result(warnings);
-    }
-    check_edges(agreement, now, windows_path, &mut problems);
+        return problems;
+    };
+    check_edges(agreement, now, EDGES_DAYS, paths.windows, &mut problems);
     if problems.is_empty()
-        && let Lifetime { end: LifetimeEnd::MaxAge(max_age), ages: Ages::Always } = agreement.lifetime
-        && let Some((closing, gap)) = longest_gap(agreement, now)
-        && max_age <= gap
+        && let Some(max_age) = ends_by_age(agreement)
     {
-        problems.push(Problem::new(
-            lifetime_path,
-            format!(
-                "messages live {max_age:#}, but from {} on the windows stay closed for {gap:#}: what came then would expire before it could be delivered",
-                closing.to_zoned(windows.zone().clone()).strftime("%Y-%m-%d %H:%M %Z"),
-            ),
-            "lengthen the lifetime, or add a window",
-        ));
+        let in_sight = first.end.and_then(|closing| first_gap(agreement, closing, HORIZON_DAYS, max_age));
+        if let Some(gap) = in_sight.or_else(|| dated_gap(agreement, now, max_age)) {
+            problems.push(too_long(agreement, max_age, gap, paths.lifetime));
+        }
     }
-    problems.into_result(warnings)
+    problems
+}
+
+/// What is wrong with what comes again and again, whatever the date is: dates are taken out. Where one of them could make up for it,
+/// nothing is said.
+fn check_lasting(agreement: &ServiceAgreement, paths: Paths<'_>) -> Problems {
+    let mut problems = Problems::default();
+    let raw = agreement.windows.raw();
+    let once = !raw.once.is_empty();
+    if once && raw.allow.is_empty() {
+        return problems;
+    }
+    let deny = raw.deny.iter().filter(|denial| denial.until.is_none()).cloned().collect();
+    let windows = WindowSet::from_raw(RawWindows { once: Vec::new(), deny, ..raw.clone() }, "").unwrap_or_default();
+    let lasting = ServiceAgreement { windows, valid: Validity::default(), ..agreement.clone() };
+    let from = Timestamp::from_second(LASTING_FROM_S).unwrap_or_default();
+    if lasting.openings(from).next().is_none() {
+        if !once && let Ok(problem) = why_never(&lasting, from, paths.windows) {
+            problems.push(problem);
+        }
+        return problems;
+    }
+    check_edges(&lasting, from, LASTING_DAYS, paths.windows, &mut problems);
+    if problems.is_empty()
+        && !once
+        && agreement.valid == Validity::default()
+        && let Some(max_age) = ends_by_age(agreement)
+        && let Some(gap) = first_gap(&lasting, from, LASTING_DAYS, max_age)
+    {
+        problems.push(too_long(&lasting, max_age, gap, paths.lifetime));
+    }
+    problems
 }
 
 /// Every window by itself.
@@ -132,8 +196,8 @@ fn why_never(agreement: &ServiceAgreement, now: Timestamp, path: &str) -> Result
     Ok(Problem::new(format!("{path}.deny"), message, "take one of them out, or move a window"))
 }
 
-/// Guard and cutoff against the shortest opening that the windows themselves make.
-fn check_edges(agreement: &ServiceAgreement, now: Timestamp, path: &str, problems: &mut Problems) {
+/// Guard and cutoff against the shortest opening that the windows themselves make in so many days.
+fn check_edges(agreement: &ServiceAgreement, now: Timestamp, days: i64, path: &str, problems: &mut Problems) {
     let windows = &agreement.windows;
     if windows.cutoff().is_zero() && windows.guard().is_zero() {
         return;
@@ -141,7 +205,9 @@ fn check_edges(agreement: &ServiceAgreement, now: Timestamp, path: &str, problem
     let raw = RawWindows { deny: Vec::new(), guard: None, ..windows.raw().clone() };
     let plain = WindowSet::from_raw(raw, "").unwrap_or_default();
     let plain = ServiceAgreement { windows: plain, ..ServiceAgreement::default() };
-    let lengths = plain.openings(now).take(OPENINGS_MAX).filter_map(|o| Some(o.end?.duration_since(o.start?)));
+    let Ok(end) = now.checked_add(SignedDuration::from_hours(days.saturating_mul(24))) else { return };
+    let openings = plain.openings(now).take(OPENINGS_MAX).take_while(|o| o.start.is_none_or(|start| start < end));
+    let lengths = openings.filter_map(|o| Some(o.end?.duration_since(o.start?)));
     let Some(shortest) = lengths.min() else { return };
     let left = shortest.saturating_sub(windows.guard().saturating_mul(2));
     if !left.is_positive() {
@@ -159,30 +225,109 @@ fn check_edges(agreement: &ServiceAgreement, now: Timestamp, path: &str, problem
     }
 }
 
-/// The longest time between a closing and the next opening within the horizon, and when it begins.
-fn longest_gap(agreement: &ServiceAgreement, now: Timestamp) -> Option<(Timestamp, SignedDuration)> {
-    let end = now.checked_add(SignedDuration::from_hours(HORIZON_DAYS * 24)).ok()?;
-    let mut closing: Option<Timestamp> = None;
-    let mut longest: Option<(Timestamp, SignedDuration)> = None;
-    for opening in agreement.openings(now).take(OPENINGS_MAX) {
-        if let (Some(closing), Some(start)) = (closing, opening.start) {
-            let gap = start.duration_since(closing);
-            if longest.is_none_or(|(_, longest)| gap > longest) {
-                longest = Some((closing, gap));
-            }
-        }
-        closing = opening.end.filter(|closing| *closing < end);
-        if closing.is_none() {
+/// The age at which a message ends, if it is age that ends it, and if it ages while the windows are closed.
+fn ends_by_age(agreement: &ServiceAgreement) -> Option<SignedDuration> {
+    match agreement.lifetime {
+        Lifetime { end: LifetimeEnd::MaxAge(max_age), ages: Ages::Always } => Some(max_age),
+        _ => None,
+    }
+}
+
+/// A time without openings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Gap {
+    closing: Timestamp,
+    opening: Timestamp,
+}
+
+fn too_long(agreement: &ServiceAgreement, max_age: SignedDuration, gap: Gap, path: &str) -> Problem {
+    let from = gap.closing.to_zoned(agreement.windows.zone().clone()).strftime("%Y-%m-%d %H:%M %Z").to_string();
+    let length = gap.opening.duration_since(gap.closing);
+    let message = format!(
+        "messages live {max_age:#}, but from {from} on the windows stay closed for {length:#}: what came then would expire before it could be delivered"
+    );
+    Problem::new(path, message, "lengthen the lifetime, or add a window")
+}
+
+/// The first gap that is not shorter than `max_age`, of those that begin from `closing` on and within the horizon. It goes in steps of
+/// `max_age`, not from opening to opening: what lies between two moments that are no further apart can't be too long.
+fn first_gap(
+    agreement: &ServiceAgreement,
+    closing: Timestamp,
+    horizon_days: i64,
+    max_age: SignedDuration,
+) -> Option<Gap> {
+    let end = closing.checked_add(SignedDuration::from_hours(horizon_days * 24)).ok()?;
+    let mut closing = closing;
+    for _ in 0..OPENINGS_MAX {
+        if closing >= end {
             break;
         }
+        let by = closing.checked_add(max_age).ok()?;
+        let next = agreement.openings(by).next()?;
+        let gap = next.start.filter(|start| *start >= by).and_then(|start| {
+            // Another opening may lie before it and behind the closing.
+            gap_before(agreement, start, closing, max_age)
+        });
+        if gap.is_some() {
+            return gap;
+        }
+        closing = next.end?;
     }
-    longest
+    None
+}
+
+/// The first gap that is not shorter than `max_age` and that a deny window with dates makes or is part of, however far ahead it is.
+fn dated_gap(agreement: &ServiceAgreement, now: Timestamp, max_age: SignedDuration) -> Option<Gap> {
+    let zone = agreement.windows.zone();
+    let moment = |text: &Option<String>| local_moment(text.as_ref()?, zone);
+    let begun = agreement.valid.from.is_none_or(|from| from <= now);
+    let gaps = agreement.windows.raw().deny.iter().filter_map(|denial| {
+        let (from, until) = (moment(&denial.from)?, moment(&denial.until).filter(|until| *until > now)?);
+        let opening = agreement.openings(until).next()?.start?;
+        // What is closed now for another reason was not closed by this.
+        let closes = (begun && from <= now) || !is_silent(agreement, now, opening);
+        closes.then(|| gap_before(agreement, opening, now, max_age))?
+    });
+    gaps.min_by_key(|gap| gap.closing)
+}
+
+/// Whether there is no opening from one moment until the opening that begins at another.
+fn is_silent(agreement: &ServiceAgreement, from: Timestamp, opening: Timestamp) -> bool {
+    let next = agreement.openings(from).next();
+    next.is_none_or(|next| next.start.is_some_and(|start| start >= opening))
+}
+
+/// The gap before an opening, if it is not shorter than `max_age`; what lies before `floor` doesn't count.
+fn gap_before(
+    agreement: &ServiceAgreement,
+    opening: Timestamp,
+    floor: Timestamp,
+    max_age: SignedDuration,
+) -> Option<Gap> {
+    let latest = opening.checked_sub(max_age).ok()?;
+    if latest < floor || !is_silent(agreement, latest, opening) {
+        return None;
+    }
+    // Closings are on whole seconds; the last one is found by halving.
+    let silent = |second: i64| Timestamp::from_second(second).is_ok_and(|at| is_silent(agreement, at, opening));
+    let (mut open, mut shut) = (floor.as_second(), latest.as_second());
+    if silent(open) {
+        return Some(Gap { closing: floor, opening });
+    }
+    while shut - open > 1 {
+        let middle = open + (shut - open) / 2;
+        if silent(middle) { shut = middle } else { open = middle }
+    }
+    Some(Gap { closing: Timestamp::from_second(shut).ok()?, opening })
 }
 
 #[cfg(test)]
 mod tests {
     #![expect(clippy::unwrap_used, reason = "tests")]
     use super::*;
+    use crate::window::{Opening, RawDenial, RawOnce};
+    use proptest::{collection::vec, prelude::*};
 
     fn windows(allow: &[(&str, &str)]) -> WindowSet {
         let allow = allow
@@ -201,7 +346,7 @@ mod tests {
         let now = "2026-11-23T12:00:00Z".parse().unwrap();
         let lifetime = Lifetime::of(SignedDuration::from_hours(max_age_h));
         let agreement = ServiceAgreement { windows: windows(allow), lifetime, ..ServiceAgreement::default() };
-        match check_openings(&agreement, now, "windows", "lifetime") {
+        match check_openings(&agreement, Occasion::New, now, "windows", "lifetime") {
             Ok(_) => Vec::new(),
             Err(problems) => problems.iter().map(|p| format!("{}: {}", p.path, p.message)).collect(),
         }
@@ -231,17 +376,20 @@ mod tests {
     fn always_open_has_no_gap() {
         let lifetime = Lifetime::of(SignedDuration::from_secs(60));
         let agreement = ServiceAgreement { lifetime, ..ServiceAgreement::default() };
-        assert!(check_openings(&agreement, Timestamp::UNIX_EPOCH, "w", "l").is_ok());
+        assert!(check_openings(&agreement, Occasion::New, Timestamp::UNIX_EPOCH, "w", "l").is_ok());
         assert!(check(&[("* * * * *", "1m")], 1).is_empty());
     }
 
     /// What the text of an agreement leads to: problems, then warnings.
     fn told(text: &str) -> (Vec<String>, Vec<String>) {
+        told_at(text, Occasion::New, "2026-11-23T12:00:00Z")
+    }
+
+    fn told_at(text: &str, occasion: Occasion, now: &str) -> (Vec<String>, Vec<String>) {
         let raw: crate::agreement::RawAgreement = toml::from_str(text).unwrap();
         let agreement = raw.check("d", false).unwrap();
         let texts = |problems: Vec<Problem>| problems.iter().map(|p| format!("{}: {}", p.path, p.message)).collect();
-        let now = "2026-11-23T12:00:00Z".parse().unwrap();
-        match check_openings(&agreement, now, "d.windows", "d.lifetime.max_age") {
+        match check_openings(&agreement, occasion, now.parse().unwrap(), "d.windows", "d.lifetime.max_age") {
             Ok(warnings) => (Vec::new(), texts(warnings)),
             Err(problems) => (texts(problems.iter().cloned().collect()), Vec::new()),
         }
@@ -288,6 +436,151 @@ mod tests {
             let (problems, warnings) = told(text);
             assert!(problems.is_empty(), "{problems:?}");
             assert!(warnings.iter().any(|w| w.starts_with(path) && w.contains(reason)), "{warnings:?}");
+        }
+    }
+
+    #[test]
+    fn what_the_dates_of_an_agreement_do_is_refused_when_it_is_new_and_a_warning_when_it_is_kept() {
+        let night = "windows.allow = [{ from = \"22:00\", to = \"22:10\" }]\n";
+        let june = "windows.deny = [{ from = \"2028-06-01\", until = \"2028-06-20\" }]";
+        for (windows, now) in
+            [(night, "2026-11-23T12:00:00Z"), (night, "2028-05-20T12:00:00Z"), ("", "2026-11-23T12:00:00Z")]
+        {
+            // However far ahead.
+            let (problems, _) = told_at(&format!("{windows}{june}"), Occasion::New, now);
+            assert!(problems.len() == 1 && problems[0].contains("stay closed for 4"), "{problems:?}");
+            assert!(problems[0].contains("from 2028-05-31 22:10 UTC") || problems[0].contains("from 2028-06-01 00:00"));
+            let (problems, warnings) = told_at(&format!("{windows}{june}"), Occasion::Kept, now);
+            assert_eq!((problems.len(), warnings.len()), (0, 1), "{problems:?} {warnings:?}");
+        }
+        // It is under way: what comes now would expire before its end.
+        let (problems, _) = told_at(june, Occasion::New, "2028-06-02T00:00:00Z");
+        assert!(problems[0].contains("from 2028-06-02 00:00 UTC on"), "{problems:?}");
+        assert!(told_at(june, Occasion::New, "2028-06-07T00:00:00Z").0.is_empty(), "14 days are left, less a day");
+        // A deny window that makes no gap, and one behind which nothing opens anyway.
+        for fine in [
+            "[{ from = \"2028-06-01\", until = \"2028-06-10\" }]",
+            "[{ from = \"2028-06-01\", until = \"2098-01-01\" }]",
+        ] {
+            let valid = "valid.until = \"2028-06-02\"";
+            let (problems, _) = told(&format!("{night}{valid}\nwindows.deny = {fine}"));
+            assert!(problems.is_empty(), "{problems:?}");
+        }
+    }
+
+    #[test]
+    fn what_recurring_windows_do_is_refused_at_any_time() {
+        for text in [
+            "windows.allow = [{ cron = \"0 0 1 1 *\", for = \"1h\" }]",
+            "windows.allow = [{ dates = \"29\", months = \"feb\" }]",
+            "windows.allow = [{ from = \"22:00\", to = \"22:10\" }]\nwindows.deny = [{ months = \"jul\" }]",
+            "windows.allow = [{ from = \"22:00\", to = \"22:10\" }]\nwindows.cutoff = \"10m\"",
+            "windows.allow = [{ from = \"22:00\", to = \"22:10\" }]\nwindows.deny = [{ from = \"21:00\", to = \"23:00\" }]",
+        ] {
+            for now in ["2026-11-23T12:00:00Z", "2027-06-30T12:00:00Z", "2028-02-28T12:00:00Z"] {
+                for occasion in [Occasion::New, Occasion::Kept] {
+                    let (problems, _) = told_at(text, occasion, now);
+                    assert_eq!(problems.len(), 1, "{text} {now} {occasion:?}: {problems:?}");
+                }
+            }
+        }
+    }
+
+    /// Agreements that have something of everything, most of them fit to be kept.
+    fn agreements() -> impl Strategy<Value = ServiceAgreement> {
+        let day = |text: i64| {
+            let day = jiff::civil::date(2026, 1, 1).saturating_add(jiff::Span::new().days(text));
+            format!("{day}T00:00")
+        };
+        let hours = (0_u8..24, 1_u8..12)
+            .prop_map(|(from, length)| (format!("{from:02}:00"), format!("{:02}:30", (from + length) % 24)));
+        let months = prop::option::weighted(0.2, prop::sample::select(vec!["jan-jun", "feb", "mar-dec", "jul"]));
+        let dates = prop::option::weighted(0.2, prop::sample::select(vec!["1", "29", "1-7", "31", "last"]));
+        let allow = (hours, months.clone(), dates).prop_map(|((from, to), months, dates)| RawWindow {
+            from: Some(from),
+            to: Some(to),
+            months: months.map(str::to_owned),
+            dates: dates.map(str::to_owned),
+            ..RawWindow::default()
+        });
+        let deny = (0_i64..4_000, 1_i64..60).prop_map(move |(from, length)| RawDenial {
+            from: Some(day(from)),
+            until: Some(day(from + length)),
+            ..RawDenial::default()
+        });
+        let recurring = months
+            .prop_map(|months| RawDenial { months: Some(months.unwrap_or("dec").to_owned()), ..RawDenial::default() });
+        let once = (0_i64..2_000, 1_u8..48).prop_map(move |(at, hours)| RawOnce {
+            at: day(at),
+            lasts: format!("{hours}h"),
+            note: None,
+        });
+        let valid = prop::option::weighted(0.2, (0_i64..1_000, 1_i64..2_000));
+        let lifetime = prop::sample::select(vec![1_i64, 2, 14, 40, 400]);
+        let short = prop::option::weighted(0.2, prop::sample::select(vec!["10m", "40m", "2h"]));
+        let windows = (vec(allow, 0..3), vec(deny, 0..3), vec(recurring, 0..2), vec(once, 0..3), short.clone(), short);
+        (windows, valid, lifetime).prop_map(move |((allow, mut deny, recurring, once, guard, cutoff), valid, days)| {
+            deny.extend(recurring);
+            let (guard, cutoff) = (guard.map(str::to_owned), cutoff.map(str::to_owned));
+            let timezone = Some("Europe/Madrid".to_owned());
+            let raw = RawWindows { timezone, allow, deny, once, guard, cutoff, ..RawWindows::default() };
+            let valid = valid.map_or_else(Validity::default, |(from, length)| {
+                let zone = jiff::tz::TimeZone::UTC;
+                Validity { from: local_moment(&day(from), &zone), until: local_moment(&day(from + length), &zone) }
+            });
+            let lifetime = Lifetime::of(SignedDuration::from_hours(days * 24));
+            let windows = WindowSet::from_raw(raw, "windows").unwrap_or_default();
+            ServiceAgreement { windows, valid, lifetime, ..ServiceAgreement::default() }
+        })
+    }
+
+    fn moment(day: i64) -> Timestamp {
+        Timestamp::from_second(1_767_225_600 + day * 86_400 + 45_000).unwrap()
+    }
+
+    /// The gaps within the horizon, one opening after the other.
+    fn gaps(agreement: &ServiceAgreement, closing: Timestamp) -> Vec<Gap> {
+        let end = closing + SignedDuration::from_hours(HORIZON_DAYS * 24);
+        let near = |opening: &Opening| opening.start.is_none_or(|start| start < end + SignedDuration::from_hours(24));
+        let mut near_and_one = true;
+        let openings = agreement.openings(closing).take(OPENINGS_MAX);
+        let openings: Vec<_> =
+            openings.take_while(|opening| std::mem::replace(&mut near_and_one, near(opening))).collect();
+        let closings = std::iter::once(Some(closing)).chain(openings.iter().map(|opening| opening.end));
+        let pairs = closings.zip(openings.iter().map(|opening| opening.start));
+        let gaps = pairs.filter_map(|(closing, opening)| Some(Gap { closing: closing?, opening: opening? }));
+        gaps.filter(|gap| gap.closing < end && gap.opening > gap.closing).collect()
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+        #[test]
+        fn time_alone_makes_no_accepted_agreement_fatal(
+            agreement in agreements(), first in 0_i64..1_500, later in vec(1_i64..2_500, 4),
+        ) {
+            let at = |occasion, day| check_openings(&agreement, occasion, moment(day), "windows", "lifetime");
+            if at(Occasion::New, first).is_ok() {
+                for later in later {
+                    prop_assert_eq!(at(Occasion::Kept, first + later).err(), None);
+                }
+            }
+            // What is refused when it is kept is refused when it is new.
+            if at(Occasion::Kept, first).is_err() {
+                prop_assert!(at(Occasion::New, first).is_err());
+            }
+        }
+
+        #[test]
+        fn steps_find_the_gap_that_a_walk_finds(agreement in agreements(), day in 0_i64..1_500, hours in 1_i64..2_000) {
+            let max_age = SignedDuration::from_hours(hours);
+            let Some(closing) = agreement.openings(moment(day)).next().and_then(|first| first.end) else { return Ok(()) };
+            let walked = gaps(&agreement, closing).into_iter().find(|gap| gap.opening.duration_since(gap.closing) >= max_age);
+            let stepped = first_gap(&agreement, closing, HORIZON_DAYS, max_age);
+            match walked {
+                Some(_) => prop_assert_eq!(stepped, walked),
+                // A step may reach over the horizon.
+                None => prop_assert!(stepped.is_none_or(|gap| gap.closing >= closing + SignedDuration::from_hours((HORIZON_DAYS - 1) * 24) - max_age)),
+            }
         }
     }
 }

@@ -24,9 +24,11 @@ impl Files {
         let around = Surroundings {
             base_dir: Path::new("/etc/tidegate"),
             state_dir: Path::new("/state"),
+            occasion: Occasion::New,
             now: "2026-11-23T12:00:00Z".parse().unwrap(),
             mqtt_tls: false,
             read_file: &read,
+            read_registry: &read,
         };
         ConfigText::parse(text, &[])
             .and_then(|parsed| parsed.check(&around))
@@ -45,6 +47,18 @@ impl Files {
     }
 }
 
+/// No file is there.
+fn around() -> Surroundings<'static> {
+    Surroundings {
+        base_dir: Path::new("/etc/tidegate"),
+        state_dir: Path::new("/state"),
+        occasion: Occasion::New,
+        now: "2026-11-23T12:00:00Z".parse().unwrap(),
+        mqtt_tls: false,
+        read_file: &|_| Err(io::ErrorKind::NotFound.into()),
+        read_registry: &|_| Err(io::ErrorKind::NotFound.into()),
+    }
+}
 fn accepted(text: &str) -> Config {
     Files::default().check(text).unwrap()
 }
@@ -103,21 +117,35 @@ fn routes_may_lead_to_destinations_that_were_made_through_the_api() {
     let config = Files::with("/state/registry.json", stored).check(text).unwrap();
     assert!(!warned(&config, "destination"));
     assert!(config.routes.0[0].names(&"ward".parse().unwrap()));
+    // Of what is not there, or not for these eyes, nothing is said but by the route.
+    for (text, kind, path) in [
+        (text, io::ErrorKind::PermissionDenied, "route[0].destination"),
+        ("", io::ErrorKind::TimedOut, "state_dir"),
+        ("", io::ErrorKind::FileTooLarge, "state_dir"),
+    ] {
+        let around = Surroundings { read_registry: &|_| Err(kind.into()), ..around() };
+        let problems = ConfigText::parse(text, &[]).unwrap().check(&around).unwrap_err();
+        assert_eq!(problems.iter().map(|located| located.problem.path.as_str()).collect::<Vec<_>>(), [path]);
+    }
+    assert!(
+        ConfigText::parse("", &[])
+            .unwrap()
+            .check(&Surroundings { read_registry: &|_| Err(io::ErrorKind::PermissionDenied.into()), ..around() })
+            .is_ok()
+    );
+    let damaged = Files::with("/state/registry.json", "{\"destinations\":{\"swordfish").refusal("", "state_dir");
+    assert!(damaged.contains("damaged (line 1") && !damaged.contains("swordfish"), "{damaged}");
 }
 
 #[test]
 fn one_destination_is_checked_by_itself_as_in_a_file() {
-    let around = Surroundings {
-        base_dir: Path::new("/etc/tidegate"),
-        state_dir: Path::new("/state"),
-        now: "2026-11-23T12:00:00Z".parse().unwrap(),
-        mqtt_tls: false,
-        read_file: &|_| Err(io::ErrorKind::NotFound.into()),
-    };
+    let around = around();
     let raw = |json: &str| serde_json::from_str(json).unwrap();
     let id = "a".parse().unwrap();
     let made = check_destination(&id, &raw(&format!("{{\"onion\":\"{ONION}\",\"lanes\":3}}")), &around, "it").unwrap();
-    assert_eq!((made.agreement.lanes, &made.id), (3, &id));
+    assert_eq!((made.destination.agreement.lanes, &made.destination.id), (3, &id));
+    // What a config is warned of is told of it, too.
+    assert_eq!(made.warnings.iter().map(|warning| warning.path.as_str()).collect::<Vec<_>>(), ["it.receiver_memory"]);
     let wrong = raw(r#"{"onion":"x","lanes":99,"write_key":{"file":"none"},"windows":{"timezone":"Moon"}}"#);
     let problems = check_destination(&id, &wrong, &around, "it").unwrap_err();
     let paths: Vec<_> = problems.iter().map(|problem| problem.path.as_str()).collect();

@@ -2,7 +2,12 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 use super::*;
 use crate::agreement::Circumstances;
-use crate::config::{check::Surroundings, file::Config, raw::RawConfig, source::ConfigText};
+use crate::config::{
+    check::{Occasion, Surroundings},
+    file::Config,
+    raw::RawConfig,
+    source::ConfigText,
+};
 use std::{collections::BTreeSet, io, path::Path};
 
 const EXAMPLE: &str = include_str!("../../../config/example.toml");
@@ -24,9 +29,11 @@ fn check(text: &str) -> Config {
     let around = Surroundings {
         base_dir: Path::new("/etc/tidegate"),
         state_dir: Path::new("/var/lib/tidegate"),
+        occasion: Occasion::New,
         now: "2026-11-23T12:00:00Z".parse().unwrap(),
         mqtt_tls: true,
         read_file: &files,
+        read_registry: &files,
     };
     ConfigText::parse(text, &[])
         .and_then(|parsed| parsed.check(&around))

@@ -1,6 +1,7 @@
 //! Places of problems: in the text, in the environment, at the nearest thing that is there.
 #![expect(clippy::unwrap_used, reason = "tests")]
 use super::*;
+use crate::config::check::Occasion;
 use proptest::prelude::*;
 use std::{io, path::Path};
 
@@ -16,9 +17,11 @@ fn check(text: &str, environment: &[(&str, &str)]) -> Result<Config, Vec<Located
     let around = Surroundings {
         base_dir: Path::new("/etc/tidegate"),
         state_dir: Path::new("/state"),
+        occasion: Occasion::New,
         now: "2026-11-23T12:00:00Z".parse().unwrap(),
         mqtt_tls: false,
         read_file: &nothing,
+        read_registry: &nothing,
     };
     ConfigText::parse(text, &environment)?.check(&around)
 }
@@ -121,9 +124,11 @@ fn files_of_conf_d_bring_destinations_and_routes_and_are_told_at_their_own_lines
     let around = Surroundings {
         base_dir: Path::new("/etc/tidegate"),
         state_dir: Path::new("/state"),
+        occasion: Occasion::New,
         now: "2026-11-23T12:00:00Z".parse().unwrap(),
         mqtt_tls: false,
         read_file: &nothing,
+        read_registry: &nothing,
     };
     let main = format!(
         "[[route]]\ntopic = \"a/{{device}}\"\ndestination = \"ward\"\n[destination.lab]\nonion = \"{ONION}\"\n"
@@ -173,9 +178,11 @@ fn thousands_of_destinations_know_their_files_and_lines() {
     let around = Surroundings {
         base_dir: Path::new("/etc/tidegate"),
         state_dir: Path::new("/state"),
+        occasion: Occasion::New,
         now: "2026-11-23T12:00:00Z".parse().unwrap(),
         mqtt_tls: false,
         read_file: &nothing,
+        read_registry: &nothing,
     };
     let count = 1_500;
     // Those of the second file have names that come before the first one's.

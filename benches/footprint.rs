@@ -12,7 +12,7 @@ use std::{
 };
 use support::{figure, gateway::Gateway, say};
 use tidegate::{
-    adapters::sled_store::{SledOptions, SledStore},
+    adapters::disk_store::{DiskOptions, DiskStore},
     lab::{TorNetwork, TorNetworkOptions},
 };
 
@@ -53,8 +53,8 @@ fn main() {
 /// How long the store takes until its first record can be read.
 fn opening(state: &Path) -> Duration {
     let began = Instant::now();
-    let store: Arc<SledStore> =
-        SledStore::open(&state.join("outbox"), SledOptions::default()).expect("the outbox opens");
+    let store: Arc<DiskStore> =
+        DiskStore::open(&state.join("outbox"), DiskOptions::default()).expect("the outbox opens");
     let took = began.elapsed();
     store.close().expect("it closes");
     took

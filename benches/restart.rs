@@ -18,8 +18,8 @@ use tidegate::{
     adapters::{
         arti::{ArtiSettings, ArtiTransport, LazyArti},
         destination_files::DestinationFiles,
+        disk_store::{DiskOptions, DiskStore},
         registry_file::RegistryFile,
-        sled_store::{SledOptions, SledStore},
         system_clock::SystemClock,
         system_entropy::SystemEntropy,
     },
@@ -53,7 +53,7 @@ const LIMIT: Duration = Duration::from_secs(60);
 
 /// The real store, which panics in the next commit when it is asked to.
 struct Fragile {
-    store: Arc<SledStore>,
+    store: Arc<DiskStore>,
     /// `Some(None)`: in the next commit. `Some(Some(at))`: it did.
     fall: Mutex<Option<Option<Instant>>>,
 }
@@ -177,7 +177,7 @@ fn main() {
         let client = LazyArti::new(settings, folder.path());
         client.bootstrap().await.expect("Tor");
         let transport: Arc<dyn Transport> = Arc::new(ArtiTransport::new(client));
-        let store = SledStore::open(&folder.path().join("outbox"), SledOptions::default()).expect("a store");
+        let store = DiskStore::open(&folder.path().join("outbox"), DiskOptions::default()).expect("a store");
         let store = Arc::new(Fragile { store, fall: Mutex::new(None) });
         let (mut answer, mut custody) = (Samples::default(), Samples::default());
         for _ in 0..ROUNDS {

@@ -1,7 +1,8 @@
-//! One adapter a file: the only places that name rumqttc, arti, sled and ruma.
+//! One adapter a file: the only places that name rumqttc, arti, sled, redb and ruma.
 
 pub mod arti;
 pub mod destination_files;
+pub mod disk_store;
 pub mod embedded_broker;
 pub mod http_lane;
 pub mod kernel_clock;
@@ -9,7 +10,6 @@ pub mod matrix;
 pub mod mqtt;
 pub mod mqtt_publisher;
 pub mod registry_file;
-pub mod sled_store;
 pub mod socks;
 pub mod system_clock;
 pub mod system_entropy;

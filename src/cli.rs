@@ -25,6 +25,7 @@ mod run;
 mod signal;
 mod simulate;
 mod status;
+mod store_files;
 #[cfg(feature = "testnet")]
 mod testnet;
 mod windows;

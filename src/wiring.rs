@@ -11,11 +11,11 @@ use crate::{
     adapters::{
         arti::{ArtiSettings, ArtiTransport, LazyArti},
         destination_files::DestinationFiles,
+        disk_store::{DiskOptions, DiskStore, set_aside},
         embedded_broker::{BrokerSpec, EmbeddedBroker},
         matrix::MatrixRoom,
         mqtt::{self, MqttSource},
         registry_file::RegistryFile,
-        sled_store::{SledOptions, SledStore, set_aside},
         socks::SocksTransport,
         system_clock::SystemClock,
         system_entropy::SystemEntropy,
@@ -72,7 +72,7 @@ pub struct Started {
     admin: Option<Serving>,
     signals: Option<SignalService>,
     tor: Option<Arc<LazyArti>>,
-    store: Arc<SledStore>,
+    store: Arc<DiskStore>,
 }
 
 impl Started {
@@ -201,7 +201,7 @@ pub async fn start(config: Config, origin: Origin) -> anyhow::Result<Started> {
 struct Files {
     /// Our id at the broker, if there is one.
     client_id: Option<String>,
-    store: Arc<SledStore>,
+    store: Arc<DiskStore>,
     registry_file: RegistryFile,
     token: AdminToken,
 }
@@ -294,17 +294,17 @@ fn open_room(matrix: &MatrixConfig, state_dir: &Path, tor: &Tor) -> anyhow::Resu
     Ok(Arc::new(MatrixRoom::open(matrix, state_dir, tor.arti.clone())?))
 }
 
-fn open_store(config: &Config, clock: &dyn Clock) -> anyhow::Result<Arc<SledStore>> {
+fn open_store(config: &Config, clock: &dyn Clock) -> anyhow::Result<Arc<DiskStore>> {
     let folder = config.state_dir.join(OUTBOX_FOLDER);
-    let options = SledOptions { cache_bytes: config.outbox.cache_bytes };
+    let options = DiskOptions { engine: config.outbox.engine, cache_bytes: config.outbox.cache_bytes };
     let opening = || format!("opening the outbox in {}", folder.display());
-    match SledStore::open(&folder, options) {
+    match DiskStore::open(&folder, options) {
         Err(damage @ StoreError::Corrupt(_)) if config.outbox.on_corrupt == OnCorrupt::SetAside => {
             let stamp = clock.now().strftime("%Y%m%dT%H%M%SZ").to_string();
             let kept = set_aside(&folder, &stamp).with_context(opening)?;
             tracing::error!(%damage, kept = %kept.display(), "the outbox was set aside, as outbox.on_corrupt says: what waited in \
                 it is not delivered until it is restored; a new one begins");
-            SledStore::open(&folder, options).with_context(opening)
+            DiskStore::open(&folder, options).with_context(opening)
         }
         Err(damage @ StoreError::Corrupt(_)) => Err(anyhow::anyhow!(
             "{damage}; nothing was removed: restore that folder from a backup, or set outbox.on_corrupt = \"set_aside\", by which \
@@ -324,7 +324,7 @@ fn outbox_clock(clock: &Arc<dyn Clock>) -> Arc<dyn Clock> {
 
 fn outbox_parts(
     config: &Config,
-    store: &Arc<SledStore>,
+    store: &Arc<DiskStore>,
     clock: &Arc<dyn Clock>,
     entropy: &Arc<dyn Entropy>,
     bells: &Bells,

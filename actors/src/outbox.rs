@@ -17,6 +17,7 @@
 //! Limits: `OPS_MAX` writes in the channel (more are refused as unavailable), `GROUP_OPS_MAX` in a group.
 
 pub mod custody_clock;
+pub mod examine;
 
 mod capacity;
 mod core;
@@ -43,7 +44,7 @@ pub use self::core::Limits;
 use self::{
     core::{Core, Tally},
     custody_clock::{CustodyClock, Moment},
-    loads::Changes,
+    loads::{Changes, load_of},
     op::Op,
     openings::{Look, Openings, Said, Since},
 };
@@ -72,7 +73,7 @@ use tidegate_schemas::{
         registry::Current,
     },
     record::DestinationRecord,
-    view::{DestinationLoad, LedgerView, Observation, OutboxObservation, QuarantineView, Shown, SignalView},
+    view::{LedgerView, Observation, OutboxObservation, QuarantineView, Shown},
 };
 use tokio::{
     sync::{mpsc, oneshot},
@@ -440,42 +441,6 @@ impl Handler<Loads> for Outbox {
         let mut loads: Vec<_> = shared.loads.values().map(|(r, oldest)| load_of(r, *oldest, &time)).collect();
         loads.sort_by(|a, b| a.destination.cmp(&b.destination));
         MessageResult(loads)
-    }
-}
-
-fn load_of(record: &DestinationRecord, oldest_custody_ms: Option<u64>, time: &CustodyTime) -> DestinationLoad {
-    let custody_ms = time.now_ms;
-    let within_the_hour = |at_s: &&u32| u64::from(**at_s) * 1_000 + 3_600_000 > custody_ms;
-    let recent = record.circuits_custody_s.iter().filter(within_the_hour).count();
-    let ago = |at: Option<u64>| at.map(|at| custody_ms.saturating_sub(at));
-    DestinationLoad {
-        destination: record.name.clone(),
-        queued: record.queued,
-        held: record.held,
-        parked: record.parked,
-        dead: record.dead,
-        delivered: record.delivered,
-        waiting_bytes: record.waiting_bytes,
-        due_in_ms: record.due_custody_ms.saturating_sub(custody_ms),
-        snoozed_ms: record.snoozed_custody_ms.saturating_sub(custody_ms),
-        last_failure_ago_ms: ago(record.last_failure_custody_ms),
-        last_success_ago_ms: ago(record.last_success_custody_ms),
-        paused: record.paused,
-        signal: record.signal.filter(|signal| signal.until_custody_ms > custody_ms).map(|signal| SignalView {
-            ready: signal.ready,
-            since_ms: custody_ms.saturating_sub(signal.since_custody_ms),
-            left_ms: signal.until_custody_ms - custody_ms,
-            from: signal.from,
-        }),
-        urgent: record.urgent,
-        break_glass: record.break_glass,
-        refused_waiting: record.refused_waiting,
-        throughput: record.throughput,
-        failures: record.failures,
-        last_error: record.last_error,
-        everything_refused: record.everything_refused,
-        fresh_circuits_last_hour: u16::try_from(recent).unwrap_or(u16::MAX),
-        oldest_age_ms: oldest_custody_ms.map(|oldest| time.age_ms(oldest)),
     }
 }
 

@@ -1,5 +1,7 @@
 //! Fakes for the ports, and a clock that goes with tokio's paused time. Behind the feature `testing`.
 
+#[cfg(test)]
+pub(crate) mod cases;
 pub mod fake_room;
 pub mod fake_source;
 pub mod fake_transport;

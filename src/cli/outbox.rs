@@ -4,7 +4,7 @@ use super::{
     Global,
     admin_client::AdminClient,
     exit::{self, Failure},
-    output,
+    output, store_files,
 };
 use crate::admin::{
     outbox::Acted,
@@ -51,6 +51,12 @@ pub enum OutboxCommand {
         #[arg(long)]
         yes: bool,
     },
+    /// Read the whole outbox through, and compare it with its counters; the gateway must not be running
+    Check,
+    /// Write everything to a file that any version and engine can read; the gateway must not be running
+    Export(store_files::ExportArgs),
+    /// Make an outbox of such a file; comes up paused, so that nothing is delivered twice unseen
+    Import(store_files::ImportArgs),
     /// List what ended lately, newest first
     Ledger(Newest),
     /// List what was acknowledged to a device and never became an entry, newest first
@@ -120,8 +126,20 @@ impl Name {
 
 /// Does it.
 pub(super) async fn run(global: &Global, command: OutboxCommand) -> Result<ExitCode, Failure> {
+    match command {
+        OutboxCommand::Check => store_files::check(global),
+        OutboxCommand::Export(args) => store_files::export(global, &args),
+        OutboxCommand::Import(args) => store_files::import(global, &args),
+        command => with_gateway(global, command).await,
+    }
+}
+
+/// What a running gateway does.
+async fn with_gateway(global: &Global, command: OutboxCommand) -> Result<ExitCode, Failure> {
     let client = AdminClient::new(global)?;
     match command {
+        // Done without it.
+        OutboxCommand::Check | OutboxCommand::Export(_) | OutboxCommand::Import(_) => {}
         OutboxCommand::List(args) => list(global, &client, &args).await?,
         OutboxCommand::Explain { entry } => explain(global, &client, &entry).await?,
         OutboxCommand::Show { entry } => show(global, &client, &entry).await?,

@@ -10,6 +10,7 @@ use std::{
     env, fs,
     path::{Path, PathBuf},
 };
+use tidegate_schemas::config::file::OutboxEngine;
 
 /// Where the config file is looked for, in this order.
 const CONFIG_FILES: [&str; 2] = ["./tidegate.toml", "/etc/tidegate/tidegate.toml"];
@@ -25,7 +26,14 @@ struct Partial {
     state_dir: Option<PathBuf>,
     admin: Section,
     mqtt: Section,
+    outbox: Outbox,
     destination: BTreeMap<String, toml::Value>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Outbox {
+    engine: Option<toml::Value>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -45,6 +53,8 @@ pub struct Settings {
     pub admin_listen: String,
     /// Host and port of the broker.
     pub broker: (String, u16),
+    /// What keeps the outbox.
+    pub engine: OutboxEngine,
     /// The destinations of the file, if there is one.
     pub destinations: Option<Vec<String>>,
 }
@@ -105,8 +115,11 @@ fn from_partial(partial: Partial, base: Option<&Path>, environment: &dyn Fn(&str
     let admin_listen = environment("TIDEGATE__ADMIN__LISTEN").or(partial.admin.listen);
     let host = environment("TIDEGATE__MQTT__HOST").or(partial.mqtt.host);
     let port = environment("TIDEGATE__MQTT__PORT").and_then(|port| port.parse().ok()).or(partial.mqtt.port);
+    let engine = environment("TIDEGATE__OUTBOX__ENGINE").map(toml::Value::from).or(partial.outbox.engine);
     Settings {
         state_dir,
+        // What it can't be is told by `tidegate check`.
+        engine: engine.and_then(|engine| engine.try_into().ok()).unwrap_or_default(),
         admin_listen: admin_listen.unwrap_or_else(|| ADMIN_LISTEN.to_owned()),
         broker: (host.unwrap_or_else(|| BROKER.0.to_owned()), port.unwrap_or(BROKER.1)),
         destinations: base.map(|_| partial.destination.into_keys().collect()),

@@ -26,7 +26,8 @@ const FENCES: &[(&str, &[&str])] = &[
     ("rtime-clock", &["src/adapters/kernel_clock"]),
     ("ruma", &["src/adapters/matrix"]),
     ("ruma-client", &["src/adapters/matrix"]),
-    ("sled", &["src/adapters/sled", "src/receiver/store"]),
+    ("sled", &["src/adapters/disk_store/sled_engine", "src/receiver/store"]),
+    ("redb", &["src/adapters/disk_store/redb_engine"]),
     ("actix-web", &["src/admin", "src/device_endpoint", "src/receiver"]),
     ("clap", &["src/cli", "src/main.rs"]),
 ];
@@ -437,7 +438,7 @@ mod can_fail {
         let good = "//! sled::Db\nuse crate::adapters::sled::Store;\nlet sled = tor_budget::X; // clap::Parser\n";
         let check = |path, text| check_fences(path, text, &known);
         assert_eq!(found(&check("src/outbox.rs", bad), &check("src/outbox.rs", good)), 3);
-        assert_eq!(check("src/adapters/sled_store.rs", "use sled::Db;"), []);
+        assert_eq!(check("src/adapters/disk_store/sled_engine.rs", "use sled::Db;"), []);
         assert_eq!(check("tests/it/a.rs", "use sled::Db;"), []);
     }
 

@@ -14,8 +14,8 @@ use std::{
 use tidegate::{
     adapters::{
         arti::{ArtiSettings, LazyArti},
+        disk_store::{DiskOptions, DiskStore},
         matrix::{ACKNOWLEDGEMENT, MatrixRoom, SESSION_FILE},
-        sled_store::{SledOptions, SledStore},
         system_clock::SystemClock,
         system_entropy::SystemEntropy,
     },
@@ -218,7 +218,7 @@ impl House {
         let bells = Bells::default();
         let registry = ToyRegistry(snapshot(vec![destination("cardiology", ServiceAgreement::default())])).start();
         let parts = OutboxParts {
-            store: SledStore::open(&folder.join("outbox"), SledOptions::default()).unwrap(),
+            store: DiskStore::open(&folder.join("outbox"), DiskOptions::default()).unwrap(),
             lease: Lease::default(),
             clock: Arc::new(SystemClock::default()),
             entropy: Arc::new(SystemEntropy),

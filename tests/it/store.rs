@@ -1,4 +1,4 @@
-//! The outbox store on sled: the conformance suite, refusals, damage, crashes, full disks, and syncs in the right order.
+//! The outbox store on its engines: the conformance suite, refusals, damage, crashes, full disks, and syncs in the right order.
 
 mod child;
 mod crash;
@@ -12,24 +12,29 @@ use std::{
     sync::Arc,
 };
 use tempfile::TempDir;
-use tidegate::adapters::sled_store::{SledOptions, SledStore, set_aside};
+use tidegate::adapters::disk_store::{DiskOptions, DiskStore, set_aside};
 use tidegate_actors::{
     ports::outbox_store::{Batch, OutboxStore},
     testing::store_conformance::{self, Fixture, Step},
 };
-use tidegate_schemas::messages::outbox::StoreError;
+use tidegate_schemas::{config::file::OutboxEngine, messages::outbox::StoreError};
 
 /// A store in a folder that goes with it.
 struct OnDisk {
     folder: TempDir,
-    store: Option<Arc<SledStore>>,
+    engine: OutboxEngine,
+    store: Option<Arc<DiskStore>>,
 }
 
 impl OnDisk {
     fn new() -> Self {
+        Self::on(OutboxEngine::Sled)
+    }
+
+    fn on(engine: OutboxEngine) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let store = open(&folder.path().join("outbox")).unwrap();
-        Self { folder, store: Some(store) }
+        let store = open_with(engine, &folder.path().join("outbox")).unwrap();
+        Self { folder, engine, store: Some(store) }
     }
 
     fn dir(&self) -> PathBuf {
@@ -44,12 +49,16 @@ impl Fixture for OnDisk {
 
     fn restart(&mut self) {
         self.store = None;
-        self.store = Some(open(&self.dir()).unwrap());
+        self.store = Some(open_with(self.engine, &self.dir()).unwrap());
     }
 }
 
-fn open(dir: &Path) -> Result<Arc<SledStore>, StoreError> {
-    SledStore::open(dir, SledOptions::default())
+fn open(dir: &Path) -> Result<Arc<DiskStore>, StoreError> {
+    open_with(OutboxEngine::Sled, dir)
+}
+
+fn open_with(engine: OutboxEngine, dir: &Path) -> Result<Arc<DiskStore>, StoreError> {
+    DiskStore::open(dir, DiskOptions { engine, ..DiskOptions::default() })
 }
 
 /// Values of 100 bytes under consecutive keys.
@@ -74,16 +83,19 @@ fn crashed_copy(from: &Path, to: &Path) {
 }
 
 #[test]
-fn it_conforms() {
-    store_conformance::run(OnDisk::new);
+fn each_engine_conforms() {
+    store_conformance::run(|| OnDisk::on(OutboxEngine::Sled));
+    store_conformance::run(|| OnDisk::on(OutboxEngine::Redb));
 }
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(16))]
     #[test]
-    fn it_behaves_like_a_map(raw in prop::collection::vec(any::<[u16; 4]>(), 1..60)) {
+    fn each_engine_behaves_like_a_map(raw in prop::collection::vec(any::<[u16; 4]>(), 1..60)) {
         let steps: Vec<Step> = raw.into_iter().map(Step::from_numbers).collect();
-        store_conformance::replay(&mut OnDisk::new(), &steps);
+        for engine in [OutboxEngine::Sled, OutboxEngine::Redb] {
+            store_conformance::replay(&mut OnDisk::on(engine), &steps);
+        }
     }
 }
 
@@ -120,6 +132,19 @@ fn a_folder_of_something_else_is_refused_and_left_alone() {
     );
     assert!(!folder.path().join("FORMAT").exists());
     assert!(!folder.path().join("db").exists());
+}
+
+#[test]
+fn a_store_of_the_other_engine_is_refused_and_left_alone() {
+    for (made_by, opened_by) in [(OutboxEngine::Sled, OutboxEngine::Redb), (OutboxEngine::Redb, OutboxEngine::Sled)] {
+        let mut fixture = OnDisk::on(made_by);
+        fixture.store().commit(&some_pairs(0..10)).unwrap();
+        fixture.store = None;
+        let error = open_with(opened_by, &fixture.dir()).unwrap_err();
+        assert!(matches!(error, StoreError::Format { .. }), "{error}");
+        fixture.restart();
+        assert_eq!(fixture.store().scan(&[0], &[9], 99, false).unwrap().len(), 10);
+    }
 }
 
 #[test]
@@ -162,7 +187,13 @@ fn a_store_whose_data_has_gone_is_not_opened_as_empty() {
 
 #[test]
 fn a_store_that_was_set_back_or_swapped_says_so() {
-    let mut fixture = OnDisk::new();
+    set_back(OutboxEngine::Sled);
+    set_back(OutboxEngine::Redb);
+}
+
+fn set_back(engine: OutboxEngine) {
+    let mut fixture = OnDisk::on(engine);
+    let open = |dir: &Path| open_with(engine, dir);
     fixture.store().commit(&some_pairs(0..10)).unwrap();
     let old = fixture.folder.path().join("old");
     crashed_copy(&fixture.dir(), &old);
@@ -180,7 +211,7 @@ fn a_store_that_was_set_back_or_swapped_says_so() {
     assert_eq!(open(&old).unwrap_err(), error, "a second opening doesn't forget it");
 
     // Another store's marker.
-    let other = OnDisk::new();
+    let other = OnDisk::on(engine);
     fs::copy(other.dir().join("FORMAT"), now.join("FORMAT")).unwrap();
     assert!(matches!(open(&now), Err(StoreError::Corrupt(_))));
 }

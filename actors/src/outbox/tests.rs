@@ -20,6 +20,7 @@ use tidegate_schemas::{
     messages::outbox::{Budget, EntryName, IntakeLimit, Settlement},
     outcome::DeliveryError,
     submission::{Origin, Payload, QuarantineReason, Redelivery, Submission},
+    view::DestinationLoad,
 };
 
 mod clock;

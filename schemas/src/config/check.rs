@@ -279,6 +279,7 @@ impl Checker<'_> {
             max_messages: raw.max_messages.unwrap_or(1_000_000),
             max_bytes: 1 << 30,
             min_free_disk: 64 << 20,
+            engine: raw.engine,
             on_corrupt: raw.on_corrupt,
         };
         if let Some(text) = &raw.cache {

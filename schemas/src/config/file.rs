@@ -235,7 +235,9 @@ pub struct AdminConfig {
 /// `[outbox]`
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OutboxConfig {
-    /// sled's page cache, in bytes.
+    /// What keeps it on disk.
+    pub engine: OutboxEngine,
+    /// The engine's page cache, in bytes.
     pub cache_bytes: u64,
     /// End states kept in the ledger.
     pub ledger_entries_max: u64,
@@ -249,6 +251,17 @@ pub struct OutboxConfig {
     pub min_free_disk: u64,
     /// What is done about a damaged store at the start.
     pub on_corrupt: OnCorrupt,
+}
+
+/// The database that keeps the outbox.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OutboxEngine {
+    /// sled 0.34, with a sync of our own after each commit.
+    #[default]
+    Sled,
+    /// redb 4.
+    Redb,
 }
 
 /// What is done about a damaged store at the start.

@@ -180,6 +180,12 @@ pub const KEYS: &[ConfigKey] = &[
         "[]",
         "More values of the `Host` header that it answers, beside its address and `localhost`.",
     ),
+    key(
+        "outbox.engine",
+        "\"sled\" or \"redb\"",
+        "\"sled\"",
+        "The database that keeps the outbox; see `docs/custody.md` for what each gives. A state folder belongs to the engine that made it: with the other one the gateway says so and doesn't start.",
+    ),
     key("outbox.cache", "size, 8MiB to 64MiB", "\"8MiB\"", "Page cache of the store."),
     key(
         "outbox.ledger_entries",

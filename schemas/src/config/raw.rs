@@ -3,7 +3,7 @@
 //! Unknown keys are errors. What must be there (`matrix.homeserver`, a destination's `onion`) is optional here, so that its
 //! absence is reported together with everything else and with its path.
 
-use super::file::OnCorrupt;
+use super::file::{OnCorrupt, OutboxEngine};
 use crate::{
     agreement::{
         Order, RawAgreement, RawBreakGlass, RawBreaker, RawDeadlines, RawHeadOfLine, RawLifetime, RawLimits, RawRetry,
@@ -187,6 +187,8 @@ pub struct RawAdmin {
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct RawOutbox {
+    /// What keeps it on disk.
+    pub engine: OutboxEngine,
     /// Page cache of the store, with a unit.
     pub cache: Option<String>,
     /// End states kept.

@@ -10,7 +10,7 @@ use std::{
     path::{Path, PathBuf},
     process::{Child, ChildStdout, Command, Stdio},
 };
-use tidegate::adapters::sled_store::SledStore;
+use tidegate::adapters::disk_store::DiskStore;
 use tidegate_actors::ports::outbox_store::{Batch, OutboxStore, VALUE_BYTES_MAX};
 use tidegate_schemas::messages::outbox::StoreError;
 
@@ -167,7 +167,7 @@ pub fn fills_the_disk(dir: &Path) {
             }
         }
     }
-    let count = |store: &SledStore| store.scan(b"m", b"n", usize::MAX, false).unwrap().len();
+    let count = |store: &DiskStore| store.scan(b"m", b"n", usize::MAX, false).unwrap().len();
     let stored = batches as usize * usize::from(LARGE_ENTRIES);
     assert_eq!(count(&store), stored, "reads go on");
     assert_eq!(store.commit(&large_batch(batches, true)), Err(StoreError::Full), "it stays full");

@@ -1,6 +1,7 @@
 //! What is explained is what happens next: random situations, asked and then watched.
 
 use super::*;
+use crate::testing::cases::cases;
 use proptest::prelude::*;
 use tidegate_schemas::{
     agreement::SignalPolicy,
@@ -109,7 +110,7 @@ async fn what_is_explained_happens(rig: &Rig) -> Result<(), TestCaseError> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 40, ..ProptestConfig::default() })]
+    #![proptest_config(cases(40))]
 
     #[test]
     fn what_is_explained_is_what_the_dispatcher_then_does(acts in acts(), windows: bool, breaker in 2_u32..9) {

@@ -1,6 +1,7 @@
 //! What a failure costs: circuits, back-off, and whether anything stays parked.
 
 use super::*;
+use crate::testing::cases::cases;
 use proptest::prelude::*;
 
 #[actix::test]
@@ -98,7 +99,7 @@ async fn refuse_everything(format: WireFormat, lanes: u8, devices: usize, count:
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+    #![proptest_config(cases(24))]
 
     #[test]
     fn a_service_that_refuses_everything_ends_with_nothing_parked(

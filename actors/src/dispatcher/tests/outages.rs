@@ -2,6 +2,7 @@
 #![expect(clippy::print_stderr, reason = "the counts are shown beside their bounds")]
 
 use super::*;
+use crate::testing::cases::cases;
 use proptest::prelude::*;
 use tidegate_schemas::agreement::Order;
 
@@ -175,7 +176,7 @@ async fn steps_of_the_clock(steps: Vec<(u64, i64)>, latency_s: u64) -> Result<()
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+    #![proptest_config(cases(24))]
 
     #[test]
     fn whatever_the_clock_does_nothing_starts_outside_the_window_nor_outlives_it(

@@ -2,6 +2,7 @@
 //! counted is what is there.
 
 use super::*;
+use crate::{outbox::examine::examine, testing::cases::cases};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 use tidegate_schemas::{
@@ -350,11 +351,13 @@ fn scan(rig: &Rig, model: &Model) -> Result<(), TestCaseError> {
     prop_assert!(dest.park_streak.len() < 10 && dest.throughput.busy_ms <= 3_600_000);
     let meta: Meta = record::decode(&key::META, &contents[&key::META[..]]).unwrap();
     prop_assert_eq!((meta.account.gap(), meta.account.queued), (0, dest.queued));
+    let examined = examine(&MemoryStore::with_contents(0, contents.clone()), &mut |_| {}).unwrap();
+    prop_assert_eq!((examined.problems, examined.destinations[0].queued), (Vec::<String>::new(), dest.queued));
     Ok(())
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 96, ..ProptestConfig::default() })]
+    #![proptest_config(cases(96))]
 
     #[test]
     fn whatever_happens_every_acknowledged_entry_is_in_exactly_one_state_and_comes_in_its_turn(

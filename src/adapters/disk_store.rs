@@ -1,17 +1,18 @@
-//! The outbox store on sled 0.34.7: the only place that names sled.
+//! The outbox store on disk: numbered, summed-up, synced commits on a database engine.
 //!
 //! # Why so much around a database
 //! As shipped, sled's `flush` is not durable on Linux, large values go to files that are never synced, it opens folders of other
-//! versions as empty, panics on damage, can't open on a full disk, and forgets the end of its log after a flipped bit. Each of
-//! these has its answer here (see the files of `sled_store/`):
+//! versions as empty, panics on damage, can't open on a full disk, and forgets the end of its log after a flipped bit; redb passes a
+//! flipped bit on without a word. Each of these has its answer here (see the files of `disk_store/`):
 //!
-//! - *engine*: one tree, no background flusher, `fdatasync` on our own descriptor of the log after every flush; panics caught;
-//! - *format*: the marker file `FORMAT`; *folder*: lock, low-water mark, ballast, syncs of files and names;
-//! - *checkpoint*, *contents*: commits are numbered and summed up; a store that has lost something says so instead of opening.
+//! - *engine*: what a database has to do; *sled_engine*, *redb_engine*: the two that do it, each with what it needs of its own;
+//! - *database*: commits are numbered and summed up; *format*: the marker file `FORMAT`; *folder*: lock, low-water mark, ballast,
+//!   syncs of files and names;
+//! - *checkpoint*, *contents*: a store that has lost something says so instead of opening.
 //!
 //! # Life
-//! [`SledStore::open`] once in a process. After a failed commit the store is *poisoned*: every handle of sled is dropped, readers and
-//! writers get `Poisoned`, and [`OutboxStore::reopen`] opens it again. If sled failed in the middle of a write without an error of
+//! [`DiskStore::open`] once in a process. After a failed commit the store is *poisoned*: every handle of the engine is dropped, readers
+//! and writers get `Poisoned`, and [`OutboxStore::reopen`] opens it again. If sled failed in the middle of a write without an error of
 //! input or output, its handles are kept for ever, since dropping them would make half a batch durable; then only a new process
 //! helps, and `reopen` says so. A batch refused for its size or for want of room changes nothing and poisons nothing.
 //!
@@ -20,13 +21,17 @@
 
 mod checkpoint;
 mod contents;
+mod database;
 mod engine;
 mod folder;
 mod format;
+mod redb_engine;
+mod sled_engine;
 
 use checkpoint::Checkpoint;
 use contents::CommitRecord;
-use engine::{Engine, io_error};
+use database::OpenDatabase;
+use engine::{files, io_error};
 use folder::Folder;
 pub use folder::set_aside;
 use format::Format;
@@ -38,40 +43,42 @@ use std::{
     time::Duration,
 };
 use tidegate_actors::ports::outbox_store::{BATCH_BYTES_MAX, Batch, OutboxStore, Pair, VALUE_BYTES_MAX};
-use tidegate_schemas::messages::outbox::StoreError;
+use tidegate_schemas::{config::file::OutboxEngine, messages::outbox::StoreError};
 
 /// Largest key, in bytes: with seventeen entries on a page and [`VALUE_BYTES_MAX`], a page stays far below what sled would move
 /// out of its log.
 pub const KEY_BYTES_MAX: usize = 1_024;
-/// Least and most bytes of sled's page cache.
+/// Least and most bytes of an engine's page cache.
 const CACHE_BYTES: std::ops::RangeInclusive<u64> = 8 * 1_024 * 1_024..=64 * 1_024 * 1_024;
 /// Commits between two looks whether a ballast that was given up can be made again.
 const BALLAST_EVERY_COMMITS: u64 = 256;
-/// How often, and how long apart, sled is opened again while its threads have not let go of its file.
+/// How often, and how long apart, a database is opened again while its threads have not let go of its file.
 const OPEN_TRIES: u32 = 50;
 const OPEN_PAUSE: Duration = Duration::from_millis(100);
 
 /// How a store is opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct SledOptions {
-    /// sled's page cache, in bytes; clamped to 8 to 64 MiB.
+pub struct DiskOptions {
+    /// What the data is written by.
+    pub engine: OutboxEngine,
+    /// The engine's page cache, in bytes; clamped to 8 to 64 MiB.
     pub cache_bytes: u64,
 }
 
-impl Default for SledOptions {
+impl Default for DiskOptions {
     fn default() -> Self {
-        Self { cache_bytes: *CACHE_BYTES.start() }
+        Self { engine: OutboxEngine::default(), cache_bytes: *CACHE_BYTES.start() }
     }
 }
 
 /// The outbox on disk.
-pub struct SledStore {
+pub struct DiskStore {
     folder: Folder,
     format: Format,
     cache_bytes: u64,
     /// Taken for a whole commit or reopening.
     writer: Mutex<Writer>,
-    /// Held for reading by whoever uses sled; for writing only to put it in or take it out.
+    /// Held for reading by whoever uses the database; for writing only to put it in or take it out.
     state: RwLock<State>,
 }
 
@@ -82,26 +89,26 @@ struct Writer {
 }
 
 enum State {
-    Open(Engine),
+    Open(OpenDatabase),
     /// Every handle is dropped.
     Poisoned,
     /// The handles are kept: see the module's text.
     Abandoned,
 }
 
-impl SledStore {
+impl DiskStore {
     /// Opens the store in this folder, or makes it there.
     ///
     /// # Errors
     /// `Locked` when a process has it; `Format` when the folder holds something else; `Corrupt` when it is damaged (the folder
     /// is never removed: see [`set_aside`]); `Full`, `Io`.
-    pub fn open(dir: &Path, options: SledOptions) -> Result<Arc<Self>, StoreError> {
-        let folder = Folder::lock(dir)?;
-        let (mut format, found) = match Format::read(&folder.dir)? {
+    pub fn open(dir: &Path, options: DiskOptions) -> Result<Arc<Self>, StoreError> {
+        let folder = Folder::lock(dir, files(options.engine))?;
+        let (mut format, found) = match Format::read(&folder.dir, options.engine)? {
             Some(format) => (format, true),
             None => {
-                folder.check_unused()?;
-                (Format::new(), false)
+                folder.check_unused(options.engine)?;
+                (Format::new(options.engine), false)
             }
         };
         if !found {
@@ -139,7 +146,7 @@ impl SledStore {
         Ok(())
     }
 
-    /// Takes sled out, so that the store is poisoned.
+    /// Takes the database out, so that the store is poisoned.
     fn take_out(&self, torn: bool) -> Result<(), StoreError> {
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
         let next = if torn || matches!(*state, State::Abandoned) { State::Abandoned } else { State::Poisoned };
@@ -153,8 +160,8 @@ impl SledStore {
         }
     }
 
-    /// Does something with sled while it is open.
-    fn with<T>(&self, work: impl FnOnce(&Engine) -> T) -> Result<T, StoreError> {
+    /// Does something with the database while it is open.
+    fn with<T>(&self, work: impl FnOnce(&OpenDatabase) -> T) -> Result<T, StoreError> {
         match &*self.state.read().unwrap_or_else(PoisonError::into_inner) {
             State::Open(engine) => Ok(work(engine)),
             State::Poisoned | State::Abandoned => Err(StoreError::Poisoned),
@@ -162,7 +169,7 @@ impl SledStore {
     }
 }
 
-impl OutboxStore for SledStore {
+impl OutboxStore for DiskStore {
     fn commit(&self, batch: &Batch) -> Result<(), StoreError> {
         check_limits(batch)?;
         let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
@@ -215,7 +222,7 @@ impl OutboxStore for SledStore {
             State::Open(_) => return Ok(()),
             State::Poisoned => {}
             State::Abandoned => {
-                let reason = "sled failed in the middle of a write: the process has to be started again";
+                let reason = "the database failed in the middle of a write: the process has to be started again";
                 return Err(StoreError::Io(reason.into()));
             }
         }
@@ -240,13 +247,13 @@ impl OutboxStore for SledStore {
     }
 }
 
-impl fmt::Debug for SledStore {
+impl fmt::Debug for DiskStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SledStore").field("dir", &self.folder.dir).finish_non_exhaustive()
+        f.debug_struct("DiskStore").field("dir", &self.folder.dir).finish_non_exhaustive()
     }
 }
 
-impl Drop for SledStore {
+impl Drop for DiskStore {
     fn drop(&mut self) {
         if let Err(error) = self.close() {
             tracing::warn!(%error, "the outbox was not closed cleanly");
@@ -254,16 +261,31 @@ impl Drop for SledStore {
     }
 }
 
-/// Opens sled, which writes while it opens; on a full disk, without the ballast.
+/// By which engine the store in this folder was made; none where there is none.
+///
+/// # Errors
+/// When what lies there is no store of ours.
+pub fn engine_in(dir: &Path) -> Result<Option<OutboxEngine>, StoreError> {
+    for engine in [OutboxEngine::Sled, OutboxEngine::Redb] {
+        match Format::read(dir, engine) {
+            Ok(found) => return Ok(found.map(|_| engine)),
+            Err(StoreError::Format { .. }) if engine != OutboxEngine::Redb => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(None)
+}
+
+/// Opens the database; sled writes while it opens, and does so on a full disk, without the ballast.
 fn open_engine(
     folder: &Folder,
     checkpoint: &Checkpoint,
     format: &Format,
     cache_bytes: u64,
-) -> Result<(Engine, CommitRecord), StoreError> {
+) -> Result<(OpenDatabase, CommitRecord), StoreError> {
     let open = || {
         folder.clear_half_snapshots().map_err(|error| io_error("clearing a half-written snapshot", &error))?;
-        Engine::open(folder, checkpoint, format.id, cache_bytes, !format.ready)
+        OpenDatabase::open(folder, checkpoint, (format.engine, format.id), cache_bytes, !format.ready)
     };
     if !folder.has_room_to_remove() {
         return Err(StoreError::Full);
@@ -285,7 +307,7 @@ fn write_format(folder: &Folder, format: &Format) -> Result<(), StoreError> {
 
 /// After a failed sync the page cache may show what never reached the disk. What isn't dirty is read from the disk again.
 fn forget_cached_pages(folder: &Folder) {
-    if let Ok(log) = File::open(folder.dir.join("db")) {
+    if let Ok(log) = File::open(folder.dir.join(folder.files.data)) {
         let _ = rustix::fs::fadvise(&log, 0, None, rustix::fs::Advice::DontNeed);
     }
 }

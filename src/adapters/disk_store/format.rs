@@ -4,17 +4,19 @@
 //! that. It also tells a store whose first opening never came to its end (which holds nothing, since no commit has returned)
 //! from one whose data file has gone.
 
+use super::engine::files;
 use std::{fs, io::Write as _, path::Path};
-use tidegate_schemas::messages::outbox::StoreError;
+use tidegate_schemas::{config::file::OutboxEngine, messages::outbox::StoreError};
 use uuid::Uuid;
 
 const FILE: &str = "FORMAT";
-const BACKEND: &str = "sled-0.34";
 const LAYOUT: &str = "1";
 
 /// What the marker says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Format {
+    /// What the data is written by.
+    pub engine: OutboxEngine,
     /// This store and no other: also in its data file and its checkpoint.
     pub id: Uuid,
     /// Whether the first opening came to its end; before that, the folder holds nothing.
@@ -23,14 +25,14 @@ pub(super) struct Format {
 
 impl Format {
     /// A new store's.
-    pub fn new() -> Self {
-        Self { id: Uuid::new_v4(), ready: false }
+    pub fn new(engine: OutboxEngine) -> Self {
+        Self { engine, id: Uuid::new_v4(), ready: false }
     }
 
-    /// Reads the marker; `None` when there is none.
-    pub fn read(dir: &Path) -> Result<Option<Self>, StoreError> {
+    /// Reads the marker; `None` when there is none. `engine` is the one that is wanted.
+    pub fn read(dir: &Path, engine: OutboxEngine) -> Result<Option<Self>, StoreError> {
         match fs::read(dir.join(FILE)) {
-            Ok(bytes) => Self::parse(&String::from_utf8_lossy(&bytes)).map(Some),
+            Ok(bytes) => Self::parse(&String::from_utf8_lossy(&bytes), engine).map(Some),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(StoreError::Io(format!("reading {FILE}: {error}"))),
         }
@@ -39,7 +41,8 @@ impl Format {
     /// Writes the marker, whole and durably.
     pub fn write(&self, dir: &Path) -> std::io::Result<()> {
         let state = if self.ready { "ready" } else { "creating" };
-        let text = format!("backend={BACKEND}\nlayout={LAYOUT}\nuuid={}\nstate={state}\n", self.id);
+        let text =
+            format!("backend={}\nlayout={LAYOUT}\nuuid={}\nstate={state}\n", files(self.engine).backend, self.id);
         let draft = dir.join("FORMAT.new");
         let mut file = fs::File::create(&draft)?;
         file.write_all(text.as_bytes())?;
@@ -48,15 +51,15 @@ impl Format {
         fs::File::open(dir)?.sync_all()
     }
 
-    fn parse(text: &str) -> Result<Self, StoreError> {
+    fn parse(text: &str, engine: OutboxEngine) -> Result<Self, StoreError> {
         let value = |name: &str| {
             text.lines().find_map(|line| line.split_once('=').filter(|(key, _)| *key == name)).map(|(_, value)| value)
         };
         let (backend, layout) = (value("backend"), value("layout"));
-        if backend != Some(BACKEND) || layout != Some(LAYOUT) {
+        if backend != Some(files(engine).backend) || layout != Some(LAYOUT) {
             let shown =
                 |value: Option<&str>| value.map_or("unknown".to_owned(), |text| text.chars().take(32).collect());
-            return Err(mismatch(format!("backend={} layout={}", shown(backend), shown(layout))));
+            return Err(mismatch(format!("backend={} layout={}", shown(backend), shown(layout)), engine));
         }
         let id = value("uuid").and_then(|text| Uuid::try_parse(text).ok());
         let ready = match value("state") {
@@ -65,15 +68,15 @@ impl Format {
             _ => None,
         };
         match (id, ready) {
-            (Some(id), Some(ready)) => Ok(Self { id, ready }),
+            (Some(id), Some(ready)) => Ok(Self { engine, id, ready }),
             _ => Err(StoreError::Corrupt(format!("its file {FILE} has no valid uuid or state"))),
         }
     }
 }
 
 /// "This is not ours", in the words of the error.
-pub(super) fn mismatch(found: String) -> StoreError {
-    StoreError::Format { found, wanted: format!("backend={BACKEND} layout={LAYOUT}") }
+pub(super) fn mismatch(found: String, engine: OutboxEngine) -> StoreError {
+    StoreError::Format { found, wanted: format!("backend={} layout={LAYOUT}", files(engine).backend) }
 }
 
 #[cfg(test)]
@@ -82,32 +85,34 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    const SLED: OutboxEngine = OutboxEngine::Sled;
+
     #[test]
     fn it_survives_its_file() {
         let dir = tempfile::tempdir().unwrap();
-        assert_eq!(Format::read(dir.path()), Ok(None));
+        assert_eq!(Format::read(dir.path(), SLED), Ok(None));
         for ready in [false, true] {
-            let format = Format { ready, ..Format::new() };
+            let format = Format { ready, ..Format::new(SLED) };
             format.write(dir.path()).unwrap();
-            assert_eq!(Format::read(dir.path()), Ok(Some(format)));
+            assert_eq!(Format::read(dir.path(), SLED), Ok(Some(format)));
         }
     }
 
     #[test]
     fn another_backend_or_layout_is_named() {
-        let other = Format::parse("backend=redb-4\nlayout=7\n").unwrap_err().to_string();
+        let other = Format::parse("backend=redb-4\nlayout=7\n", SLED).unwrap_err().to_string();
         assert_eq!(
             other,
             "the outbox has format backend=redb-4 layout=7, this version reads backend=sled-0.34 layout=1"
         );
-        assert!(matches!(Format::parse(""), Err(StoreError::Format { .. })));
-        assert!(matches!(Format::parse("backend=sled-0.34\nlayout=1\n"), Err(StoreError::Corrupt(_))));
+        assert!(matches!(Format::parse("", SLED), Err(StoreError::Format { .. })));
+        assert!(matches!(Format::parse("backend=sled-0.34\nlayout=1\n", SLED), Err(StoreError::Corrupt(_))));
     }
 
     proptest! {
         #[test]
         fn no_text_makes_it_panic(text in ".{0,200}") {
-            let _ = Format::parse(&text);
+            let _ = Format::parse(&text, SLED);
         }
     }
 }

@@ -4,7 +4,10 @@
 //! *ballast* file keeps that room: it is given up when an opening, or a commit that removes something, finds the disk full, and
 //! made again when there is plenty.
 
-use super::format::mismatch;
+use super::{
+    engine::{Files, files},
+    format::mismatch,
+};
 use rustix::fs::{FallocateFlags, FlockOperation, fallocate, flock, statvfs};
 use std::{
     fs::{self, DirBuilder, File, OpenOptions, Permissions},
@@ -13,7 +16,7 @@ use std::{
     path::{Path, PathBuf},
     time::Duration,
 };
-use tidegate_schemas::messages::outbox::StoreError;
+use tidegate_schemas::{config::file::OutboxEngine, messages::outbox::StoreError};
 
 /// Size of the ballast, in bytes.
 pub(super) const BALLAST_BYTES: u64 = 16 * MIB;
@@ -43,31 +46,33 @@ const FILES_OF_AN_EMPTY_FOLDER: [&str; 5] = [LOCK_FILE, BALLAST_FILE, "FORMAT.ne
 #[derive(Debug)]
 pub(super) struct Folder {
     pub dir: PathBuf,
+    /// The engine's files in it.
+    pub files: Files,
     /// Locked as long as it is open.
     _lock: File,
 }
 
 impl Folder {
     /// Makes the folder if need be, for its owner alone, and locks it.
-    pub fn lock(dir: &Path) -> Result<Self, StoreError> {
+    pub fn lock(dir: &Path, files: Files) -> Result<Self, StoreError> {
         let io = |what: &str, error: io::Error| StoreError::Io(format!("{what} the folder of the outbox: {error}"));
         DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(|error| io("making", error))?;
         let lock = OpenOptions::new().write(true).create(true).truncate(false).open(dir.join(LOCK_FILE));
         let lock = lock.map_err(|error| io("locking", error))?;
         take_lock(&lock)?;
         fs::set_permissions(dir, Permissions::from_mode(0o700)).map_err(|error| io("protecting", error))?;
-        Ok(Self { dir: dir.to_owned(), _lock: lock })
+        Ok(Self { dir: dir.to_owned(), files, _lock: lock })
     }
 
     /// Refuses a folder without our marker in which something lies.
-    pub fn check_unused(&self) -> Result<(), StoreError> {
+    pub fn check_unused(&self, engine: OutboxEngine) -> Result<(), StoreError> {
         let entries =
             fs::read_dir(&self.dir).map_err(|error| StoreError::Io(format!("listing the folder: {error}")))?;
         for entry in entries {
             let name = entry.map_err(|error| StoreError::Io(format!("listing the folder: {error}")))?.file_name();
             if !FILES_OF_AN_EMPTY_FOLDER.iter().any(|known| name.to_str() == Some(known)) {
                 let name: String = name.to_string_lossy().chars().take(64).collect();
-                return Err(mismatch(format!("none (its folder has no file FORMAT, but holds {name:?})")));
+                return Err(mismatch(format!("none (its folder has no file FORMAT, but holds {name:?})"), engine));
             }
         }
         Ok(())
@@ -79,7 +84,7 @@ impl Folder {
             let entry = entry?;
             let name = entry.file_name();
             match name.to_str() {
-                Some("db" | "conf" | "checkpoint") => fs::remove_file(entry.path())?,
+                Some("db" | "conf" | "checkpoint" | "outbox.redb") => fs::remove_file(entry.path())?,
                 Some("blobs") => fs::remove_dir_all(entry.path())?,
                 Some(name) if name.starts_with("snap.") => fs::remove_file(entry.path())?,
                 _ => {}
@@ -101,9 +106,9 @@ impl Folder {
         Ok(())
     }
 
-    /// Makes durable what sled itself doesn't sync: its files, their names, and the folder's own name.
+    /// Makes durable what an engine itself doesn't sync: its files, their names, and the folder's own name.
     pub fn sync(&self) -> io::Result<()> {
-        for name in ["db", "conf", "blobs", "."] {
+        for name in self.files.synced {
             File::open(self.dir.join(name))?.sync_all()?;
         }
         match self.dir.canonicalize()?.parent() {
@@ -114,7 +119,7 @@ impl Folder {
 
     /// Whether there is room for a commit that adds, when the store holds this many bytes of keys and values.
     ///
-    /// sled's log never shrinks by much, but what was removed from it is used again. So a log that is mostly empty needs no
+    /// A data file never shrinks by much, but what was removed from it is used again. So one that is mostly empty needs no
     /// more of the disk than what a removal needs.
     pub fn has_room_to_add(&self, held_bytes: u64) -> bool {
         let free = self.free_bytes();
@@ -128,9 +133,9 @@ impl Folder {
         has_room() || (self.give_up_ballast() && has_room())
     }
 
-    /// Blocks of sled's log, in bytes.
+    /// Blocks of the data file, in bytes.
     fn log_bytes(&self) -> u64 {
-        self.dir.join("db").metadata().map_or(0, |metadata| metadata.blocks() * 512)
+        self.dir.join(self.files.data).metadata().map_or(0, |metadata| metadata.blocks() * 512)
     }
 
     /// Makes the ballast, when it isn't there and there is plenty of room.
@@ -218,7 +223,7 @@ pub fn set_aside(dir: &Path, stamp: &str) -> Result<PathBuf, StoreError> {
     if !dir.is_dir() {
         return Err(StoreError::Io("moving the folder of the outbox away: there is none".into()));
     }
-    let locked = Folder::lock(dir)?;
+    let locked = Folder::lock(dir, files(OutboxEngine::default()))?;
     let mut name = dir.file_name().ok_or_else(|| io(io::ErrorKind::InvalidInput.into()))?.to_owned();
     name.push(format!("{SET_ASIDE}{stamp}"));
     let target = dir.with_file_name(name);

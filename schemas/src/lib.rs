@@ -32,6 +32,8 @@ pub mod signal;
 
 pub mod record;
 
+pub mod archive;
+
 pub mod wire;
 
 pub mod tidings;

@@ -334,6 +334,7 @@ fn outbox_parts(
     OutboxParts {
         store: Arc::clone(store) as Arc<dyn OutboxStore>,
         lease: Lease::default(),
+        archive: None,
         clock: Arc::clone(clock),
         entropy: Arc::clone(entropy),
         limits: Limits {

@@ -14,10 +14,14 @@
 //! **One writer.** The writer's memory is only right while nobody else writes, so it holds the store's [`Lease`]: a restarted Outbox
 //! waits until the old writer's last commit has ended.
 //!
+//! **The ledger goes on to an archive.** Every end state has a number and stays in the store up to a limit; a task beside the writer has it
+//! archived before that (`archiving`).
+//!
 //! Limits: `OPS_MAX` writes in the channel (more are refused as unavailable), `GROUP_OPS_MAX` in a group.
 
 pub mod custody_clock;
 
+mod archiving;
 mod capacity;
 mod core;
 mod damage;
@@ -41,6 +45,7 @@ mod upkeep;
 pub use self::core::Limits;
 
 use self::{
+    archiving::archive_loop,
     core::{Core, Tally},
     custody_clock::{CustodyClock, Moment},
     loads::Changes,
@@ -48,8 +53,8 @@ use self::{
     openings::{Look, Openings, Said, Since},
 };
 use crate::{
-    ports::{clock::Clock, entropy::Entropy, outbox_store::OutboxStore},
-    supervision::{Bells, DeathWatch, OwnedTask},
+    ports::{clock::Clock, entropy::Entropy, ledger_archive::LedgerArchive, outbox_store::OutboxStore},
+    supervision::{Bell, Bells, DeathWatch, OwnedTask},
 };
 use actix::prelude::*;
 use std::{
@@ -65,14 +70,14 @@ use tidegate_schemas::{
         gateway::{Observe, Shutdown},
         outbox::{
             DeviceReceipt, Enqueue, EnqueueError, EntryPage, Fail, Foresee, Foreseen, Ignore, List, ListLedger,
-            ListQuarantine, Loads, Operate, OperateError, PAGE_ENTRIES_MAX, PendingReceipts, PendingReports, Pick,
-            Quarantine, Receipted, Reported, Reserve, SetPaused, Settle, Show, Signal, SignalError, SignalTaken, Spend,
+            ListQuarantine, Operate, OperateError, PAGE_ENTRIES_MAX, PendingReceipts, PendingReports, Pick, Quarantine,
+            Receipted, Reported, Reserve, SetPaused, Settle, Show, Signal, SignalError, SignalTaken, Spend,
             StillQueued, StoreError, Sweep, SweepTerms,
         },
         registry::Current,
     },
     record::DestinationRecord,
-    view::{DestinationLoad, LedgerView, Observation, OutboxObservation, QuarantineView, Shown, SignalView},
+    view::{LedgerView, Observation, OutboxObservation, QuarantineView, Shown},
 };
 use tokio::{
     sync::{mpsc, oneshot},
@@ -102,6 +107,8 @@ pub struct OutboxParts {
     pub store: Arc<dyn OutboxStore>,
     /// Its lease.
     pub lease: Lease,
+    /// Where the ledger goes for good; without one it is pruned regardless.
+    pub archive: Option<Arc<dyn LedgerArchive>>,
     /// The wall clock.
     pub clock: Arc<dyn Clock>,
     /// Message ids, jitter.
@@ -120,6 +127,7 @@ pub struct Outbox {
     shared: Arc<Mutex<Shared>>,
     writer: Option<OwnedTask>,
     sweeper: Option<OwnedTask>,
+    archivist: Option<OwnedTask>,
     watch: DeathWatch,
 }
 
@@ -132,6 +140,12 @@ struct Shared {
     custody: Option<CustodyClock>,
     /// The last ledger number whose device has heard of it; none where no receipts are given.
     receipted_no: Option<u64>,
+    /// The last ledger number that is on disk; none before the store was read.
+    ledger_no: Option<u64>,
+    /// Rung when much waits to be archived.
+    archive_bell: Bell,
+    /// Why the last try to archive failed.
+    archive_failure: Option<String>,
     /// Since when the store is being read at the start, or a commit of a group of writes is under way.
     at_work_since: Option<Instant>,
 }
@@ -140,7 +154,7 @@ impl Outbox {
     /// An Outbox above this Registry.
     #[must_use]
     pub fn new(parts: OutboxParts, registry: Recipient<Current>, watch: DeathWatch) -> Self {
-        Self { parts, registry, ops: None, shared: Arc::default(), writer: None, sweeper: None, watch }
+        Self { parts, registry, ops: None, shared: Arc::default(), writer: None, sweeper: None, archivist: None, watch }
     }
 
     /// Puts a write into the writer's channel; its answer comes through the receiver.
@@ -201,6 +215,10 @@ impl Actor for Outbox {
         self.writer = Some(OwnedTask::spawn(ctx, &self.watch, "writer", writing));
         let sweeping = sweep_loop(self.registry.clone(), self.parts.clone(), Arc::clone(&self.shared), ops.downgrade());
         self.sweeper = Some(OwnedTask::spawn(ctx, &self.watch, "sweeper", sweeping));
+        if let Some(archive) = self.parts.archive.clone() {
+            let archiving = archive_loop(archive, self.parts.clone(), Arc::clone(&self.shared), ops.downgrade());
+            self.archivist = Some(OwnedTask::spawn(ctx, &self.watch, "archivist", archiving));
+        }
     }
 }
 
@@ -315,6 +333,10 @@ fn publish(shared: &Mutex<Shared>, core: &mut Core) {
     // A commit has ended: what is still under way is counted from here.
     shared.at_work_since = shared.at_work_since.map(|_| Instant::now());
     shared.receipted_no = core.limits.receipting.then_some(core.meta.receipted_no);
+    shared.ledger_no = Some(core.ledger_no_on_disk);
+    if core.archive_is_due() {
+        shared.archive_bell.ring();
+    }
     shared.observation = OutboxObservation {
         account: core.meta.account,
         gap: i64::try_from(core.meta.account.gap()).unwrap_or(i64::MAX),
@@ -323,6 +345,9 @@ fn publish(shared: &Mutex<Shared>, core: &mut Core) {
         reports_pending: core.reports_pending(),
         reports_lost: core.meta.reports_lost,
         receipts_lost: core.meta.receipts_lost,
+        archive_waiting: core.archive_waiting(),
+        archive_lost: core.archived.lost,
+        archive_failure: None,
         break_glass_taken: core.tally.break_glass_taken,
         break_glass_denied: core.tally.break_glass_denied,
         nearly_full: core.fill.words(),
@@ -425,53 +450,6 @@ write_handler!(SetPaused, Result<(), StoreError>);
 write_handler!(Reserve, Result<u64, StoreError>);
 write_handler!(Sweep, Result<tidegate_schemas::messages::outbox::Swept, StoreError>);
 
-impl Handler<Loads> for Outbox {
-    type Result = MessageResult<Loads>;
-    fn handle(&mut self, _: Loads, _: &mut Self::Context) -> Self::Result {
-        let time = self.custody_now();
-        let shared = self.shared();
-        let mut loads: Vec<_> = shared.loads.values().map(|(r, oldest)| load_of(r, *oldest, &time)).collect();
-        loads.sort_by(|a, b| a.destination.cmp(&b.destination));
-        MessageResult(loads)
-    }
-}
-
-fn load_of(record: &DestinationRecord, oldest_custody_ms: Option<u64>, time: &CustodyTime) -> DestinationLoad {
-    let custody_ms = time.now_ms;
-    let within_the_hour = |at_s: &&u32| u64::from(**at_s) * 1_000 + 3_600_000 > custody_ms;
-    let recent = record.circuits_custody_s.iter().filter(within_the_hour).count();
-    let ago = |at: Option<u64>| at.map(|at| custody_ms.saturating_sub(at));
-    DestinationLoad {
-        destination: record.name.clone(),
-        queued: record.queued,
-        held: record.held,
-        parked: record.parked,
-        dead: record.dead,
-        delivered: record.delivered,
-        waiting_bytes: record.waiting_bytes,
-        due_in_ms: record.due_custody_ms.saturating_sub(custody_ms),
-        snoozed_ms: record.snoozed_custody_ms.saturating_sub(custody_ms),
-        last_failure_ago_ms: ago(record.last_failure_custody_ms),
-        last_success_ago_ms: ago(record.last_success_custody_ms),
-        paused: record.paused,
-        signal: record.signal.filter(|signal| signal.until_custody_ms > custody_ms).map(|signal| SignalView {
-            ready: signal.ready,
-            since_ms: custody_ms.saturating_sub(signal.since_custody_ms),
-            left_ms: signal.until_custody_ms - custody_ms,
-            from: signal.from,
-        }),
-        urgent: record.urgent,
-        break_glass: record.break_glass,
-        refused_waiting: record.refused_waiting,
-        throughput: record.throughput,
-        failures: record.failures,
-        last_error: record.last_error,
-        everything_refused: record.everything_refused,
-        fresh_circuits_last_hour: u16::try_from(recent).unwrap_or(u16::MAX),
-        oldest_age_ms: oldest_custody_ms.map(|oldest| time.age_ms(oldest)),
-    }
-}
-
 impl Handler<Pick> for Outbox {
     type Result = ResponseFuture<Result<Vec<tidegate_schemas::entry::Entry>, StoreError>>;
     fn handle(&mut self, message: Pick, _: &mut Self::Context) -> Self::Result {
@@ -572,7 +550,8 @@ impl Handler<Observe> for Outbox {
     type Result = MessageResult<Observe>;
     fn handle(&mut self, _: Observe, _: &mut Self::Context) -> Self::Result {
         let shared = self.shared();
-        let mut seen = shared.observation.clone();
+        let mut seen =
+            OutboxObservation { archive_failure: shared.archive_failure.clone(), ..shared.observation.clone() };
         // The actor answers whatever its disk does; a restart would not help a disk that hangs, but somebody has to be told.
         if let Some(since) = shared.at_work_since.filter(|since| since.elapsed() > STUCK) {
             seen.failure = Some(format!("the disk has not answered for {} s", since.elapsed().as_secs()));

@@ -220,6 +220,7 @@ impl House {
         let parts = OutboxParts {
             store: SledStore::open(&folder.join("outbox"), SledOptions::default()).unwrap(),
             lease: Lease::default(),
+            archive: None,
             clock: Arc::new(SystemClock::default()),
             entropy: Arc::new(SystemEntropy),
             limits: Limits::default(),

@@ -19,6 +19,8 @@ const SWEEP_ENTRIES_MAX: usize = 4_096;
 const SLICE: usize = 256;
 /// How often the custody clock is written when nothing else is, in milliseconds.
 const CUSTODY_WRITTEN_EVERY_MS: u64 = 600_000;
+/// Records of the ledger that one pruning removes.
+const PRUNED_MAX: usize = 1_024;
 /// Idempotency slots removed by one sweep.
 const SWEEP_SLOTS_MAX: usize = 1_024;
 
@@ -76,15 +78,18 @@ impl Core {
         self.prune_ledger();
     }
 
-    /// Keeps the ledger within its limit; what the room or a device has not heard yet stays longer, but not for ever (LI-1).
+    /// Keeps the ledger within its limit; what the room or a device has not heard yet, or is not archived, stays longer, but not for
+    /// ever (LI-1). A long way is gone in steps: each end state that comes makes the next.
     pub fn prune_ledger(&mut self) {
         let max = self.limits.ledger_entries_max;
-        loop {
+        for _ in 0..PRUNED_MAX {
             let kept = self.meta.ledger_no + 1 - self.meta.ledger_first;
             let no = self.meta.ledger_first;
             let reported = !self.limits.reporting || no <= self.meta.reported_no;
             let receipted = !self.limits.receipting || no <= self.meta.receipted_no;
-            if kept <= max || (!(reported && receipted) && kept <= max.saturating_mul(UNREPORTED_FACTOR)) {
+            let archived = self.archived.has(no);
+            let is_free = reported && receipted && archived;
+            if kept <= max || (!is_free && kept <= max.saturating_mul(UNREPORTED_FACTOR)) {
                 return;
             }
             if !reported {
@@ -98,6 +103,7 @@ impl Core {
             if !receipted {
                 self.lose_receipt(no);
             }
+            self.archived.lost += u64::from(!archived);
             self.remove(key::ledger(no));
             self.meta.ledger_first += 1;
         }

@@ -5,6 +5,7 @@ pub mod destination_files;
 pub mod embedded_broker;
 pub mod http_lane;
 pub mod kernel_clock;
+pub mod ledger_files;
 pub mod matrix;
 pub mod mqtt;
 pub mod mqtt_publisher;

@@ -123,6 +123,7 @@ fn parts(state: &Path, store: &Arc<Fragile>, transport: &Arc<dyn Transport>) -> 
         outbox: OutboxParts {
             store: Arc::clone(store) as Arc<dyn OutboxStore>,
             lease: Lease::default(),
+            archive: None,
             clock: Arc::new(SystemClock::default()),
             entropy: Arc::new(SystemEntropy),
             limits: Limits { reporting: false, ..Limits::default() },

@@ -101,6 +101,7 @@ impl Rig {
         let outbox_parts = OutboxParts {
             store: Arc::new(MemoryStore::with_contents(1, contents(destinations))) as Arc<dyn OutboxStore>,
             lease: Lease::default(),
+            archive: None,
             clock: Arc::clone(&clock),
             entropy: Arc::clone(&entropy),
             limits: Limits::default(),

@@ -6,6 +6,7 @@ pub mod disk_store;
 pub mod embedded_broker;
 pub mod http_lane;
 pub mod kernel_clock;
+pub mod ledger_files;
 pub mod matrix;
 pub mod mqtt;
 pub mod mqtt_publisher;

@@ -15,6 +15,7 @@ mod demo;
 mod destination;
 mod device;
 mod embedded_broker;
+mod ledger;
 mod outbox;
 mod output;
 mod pacemaker;
@@ -92,6 +93,9 @@ pub enum Command {
     /// Look at the messages in custody, and act on them
     #[command(subcommand)]
     Outbox(outbox::OutboxCommand),
+    /// Look after the files of what ended
+    #[command(subcommand)]
+    Ledger(ledger::LedgerCommand),
     /// Show when destinations open
     #[command(subcommand)]
     Windows(windows::WindowsCommand),
@@ -139,6 +143,7 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Reload(args) => block_on(reload::run(&global, &args)),
         Command::Status => block_on(status::run(&global)),
         Command::Outbox(command) => block_on(outbox::run(&global, command)),
+        Command::Ledger(command) => ledger::run(&global, command),
         Command::Destination(command) => block_on(destination::run(&global, command)),
         Command::Windows(command) => block_on(windows::run(&global, command)),
         Command::Simulate(args) => block_on(simulate::run(&global, args)),

@@ -13,6 +13,7 @@ use crate::{
         destination_files::DestinationFiles,
         disk_store::{DiskOptions, DiskStore, set_aside},
         embedded_broker::{BrokerSpec, EmbeddedBroker},
+        ledger_files::{LEDGER_FOLDER, LedgerFiles, LedgerOptions},
         matrix::MatrixRoom,
         mqtt::{self, MqttSource},
         registry_file::RegistryFile,
@@ -37,8 +38,8 @@ use tidegate_actors::{
     list::{self, Parts},
     outbox::{Lease, Limits, OutboxParts},
     ports::{
-        clock::Clock, entropy::Entropy, outbox_store::OutboxStore, registry_store::RegistryStore as _, room::Room,
-        source::Source, transport::Transport,
+        clock::Clock, entropy::Entropy, ledger_archive::LedgerArchive, outbox_store::OutboxStore,
+        registry_store::RegistryStore as _, room::Room, source::Source, transport::Transport,
     },
     registry::{DeclaredCell, RegistryParts},
     supervision::{Bells, Gateway, GatewayRun},
@@ -334,6 +335,7 @@ fn outbox_parts(
     OutboxParts {
         store: Arc::clone(store) as Arc<dyn OutboxStore>,
         lease: Lease::default(),
+        archive: config.ledger.archive.then(|| ledger_files(config)),
         clock: Arc::clone(clock),
         entropy: Arc::clone(entropy),
         limits: Limits {
@@ -347,6 +349,15 @@ fn outbox_parts(
         },
         bells: bells.clone(),
     }
+}
+
+/// What the outbox has to keep free is kept free twice, so that these files never take the last room that there is for messages.
+fn ledger_files(config: &Config) -> Arc<dyn LedgerArchive> {
+    let options = LedgerOptions {
+        retention_days: config.ledger.retention_days,
+        min_free_bytes: config.outbox.min_free_disk.saturating_mul(2),
+    };
+    Arc::new(LedgerFiles::in_folder(config.state_dir.join(LEDGER_FOLDER), options))
 }
 
 /// How the endpoints find the actors: by the view that the supervisor publishes.

@@ -14,11 +14,15 @@
 //! **One writer.** The writer's memory is only right while nobody else writes, so it holds the store's [`Lease`]: a restarted Outbox
 //! waits until the old writer's last commit has ended.
 //!
+//! **The ledger goes on to an archive.** Every end state has a number and stays in the store up to a limit; a task beside the writer has it
+//! archived before that (`archiving`).
+//!
 //! Limits: `OPS_MAX` writes in the channel (more are refused as unavailable), `GROUP_OPS_MAX` in a group.
 
 pub mod custody_clock;
 pub mod examine;
 
+mod archiving;
 mod capacity;
 mod core;
 mod damage;
@@ -42,15 +46,16 @@ mod upkeep;
 pub use self::core::Limits;
 
 use self::{
+    archiving::archive_loop,
     core::{Core, Tally},
     custody_clock::{CustodyClock, Moment},
-    loads::{Changes, load_of},
+    loads::Changes,
     op::Op,
     openings::{Look, Openings, Said, Since},
 };
 use crate::{
-    ports::{clock::Clock, entropy::Entropy, outbox_store::OutboxStore},
-    supervision::{Bells, DeathWatch, OwnedTask},
+    ports::{clock::Clock, entropy::Entropy, ledger_archive::LedgerArchive, outbox_store::OutboxStore},
+    supervision::{Bell, Bells, DeathWatch, OwnedTask},
 };
 use actix::prelude::*;
 use std::{
@@ -66,8 +71,8 @@ use tidegate_schemas::{
         gateway::{Observe, Shutdown},
         outbox::{
             DeviceReceipt, Enqueue, EnqueueError, EntryPage, Fail, Foresee, Foreseen, Ignore, List, ListLedger,
-            ListQuarantine, Loads, Operate, OperateError, PAGE_ENTRIES_MAX, PendingReceipts, PendingReports, Pick,
-            Quarantine, Receipted, Reported, Reserve, SetPaused, Settle, Show, Signal, SignalError, SignalTaken, Spend,
+            ListQuarantine, Operate, OperateError, PAGE_ENTRIES_MAX, PendingReceipts, PendingReports, Pick, Quarantine,
+            Receipted, Reported, Reserve, SetPaused, Settle, Show, Signal, SignalError, SignalTaken, Spend,
             StillQueued, StoreError, Sweep, SweepTerms,
         },
         registry::Current,
@@ -103,6 +108,8 @@ pub struct OutboxParts {
     pub store: Arc<dyn OutboxStore>,
     /// Its lease.
     pub lease: Lease,
+    /// Where the ledger goes for good; without one it is pruned regardless.
+    pub archive: Option<Arc<dyn LedgerArchive>>,
     /// The wall clock.
     pub clock: Arc<dyn Clock>,
     /// Message ids, jitter.
@@ -121,6 +128,7 @@ pub struct Outbox {
     shared: Arc<Mutex<Shared>>,
     writer: Option<OwnedTask>,
     sweeper: Option<OwnedTask>,
+    archivist: Option<OwnedTask>,
     watch: DeathWatch,
 }
 
@@ -133,6 +141,12 @@ struct Shared {
     custody: Option<CustodyClock>,
     /// The last ledger number whose device has heard of it; none where no receipts are given.
     receipted_no: Option<u64>,
+    /// The last ledger number that is on disk; none before the store was read.
+    ledger_no: Option<u64>,
+    /// Rung when much waits to be archived.
+    archive_bell: Bell,
+    /// Why the last try to archive failed.
+    archive_failure: Option<String>,
     /// Since when the store is being read at the start, or a commit of a group of writes is under way.
     at_work_since: Option<Instant>,
 }
@@ -141,7 +155,7 @@ impl Outbox {
     /// An Outbox above this Registry.
     #[must_use]
     pub fn new(parts: OutboxParts, registry: Recipient<Current>, watch: DeathWatch) -> Self {
-        Self { parts, registry, ops: None, shared: Arc::default(), writer: None, sweeper: None, watch }
+        Self { parts, registry, ops: None, shared: Arc::default(), writer: None, sweeper: None, archivist: None, watch }
     }
 
     /// Puts a write into the writer's channel; its answer comes through the receiver.
@@ -202,6 +216,10 @@ impl Actor for Outbox {
         self.writer = Some(OwnedTask::spawn(ctx, &self.watch, "writer", writing));
         let sweeping = sweep_loop(self.registry.clone(), self.parts.clone(), Arc::clone(&self.shared), ops.downgrade());
         self.sweeper = Some(OwnedTask::spawn(ctx, &self.watch, "sweeper", sweeping));
+        if let Some(archive) = self.parts.archive.clone() {
+            let archiving = archive_loop(archive, self.parts.clone(), Arc::clone(&self.shared), ops.downgrade());
+            self.archivist = Some(OwnedTask::spawn(ctx, &self.watch, "archivist", archiving));
+        }
     }
 }
 
@@ -323,6 +341,10 @@ fn publish(shared: &Mutex<Shared>, core: &mut Core) {
     // A commit has ended: what is still under way is counted from here.
     shared.at_work_since = shared.at_work_since.map(|_| Instant::now());
     shared.receipted_no = core.limits.receipting.then_some(core.meta.receipted_no);
+    shared.ledger_no = Some(core.ledger_no_on_disk);
+    if core.archive_is_due() {
+        shared.archive_bell.ring();
+    }
     shared.observation = OutboxObservation {
         account: core.meta.account,
         gap: i64::try_from(core.meta.account.gap()).unwrap_or(i64::MAX),
@@ -331,6 +353,9 @@ fn publish(shared: &Mutex<Shared>, core: &mut Core) {
         reports_pending: core.reports_pending(),
         reports_lost: core.meta.reports_lost,
         receipts_lost: core.meta.receipts_lost,
+        archive_waiting: core.archive_waiting(),
+        archive_lost: core.archived.lost,
+        archive_failure: None,
         break_glass_taken: core.tally.break_glass_taken,
         break_glass_denied: core.tally.break_glass_denied,
         nearly_full: core.fill.words(),
@@ -433,17 +458,6 @@ write_handler!(SetPaused, Result<(), StoreError>);
 write_handler!(Reserve, Result<u64, StoreError>);
 write_handler!(Sweep, Result<tidegate_schemas::messages::outbox::Swept, StoreError>);
 
-impl Handler<Loads> for Outbox {
-    type Result = MessageResult<Loads>;
-    fn handle(&mut self, _: Loads, _: &mut Self::Context) -> Self::Result {
-        let time = self.custody_now();
-        let shared = self.shared();
-        let mut loads: Vec<_> = shared.loads.values().map(|(r, oldest)| load_of(r, *oldest, &time)).collect();
-        loads.sort_by(|a, b| a.destination.cmp(&b.destination));
-        MessageResult(loads)
-    }
-}
-
 impl Handler<Pick> for Outbox {
     type Result = ResponseFuture<Result<Vec<tidegate_schemas::entry::Entry>, StoreError>>;
     fn handle(&mut self, message: Pick, _: &mut Self::Context) -> Self::Result {
@@ -544,7 +558,8 @@ impl Handler<Observe> for Outbox {
     type Result = MessageResult<Observe>;
     fn handle(&mut self, _: Observe, _: &mut Self::Context) -> Self::Result {
         let shared = self.shared();
-        let mut seen = shared.observation.clone();
+        let mut seen =
+            OutboxObservation { archive_failure: shared.archive_failure.clone(), ..shared.observation.clone() };
         // The actor answers whatever its disk does; a restart would not help a disk that hangs, but somebody has to be told.
         if let Some(since) = shared.at_work_since.filter(|since| since.elapsed() > STUCK) {
             seen.failure = Some(format!("the disk has not answered for {} s", since.elapsed().as_secs()));

@@ -3,6 +3,7 @@
 pub mod clock;
 pub mod destination_check;
 pub mod entropy;
+pub mod ledger_archive;
 pub mod outbox_store;
 pub mod registry_store;
 pub mod room;

@@ -7,6 +7,7 @@ pub mod fake_source;
 pub mod fake_transport;
 pub mod faults;
 pub mod faulty_ports;
+pub mod memory_archive;
 pub mod memory_registry;
 pub mod memory_store;
 pub mod scripts;

@@ -32,6 +32,8 @@ pub mod signal;
 
 pub mod record;
 
+pub mod archive;
+
 pub mod export;
 
 pub mod wire;

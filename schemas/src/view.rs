@@ -90,6 +90,15 @@ pub struct OutboxObservation {
     /// End states that their devices will never hear of, for the same reason.
     #[serde(default)]
     pub receipts_lost: u64,
+    /// End states that are not archived yet.
+    #[serde(default)]
+    pub archive_waiting: u64,
+    /// End states that were let go before they could be archived: in this process, or earlier and not yet told of in the archive.
+    #[serde(default)]
+    pub archive_lost: u64,
+    /// Why the ledger could not be archived the last time, if it could not.
+    #[serde(default)]
+    pub archive_failure: Option<String>,
     /// Messages that were let in as break-glass, since this process began.
     #[serde(default)]
     pub break_glass_taken: u64,

@@ -136,6 +136,10 @@ fn of_outbox(registry: &mut Registry, outbox: &OutboxObservation) {
     );
     count(registry, "outbox_reports_lost", "End states that the room never hears of", outbox.reports_lost);
     count(registry, "outbox_receipts_lost", "End states that their devices never hear of", outbox.receipts_lost);
+    let (waiting, failing) = (number(outbox.archive_waiting), i64::from(outbox.archive_failure.is_some()));
+    measure(registry, "ledger_archive_waiting", "End states that are not in the ledger's files yet", waiting);
+    measure(registry, "ledger_archive_failing", "1 if the ledger's files could not be written the last time", failing);
+    count(registry, "ledger_archive_lost", "End states that never come to the ledger's files", outbox.archive_lost);
     let break_glass = [("taken", outbox.break_glass_taken), ("denied", outbox.break_glass_denied)];
     let break_glass = break_glass.map(|(outcome, value)| (label("outcome", outcome), value));
     counts(registry, "outbox_break_glass", "Break-glass messages, as such or as of high priority", break_glass);

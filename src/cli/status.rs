@@ -99,6 +99,19 @@ fn warnings(status: &StatusView) -> Vec<String> {
                         "the room never hears of {lost} messages that ended: too many ended while the homeserver was away"
                     ));
                 }
+                if let Some(failure) = &outbox.archive_failure {
+                    let waiting = outbox.archive_waiting;
+                    warnings.push(format!(
+                        "the ledger's files can't be written, {waiting} end states wait for them: {failure}"
+                    ));
+                }
+                if outbox.archive_lost > 0 {
+                    let lost = outbox.archive_lost;
+                    warnings.push(format!(
+                        "{lost} end states are not in the ledger's files: too many ended while these could not be written, or were \
+                         switched off; a line there says which"
+                    ));
+                }
                 for folder in &outbox.set_aside {
                     warnings.push(format!(
                         "a damaged outbox was set aside as {folder}: what waited in it is not delivered; restore it, or remove it"
@@ -221,6 +234,9 @@ mod tests {
             gap: 2,
             failure,
             reports_lost: 41,
+            archive_lost: 43,
+            archive_waiting: 7,
+            archive_failure: Some("no room for it".into()),
             nearly_full: Some("81 of 100".into()),
             ..OutboxObservation::default()
         };
@@ -245,6 +261,10 @@ mod tests {
         assert!(told.contains("gap of 2") && told.contains("full"), "{told}");
         assert!(told.contains("never hears of 41") && told.contains("session 3 times"), "{told}");
         assert!(told.contains("fills up: 81 of 100"), "{told}");
+        assert!(
+            told.contains("7 end states wait for them: no room for it") && told.contains("43 end states"),
+            "{told}"
+        );
         assert!(told.contains("took over our client id at the broker 7 times"), "{told}");
     }
 

@@ -220,6 +220,7 @@ impl House {
         let parts = OutboxParts {
             store: DiskStore::open(&folder.join("outbox"), DiskOptions::default()).unwrap(),
             lease: Lease::default(),
+            archive: None,
             clock: Arc::new(SystemClock::default()),
             entropy: Arc::new(SystemEntropy),
             limits: Limits::default(),

@@ -94,6 +94,7 @@ impl Rig {
         let outbox_parts = OutboxParts {
             store: Arc::new(MemoryStore::new(1)) as Arc<dyn OutboxStore>,
             lease: Lease::default(),
+            archive: None,
             clock: Arc::clone(&clock) as Arc<dyn Clock>,
             entropy: Arc::clone(&entropy) as Arc<dyn Entropy>,
             limits: Limits { reporting: false, ..Limits::default() },

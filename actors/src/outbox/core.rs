@@ -8,6 +8,7 @@
 
 use super::{
     OutboxParts,
+    archiving::Archived,
     capacity::Fill,
     custody_clock::Moment,
     occupancy::{Occupancy, Rates},
@@ -125,6 +126,10 @@ pub(super) struct Core {
     /// Room on the disk, as the last group of writes and the last sweep saw it; none where that can't be told.
     pub free_bytes: Option<u64>,
     pub fill: Fill,
+    /// What is known of the archive.
+    pub archived: Archived,
+    /// The last ledger number that is on disk.
+    pub ledger_no_on_disk: u64,
     stale: bool,
     pub failure: Option<StoreError>,
     changed: HashSet<u32>,
@@ -180,6 +185,7 @@ impl Core {
     ) -> Result<Self, StoreError> {
         parts.store.reopen()?;
         let (disk_bytes, set_aside) = (parts.store.disk_bytes(), parts.store.set_aside());
+        let archived = Archived::ask(parts.archive.as_deref());
         let mut core = Self {
             _lease: lease,
             store: parts.store,
@@ -201,6 +207,8 @@ impl Core {
             waiting_bytes: 0,
             free_bytes: None,
             fill: Fill::default(),
+            archived,
+            ledger_no_on_disk: 0,
             stale: false,
             failure: None,
             changed: HashSet::new(),
@@ -209,6 +217,7 @@ impl Core {
             set_aside,
         };
         core.read_memory()?;
+        core.count_unarchived();
         core.free_bytes = core.store.free_bytes();
         core.look_at_room();
         Ok(core)
@@ -234,6 +243,8 @@ impl Core {
                 wanted: format!("layout {LAYOUT}"),
             });
         }
+        self.ledger_no_on_disk = self.meta.ledger_no;
+        self.go_on_after_archive();
         (self.dests, self.names) = (HashMap::new(), HashMap::new());
         let mut from = key::destination(0);
         loop {
@@ -383,6 +394,7 @@ impl Core {
         }
         batch.put(key::META.to_vec(), record::encode(&key::META, &self.meta));
         self.store.commit(&batch)?;
+        self.ledger_no_on_disk = self.meta.ledger_no;
         self.clock_written = self.clock.clone();
         self.tally.commits += 1;
         Ok(())

@@ -12,7 +12,7 @@ use std::{
 use tidegate_schemas::{
     custody::CustodyTime,
     id::DestinationId,
-    messages::outbox::{ChangedLoads, LoadsAt},
+    messages::outbox::{ChangedLoads, Loads, LoadsAt},
     record::DestinationRecord,
     view::{DestinationLoad, SignalView},
 };
@@ -47,6 +47,17 @@ impl Changes {
     }
 }
 
+impl Handler<Loads> for Outbox {
+    type Result = MessageResult<Loads>;
+    fn handle(&mut self, _: Loads, _: &mut Self::Context) -> Self::Result {
+        let time = self.custody_now();
+        let shared = self.shared();
+        let mut loads: Vec<_> = shared.loads.values().map(|(r, oldest)| load_of(r, *oldest, &time)).collect();
+        loads.sort_by(|a, b| a.destination.cmp(&b.destination));
+        MessageResult(loads)
+    }
+}
+
 impl Handler<ChangedLoads> for Outbox {
     type Result = MessageResult<ChangedLoads>;
     fn handle(&mut self, message: ChangedLoads, _: &mut Self::Context) -> Self::Result {
@@ -66,11 +77,7 @@ impl Handler<ChangedLoads> for Outbox {
 }
 
 /// What others see of a destination's record at this moment.
-pub(super) fn load_of(
-    record: &DestinationRecord,
-    oldest_custody_ms: Option<u64>,
-    time: &CustodyTime,
-) -> DestinationLoad {
+fn load_of(record: &DestinationRecord, oldest_custody_ms: Option<u64>, time: &CustodyTime) -> DestinationLoad {
     let custody_ms = time.now_ms;
     let within_the_hour = |at_s: &&u32| u64::from(**at_s) * 1_000 + 3_600_000 > custody_ms;
     let recent = record.circuits_custody_s.iter().filter(within_the_hour).count();

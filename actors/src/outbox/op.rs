@@ -28,6 +28,8 @@ pub(super) enum Op {
     Receipted(Receipted, Sender<Result<(), StoreError>>),
     /// Up to this ledger number no device has to hear of anything.
     PassReceipts(u64),
+    /// Up to this ledger number everything is archived.
+    Archived(u64),
     Sweep(Sweep, Sender<Result<Swept, StoreError>>),
     /// A reader found an entry that can't be decoded.
     Damaged(DestinationId, u64),
@@ -51,7 +53,7 @@ impl Op {
             Self::Reserve(_, to) => drop(to.send(Err(error))),
             Self::Receipted(_, to) => drop(to.send(Err(error))),
             Self::Sweep(_, to) => drop(to.send(Err(error))),
-            Self::PassReceipts(_) | Self::Damaged(..) => {}
+            Self::PassReceipts(_) | Self::Archived(_) | Self::Damaged(..) => {}
         }
     }
 }

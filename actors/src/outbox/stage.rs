@@ -89,6 +89,7 @@ impl Core {
                 self.reply(on_disk(to, ()));
             }
             Op::PassReceipts(last) => self.pass_receipts(last),
+            Op::Archived(last) => self.archived(last),
             Op::Sweep(message, to) => {
                 // A sweep scans the store, so what is staged has to be there.
                 self.commit();

@@ -5,6 +5,7 @@ use super::*;
 use crate::{
     supervision::Running,
     testing::{
+        memory_archive::MemoryArchive,
         memory_store::{CommitFault, MemoryStore},
         seeded_entropy::SeededEntropy,
         sim_clock::SimClock,
@@ -17,12 +18,13 @@ use tidegate_schemas::{
     agreement::{DeviceLimits, HeadOfLine, Lifetime, Limits as QueueLimits, OnFull, RetryPolicy, ServiceAgreement},
     entry::{EntryState, Event},
     id::MessageId,
-    messages::outbox::{Budget, EntryName, IntakeLimit, Settlement},
+    messages::outbox::{Budget, EntryName, IntakeLimit, Loads, Settlement},
     outcome::DeliveryError,
     submission::{Origin, Payload, QuarantineReason, Redelivery, Submission},
     view::DestinationLoad,
 };
 
+mod archiving;
 mod clock;
 mod damage;
 mod expiry;
@@ -47,6 +49,7 @@ const fn limits_of(messages: u64, bytes: u64) -> QueueLimits {
 pub(crate) struct Rig {
     pub store: Arc<MemoryStore>,
     pub clock: Arc<SimClock>,
+    pub archive: Option<Arc<MemoryArchive>>,
     lease: Lease,
     registry: Recipient<Current>,
     pub bells: Bells,
@@ -59,7 +62,8 @@ impl Rig {
             ServiceAgreement { lifetime: Lifetime::of(SignedDuration::from_hours(1)), ..ServiceAgreement::default() };
         let registry = ToyRegistry(snapshot(vec![destination("ward", agreement)])).start().recipient();
         let clock = Arc::new(SimClock::at("2026-11-23T12:00:00Z".parse().unwrap()));
-        Self { store: Arc::new(MemoryStore::new(7)), clock, lease: Lease::default(), registry, bells: Bells::default() }
+        let (store, lease, bells) = (Arc::new(MemoryStore::new(7)), Lease::default(), Bells::default());
+        Self { store, clock, archive: None, lease, registry, bells }
     }
     fn start(&self) -> Addr<Outbox> {
         self.start_with(Limits::default())
@@ -68,6 +72,7 @@ impl Rig {
         let parts = OutboxParts {
             store: Arc::clone(&self.store) as Arc<dyn OutboxStore>,
             lease: Arc::clone(&self.lease),
+            archive: self.archive.clone().map(|archive| archive as Arc<dyn LedgerArchive>),
             clock: Arc::clone(&self.clock) as Arc<dyn Clock>,
             entropy: Arc::new(SeededEntropy::new(self.store.commits())),
             limits,

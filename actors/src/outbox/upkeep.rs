@@ -85,8 +85,8 @@ impl Core {
         self.prune_ledger(PRUNED_AT_ONCE);
     }
 
-    /// Brings the ledger nearer to its limit, by so many entries; what the room or a device has not heard yet stays longer, but not for
-    /// ever (LI-1).
+    /// Brings the ledger nearer to its limit, by so many entries; what the room or a device has not heard yet, or is not archived, stays
+    /// longer, but not for ever (LI-1).
     pub fn prune_ledger(&mut self, at_most: u64) {
         let max = self.limits.ledger_entries_max;
         for _ in 0..at_most {
@@ -94,7 +94,9 @@ impl Core {
             let no = self.meta.ledger_first;
             let reported = !self.limits.reporting || no <= self.meta.reported_no;
             let receipted = !self.limits.receipting || no <= self.meta.receipted_no;
-            if kept <= max || (!(reported && receipted) && kept <= max.saturating_mul(UNREPORTED_FACTOR)) {
+            let archived = self.archived.has(no);
+            let is_free = reported && receipted && archived;
+            if kept <= max || (!is_free && kept <= max.saturating_mul(UNREPORTED_FACTOR)) {
                 return;
             }
             if !reported {
@@ -106,6 +108,7 @@ impl Core {
             if !receipted {
                 self.lose_receipt(no);
             }
+            self.archived.lost += u64::from(!archived);
             self.remove(key::ledger(no));
             self.meta.ledger_first += 1;
         }

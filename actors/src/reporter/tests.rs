@@ -38,6 +38,7 @@ impl Rig {
         let outbox_parts = OutboxParts {
             store: Arc::new(MemoryStore::new(1)) as Arc<dyn OutboxStore>,
             lease: Lease::default(),
+            archive: None,
             clock: Arc::new(SimClock::at("2026-11-23T12:00:00Z".parse().unwrap())) as Arc<dyn Clock>,
             entropy: Arc::new(SeededEntropy::new(1)),
             limits: Limits::default(),

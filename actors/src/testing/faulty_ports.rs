@@ -6,6 +6,7 @@ use super::faults::Faults;
 use crate::ports::{
     clock::Clock,
     entropy::Entropy,
+    ledger_archive::{ArchiveError, LedgerArchive},
     outbox_store::{Batch, OutboxStore, Pair},
     registry_store::{RegistryState, RegistryStore, RegistryStoreError},
     room::{Room, RoomError},
@@ -13,9 +14,10 @@ use crate::ports::{
     transport::{CircuitId, Isolation, Lane, Target, Transport},
 };
 use futures_util::future::BoxFuture;
-use jiff::Timestamp;
+use jiff::{Timestamp, civil::Date};
 use std::sync::Arc;
 use tidegate_schemas::{
+    archive::ArchivedEntry,
     clock::{ClockTrust, ConsensusTimes},
     messages::outbox::{ReportBatch, StoreError},
     outcome::DeliveryError,
@@ -103,6 +105,19 @@ impl<P: OutboxStore + ?Sized> OutboxStore for Faulty<P> {
     fn disk_bytes(&self) -> u64 {
         self.faults.call("store.disk_bytes");
         self.port.disk_bytes()
+    }
+}
+
+impl<P: LedgerArchive + ?Sized> LedgerArchive for Faulty<P> {
+    fn last(&self) -> Result<u64, ArchiveError> {
+        self.faults.call("archive.last");
+        self.port.last()
+    }
+    fn append(&self, entries: &[ArchivedEntry]) -> Result<u64, ArchiveError> {
+        self.call("archive.append", "archive.append done", |archive| archive.append(entries))
+    }
+    fn prune(&self, today: Date) -> Result<u32, ArchiveError> {
+        self.call("archive.prune", "archive.prune done", |archive| archive.prune(today))
     }
 }
 

@@ -7,6 +7,7 @@ use super::{
     fake_transport::FakeTransport,
     faults::Faults,
     faulty_ports::Faulty,
+    memory_archive::MemoryArchive,
     memory_registry::MemoryRegistry,
     memory_store::MemoryStore,
     seeded_entropy::SeededEntropy,
@@ -18,7 +19,7 @@ use crate::{
     handles::Handles,
     list::{self, Parts},
     outbox::{Lease, Limits, OutboxParts},
-    ports::{clock::Clock, outbox_store::OutboxStore, transport::Transport},
+    ports::{clock::Clock, ledger_archive::LedgerArchive, outbox_store::OutboxStore, transport::Transport},
     registry::RegistryParts,
     supervision::{Bells, Drain, Gateway, GatewayRun, GatewayStatus, GetStatus, Options},
     uplink,
@@ -77,6 +78,8 @@ pub struct World {
     pub room: FakeRoom,
     /// The disk.
     pub store: Arc<MemoryStore>,
+    /// The ledger's archive.
+    pub archive: Arc<MemoryArchive>,
     /// The supervisor.
     pub gateway: GatewayRun<Handles>,
     parts: Parts,
@@ -126,6 +129,7 @@ impl World {
         });
         let room = FakeRoom::default();
         let store = Arc::new(MemoryStore::new(1));
+        let archive = Arc::new(MemoryArchive::default());
         let bells = Bells::default();
         let clock: Arc<dyn Clock> = Faulty::new(raw_clock, &faults);
         let entropy = Faulty::new(Arc::new(SeededEntropy::new(1)), &faults);
@@ -142,6 +146,7 @@ impl World {
             outbox: OutboxParts {
                 store: Faulty::new(Arc::clone(&store) as Arc<dyn OutboxStore>, &faults),
                 lease: Lease::default(),
+                archive: Some(Faulty::new(Arc::clone(&archive) as Arc<dyn LedgerArchive>, &faults)),
                 clock,
                 entropy,
                 limits: Limits { receipting: true, ..Limits::default() },
@@ -161,7 +166,7 @@ impl World {
         let published = Rc::new(Cell::new(0));
         let publishing = publish(source.clone(), Rc::clone(&published), names.clone(), setup.publish_every);
         let publisher = actix::spawn(publishing).abort_handle();
-        Self { faults, source, transport, room, store, gateway, parts, names, published, publisher }
+        Self { faults, source, transport, room, store, archive, gateway, parts, names, published, publisher }
     }
 
     /// Messages published so far; their bodies are their numbers, from 0.
@@ -262,6 +267,10 @@ impl World {
         self.publisher.abort();
         let limit = Duration::from_secs(1_200);
         self.until(&format!("{place}: everything is settled"), limit, Self::is_settled).await;
+        let archived = async |world: &Self| world.archive.whole().last_no == world.published();
+        self.until(&format!("{place}: everything is archived"), limit, archived).await;
+        let whole = self.archive.whole();
+        assert_eq!((whole.lines, whole.first_no, whole.lost), (self.published(), 1, 0), "{place}: once and in order");
         let account = self.outbox().await.expect("the outbox is up");
         assert_eq!((account.gap, account.account.accepted), (0, self.published()), "{place}: {account:?}");
         assert_eq!(account.account.delivered, self.published(), "{place}: {account:?}");

@@ -22,10 +22,14 @@ pub use stored::{REGISTRY_BYTES_MAX, REGISTRY_FILE};
 use super::{
     Problem, Problems,
     devices::{DEVICES_FILE, Devices},
-    file::{AdminConfig, ClockConfig, Config, HttpConfig, LogConfig, OutboxConfig, TorConfig, TorTransport, Vanguards},
+    file::{
+        AdminConfig, ClockConfig, Config, HttpConfig, LedgerConfig, LogConfig, OutboxConfig, TorConfig, TorTransport,
+        Vanguards,
+    },
     parse_bytes,
     raw::{
-        RawAdmin, RawClock, RawConfig, RawHttp, RawLog, RawLogFormat, RawOutbox, RawTor, RawTransport, RawVanguards,
+        RawAdmin, RawClock, RawConfig, RawHttp, RawLedger, RawLog, RawLogFormat, RawOutbox, RawTor, RawTransport,
+        RawVanguards,
     },
     settings::Settings,
 };
@@ -43,6 +47,8 @@ const VERSION: u32 = 1;
 const CACHE_BYTES: std::ops::RangeInclusive<u64> = (8 << 20)..=(64 << 20);
 /// Bounds of the ledger and of the quarantine, in records.
 const KEPT_ENTRIES: std::ops::RangeInclusive<u64> = 1..=10_000_000;
+/// Bounds of `ledger.retention_days`.
+const RETENTION_DAYS: std::ops::RangeInclusive<u32> = 1..=36_500;
 /// Default of `http.requests_per_minute`.
 const REQUESTS_PER_MINUTE: u32 = 600;
 /// Most characters of a `Host` value.
@@ -113,6 +119,7 @@ impl RawConfig {
         let tor = checker.tor(&self.tor);
         let matrix = self.matrix.and_then(|raw| checker.matrix(raw, &tor, &state_dir));
         let outbox = checker.outbox(&self.outbox);
+        let ledger = checker.ledger(&self.ledger);
         let clock = checker.clock(&self.clock);
         let log = checker.log(self.log);
         let routes = checker.routes(self.route, &known);
@@ -133,6 +140,7 @@ impl RawConfig {
             signal_service: self.signal_service.enabled,
             admin,
             outbox,
+            ledger,
             clock,
             log,
             routes,
@@ -326,6 +334,15 @@ impl Checker<'_> {
             }
         }
         config
+    }
+
+    fn ledger(&mut self, raw: &RawLedger) -> LedgerConfig {
+        let retention_days = raw.retention_days.unwrap_or(365);
+        if !RETENTION_DAYS.contains(&retention_days) {
+            let (least, most) = (RETENTION_DAYS.start(), RETENTION_DAYS.end());
+            self.refuse("ledger.retention_days", format!("this is from {least} to {most}"), "");
+        }
+        LedgerConfig { archive: raw.archive.unwrap_or(true), retention_days }
     }
 
     fn clock(&mut self, raw: &RawClock) -> ClockConfig {

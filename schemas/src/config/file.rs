@@ -34,6 +34,8 @@ pub struct Config {
     pub admin: AdminConfig,
     /// The durable outbox.
     pub outbox: OutboxConfig,
+    /// The ledger's files.
+    pub ledger: LedgerConfig,
     /// The wall clock.
     pub clock: ClockConfig,
     /// Logs.
@@ -273,6 +275,15 @@ pub enum OnCorrupt {
     Stop,
     /// It is moved away, never removed, and the gateway begins with an empty one.
     SetAside,
+}
+
+/// `[ledger]`
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LedgerConfig {
+    /// Whether end states are kept in files.
+    pub archive: bool,
+    /// How many days a file is kept after its own.
+    pub retention_days: u32,
 }
 
 /// `[clock]`

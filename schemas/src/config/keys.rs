@@ -224,6 +224,13 @@ pub const KEYS: &[ConfigKey] = &[
         "What is done at the start when the store is damaged. `stop`: the gateway doesn't start, and an operator decides. `set_aside`: its folder is moved away (never removed), the log and `tidegate status` say so, and an empty one begins.",
     ),
     key(
+        "ledger.archive",
+        "true or false",
+        "true",
+        "Whether end states are kept in files, too: see [ledger.md](ledger.md).",
+    ),
+    key("ledger.retention_days", "1 to 36500", "365", "How many days such a file is kept after its own day."),
+    key(
         "clock.trust",
         "\"auto\" or \"assume\"",
         "\"auto\"",

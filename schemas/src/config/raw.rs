@@ -40,6 +40,8 @@ pub struct RawConfig {
     pub admin: RawAdmin,
     /// The outbox.
     pub outbox: RawOutbox,
+    /// The ledger's files.
+    pub ledger: RawLedger,
     /// The wall clock.
     pub clock: RawClock,
     /// Logs.
@@ -203,6 +205,16 @@ pub struct RawOutbox {
     pub min_free_disk: Option<String>,
     /// What is done about a damaged store at the start.
     pub on_corrupt: OnCorrupt,
+}
+
+/// `[ledger]`
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RawLedger {
+    /// Whether end states are kept in files.
+    pub archive: Option<bool>,
+    /// How many days a file is kept.
+    pub retention_days: Option<u32>,
 }
 
 /// `[clock]`

@@ -24,6 +24,7 @@ const SECTIONS: &[(&str, &str, &str)] = &[
     ),
     ("`[admin]`", "admin.", "The operator's endpoint."),
     ("`[outbox]`", "outbox.", "The durable queue."),
+    ("`[ledger]`", "ledger.", "What ended, in hash-chained files: `ledger/2026-11-23.jsonl` in the state folder."),
     ("`[clock]`", "clock.", "The wall clock, by which windows open."),
     ("`[log]`", "log.", "Logs go to the standard error output."),
     (

@@ -40,7 +40,7 @@ check: ## the fast lane: format, and lints and tests of schemas/ and actors/
 	$(phase) 'tests of schemas and actors' cargo test --locked -p tidegate-schemas -p tidegate-actors -- --skip four_weeks
 
 bench: ## the benches, one line a figure: figure NAME VALUE UNIT (a tenth of torture-kill's rounds)
-	$(phase) 'setup' .ci/setup test
+	$(phase) 'setup' .ci/setup bench
 	$(phase) 'benches' env ROUNDS="$${ROUNDS:-20}" cargo bench --locked -p tidegate $(testnet) --bench '*'
 
 # The seed is printed: with SEED= the kills come at the same moments again.
@@ -49,7 +49,7 @@ torture-kill: ## kill -9 at random moments under load: nothing lost, doubled or 
 	$(phase) 'kills' env ROUNDS='$(ROUNDS)' SEED='$(SEED)' cargo bench --locked -p tidegate $(testnet) --bench torture_kill
 
 release-check: ## once for each release: release builds, long property tests, benches
-	$(phase) 'setup' .ci/setup test
+	$(phase) 'setup' .ci/setup bench
 	$(phase) 'release build with the private Tor network' cargo build --locked --release $(testnet)
 	$(phase) 'the check below can fail' bash -c '! .ci/no-testnet "$$1" 2>/dev/null' - $(target_dir)/release/tidegate
 	$(phase) 'release build' cargo build --locked --release

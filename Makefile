@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test check bench release-check fmt doc
+.PHONY: help demo test check bench torture-kill release-check fmt doc
 
 # rustup installs into the home folder, Debian keeps daemons in sbin: an ordinary user's PATH may lack either.
 export PATH := $(PATH):/usr/local/sbin:/usr/sbin:/sbin:$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
@@ -15,7 +15,7 @@ target_dir = $(or $(CARGO_TARGET_DIR),target)
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
-	@echo '  READINGS=N and NETWORK=private|public are for demo; PROPTEST_CASES=N for release-check;'
+	@echo '  READINGS=N and NETWORK=private|public are for demo; PROPTEST_CASES=N for release-check; ROUNDS=N and SEED=N for torture-kill;'
 	@echo '  CARGO_TARGET_DIR, TIDEGATE_LAB (tools that setup builds) and ADVISORY_DB (RustSec data) name folders.'
 
 # Builds the tests' program beside ours, so that the dependencies are built as the tests need them: once for both commands.
@@ -39,12 +39,17 @@ check: ## the fast lane: format, and lints and tests of schemas/ and actors/
 	$(phase) 'lints of schemas and actors' cargo clippy --locked -p tidegate-schemas -p tidegate-actors --all-targets -- -D warnings
 	$(phase) 'tests of schemas and actors' cargo test --locked -p tidegate-schemas -p tidegate-actors -- --skip four_weeks
 
-bench: ## the benches, one line a figure: figure NAME VALUE UNIT
+bench: ## the benches, one line a figure: figure NAME VALUE UNIT (a tenth of torture-kill's rounds)
+	$(phase) 'setup' .ci/setup bench
+	$(phase) 'benches' env ROUNDS="$${ROUNDS:-20}" cargo bench --locked -p tidegate $(testnet) --bench '*'
+
+# The seed is printed: with SEED= the kills come at the same moments again.
+torture-kill: ## kill -9 at random moments under load: nothing lost, doubled or out of order (ROUNDS=200, SEED=)
 	$(phase) 'setup' .ci/setup test
-	$(phase) 'benches' cargo bench --locked -p tidegate $(testnet) --bench '*'
+	$(phase) 'kills' env ROUNDS='$(ROUNDS)' SEED='$(SEED)' cargo bench --locked -p tidegate $(testnet) --bench torture_kill
 
 release-check: ## once for each release: release builds, long property tests, benches
-	$(phase) 'setup' .ci/setup test
+	$(phase) 'setup' .ci/setup bench
 	$(phase) 'release build with the private Tor network' cargo build --locked --release $(testnet)
 	$(phase) 'the check below can fail' bash -c '! .ci/no-testnet "$$1" 2>/dev/null' - $(target_dir)/release/tidegate
 	$(phase) 'release build' cargo build --locked --release

@@ -1,6 +1,7 @@
 //! `tidegate run`: started on a folder, handed messages by HTTP, asked by its admin endpoint.
 
-use serde_json::{Value, json};
+use super::admin::Admin;
+use serde_json::json;
 use std::{
     fs,
     io::{Read, Write},
@@ -26,7 +27,7 @@ pub struct Gateway {
     folder: PathBuf,
     network: PathBuf,
     http: SocketAddr,
-    admin: SocketAddr,
+    admin: Admin,
 }
 
 impl Gateway {
@@ -40,6 +41,7 @@ impl Gateway {
         );
         fs::write(folder.join("tidegate.toml"), config).expect("the config");
         let network = network.folder().to_owned();
+        let admin = Admin::new(admin, &folder.join("state"));
         let mut gateway = Self { process: None, folder: folder.to_owned(), network, http, admin };
         gateway.start_again();
         gateway
@@ -54,8 +56,8 @@ impl Gateway {
             .env("TIDEGATE_TESTNET", &self.network);
         self.process = Some(spec.spawn().expect("the gateway"));
         super::wait_for("the gateway's readiness", || {
-            HttpRequest::new("GET", self.admin, "/readyz").send_ok().ok()?;
-            (self.observation("uplink")?["status"]["state"] == "ready").then_some(())
+            let ready = self.admin.is_ready() && self.admin.observation("uplink")?["status"]["state"] == "ready";
+            ready.then_some(())
         });
     }
 
@@ -84,22 +86,9 @@ impl Gateway {
         kib / 1024.0
     }
 
-    fn ask(&self, method: &'static str, path: &str, body: Option<&Value>) -> Option<Value> {
-        let token = fs::read_to_string(self.state().join("admin.token")).ok()?;
-        let request = HttpRequest::new(method, self.admin, path).bearer(token.trim());
-        let request = if let Some(body) = body { request.json(body) } else { request };
-        Some(request.send_ok().ok()?.json())
-    }
-
-    fn observation(&self, actor: &str) -> Option<Value> {
-        let status = self.ask("GET", "/api/v1/status", None)?;
-        let lines = status["lines"].as_array()?;
-        lines.iter().map(|line| &line["observation"]).find(|seen| seen["actor"] == actor).cloned()
-    }
-
     /// A number of the outbox's account.
     pub fn account(&self, state: &str) -> u64 {
-        self.observation("outbox").and_then(|outbox| outbox["account"][state].as_u64()).unwrap_or_default()
+        self.admin.account(state)
     }
 
     /// Waits until so many are delivered.
@@ -110,13 +99,15 @@ impl Gateway {
     /// Closes the destination's window until next year.
     pub fn close_window(&self) {
         let windows = json!({ "allow": [{ "cron": "0 0 1 1 *", "for": "1m" }] });
-        self.ask("PUT", &format!("/api/v1/destinations/{DESTINATION}/windows"), Some(&windows))
+        self.admin
+            .ask("PUT", &format!("/api/v1/destinations/{DESTINATION}/windows"), Some(&windows))
             .expect("the window is closed");
     }
 
     /// Opens it for always.
     pub fn open_window(&self) {
-        self.ask("PUT", &format!("/api/v1/destinations/{DESTINATION}/windows"), Some(&json!({})))
+        self.admin
+            .ask("PUT", &format!("/api/v1/destinations/{DESTINATION}/windows"), Some(&json!({})))
             .expect("the window is open");
     }
 

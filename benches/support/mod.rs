@@ -5,7 +5,11 @@
     reason = "figures go to standard output, what is said about them to standard error"
 )]
 
+pub mod admin;
+pub mod behind_broker;
+pub mod devices;
 pub mod gateway;
+pub mod onion;
 pub mod paper;
 pub mod receiver;
 pub mod tap;
@@ -23,6 +27,11 @@ const LIMIT: Duration = Duration::from_secs(180);
 /// Prints a figure.
 pub fn figure(name: &str, value: f64, unit: &str) {
     println!("figure {name} {value:.3} {unit}");
+}
+
+/// Prints a line for another program.
+pub fn print(text: &str) {
+    println!("{text}");
 }
 
 /// Says what goes on.

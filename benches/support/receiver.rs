@@ -1,8 +1,9 @@
 //! `tidegate receiver` on loopback, to be put behind a system tor.
 
+use data_encoding::BASE64;
 use serde_json::Value;
 use std::{fs, net::SocketAddr, path::Path};
-use tidegate::lab::{Process, ProcessSpec, ports::loopback};
+use tidegate::lab::{HttpRequest, Process, ProcessSpec, ports::loopback};
 
 /// A running receiver.
 pub struct Receiver {
@@ -33,6 +34,26 @@ impl Receiver {
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.introduction["listen"].as_str().and_then(|text| text.parse().ok()).expect("an address")
+    }
+
+    /// All that it shows to who has the password, the oldest first: device and text.
+    pub fn readings(&self) -> Vec<(String, String)> {
+        let password = self.introduction["new_password"].as_str().expect("a password");
+        let basic = format!("Basic {}", BASE64.encode(format!("reader:{password}").as_bytes()));
+        let (mut all, mut after) = (Vec::new(), 0);
+        loop {
+            let path = format!("/v1/readings?limit=500&after={after}");
+            let request = HttpRequest::new("GET", self.address(), path).header("Authorization", &basic);
+            let page = request.send_ok().expect("the receiver's readings").json();
+            assert_eq!(page["damaged"], serde_json::json!([]));
+            let readings = page["readings"].as_array().expect("readings");
+            if readings.is_empty() {
+                return all;
+            }
+            let text = |reading: &Value, key: &str| reading[key].as_str().expect("a text").to_owned();
+            all.extend(readings.iter().map(|reading| (text(reading, "device"), text(reading, "text"))));
+            after = page["next_after"].as_u64().expect("a place");
+        }
     }
 
     /// The block for the gateway's config.

@@ -14,7 +14,7 @@ use std::{
     time::{Duration, Instant},
 };
 use tidegate::adapters::{
-    sled_store::{SledOptions, SledStore},
+    disk_store::{DiskOptions, DiskStore},
     system_clock::SystemClock,
     system_entropy::SystemEntropy,
 };
@@ -79,11 +79,12 @@ pub fn sync(folder: &Path) {
 /// Prints acknowledged appends a second, and for each commit.
 pub fn append(folder: &Path) {
     actix::System::new().block_on(async {
-        let store = SledStore::open(&folder.join("outbox"), SledOptions::default()).expect("a store");
+        let store = DiskStore::open(&folder.join("outbox"), DiskOptions::default()).expect("a store");
         let registry = ToyRegistry(snapshot(vec![destination("ward", ServiceAgreement::default())])).start();
         let parts = OutboxParts {
             store: store as Arc<dyn OutboxStore>,
             lease: Lease::default(),
+            archive: None,
             clock: Arc::new(SystemClock::default()),
             entropy: Arc::new(SystemEntropy),
             limits: Limits { reporting: false, ..Limits::default() },

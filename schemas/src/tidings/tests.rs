@@ -159,7 +159,9 @@ fn each_state_is_told_by_its_word_and_the_gravest_goes_first() {
         assert_eq!(word(gone), StateWord::Unreachable);
     }
     let mut load = load();
-    load.failures = 1;
+    (load.queued, load.failures) = (0, 1);
+    assert_eq!(word(Outlook { load: Some(&load), ..outlook(true) }), StateWord::Open, "nobody tries it");
+    load.queued = 1;
     assert_eq!(word(Outlook { load: Some(&load), draining: true, ..outlook(true) }), StateWord::Unreachable);
     assert_eq!(word(Outlook { load: Some(&load), ..outlook(false) }), StateWord::Closed);
     load.paused = true;

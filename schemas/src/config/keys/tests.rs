@@ -9,6 +9,7 @@ use crate::config::{
     source::ConfigText,
 };
 use std::{collections::BTreeSet, io, path::Path};
+use toml::de::DeTable;
 
 const EXAMPLE: &str = include_str!("../../../config/example.toml");
 /// Keys that exclude one that the example has.

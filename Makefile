@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test check bench torture-kill release-check fmt doc
+.PHONY: help demo test check bench torture-kill torture-power torture-disk release-check fmt doc
 
 # rustup installs into the home folder, Debian keeps daemons in sbin: an ordinary user's PATH may lack either.
 export PATH := $(PATH):/usr/local/sbin:/usr/sbin:/sbin:$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
@@ -15,7 +15,7 @@ target_dir = $(or $(CARGO_TARGET_DIR),target)
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
-	@echo '  READINGS=N and NETWORK=private|public are for demo; PROPTEST_CASES=N for release-check; ROUNDS=N and SEED=N for torture-kill;'
+	@echo '  READINGS=N and NETWORK=private|public are for demo; PROPTEST_CASES=N for release-check; ROUNDS=N and SEED=N for the torture commands;'
 	@echo '  CARGO_TARGET_DIR, TIDEGATE_LAB (tools that setup builds) and ADVISORY_DB (RustSec data) name folders.'
 
 # Builds the tests' program beside ours, so that the dependencies are built as the tests need them: once for both commands.
@@ -47,6 +47,14 @@ bench: ## the benches, one line a figure: figure NAME VALUE UNIT (a tenth of tor
 torture-kill: ## kill -9 at random moments under load: nothing lost, doubled or out of order (ROUNDS=200, SEED=)
 	$(phase) 'setup' .ci/setup test
 	$(phase) 'kills' env ROUNDS='$(ROUNDS)' SEED='$(SEED)' cargo bench --locked -p tidegate $(testnet) --bench torture_kill
+
+torture-disk: ## flipped bits, cut ends and zeroed sectors in a crashed outbox, both engines: it says so, or all is there (ROUNDS=200, SEED=)
+	$(phase) 'setup' .ci/setup build
+	$(phase) 'damage' env ROUNDS='$(ROUNDS)' SEED='$(SEED)' cargo bench --locked -p tidegate $(testnet) --bench torture_disk
+
+torture-power: ## the power goes while an outbox is written, in a model where only what was synced survives (ROUNDS=100, SEED=)
+	$(phase) 'setup' .ci/setup build
+	$(phase) 'power cuts' env ROUNDS='$(ROUNDS)' SEED='$(SEED)' cargo bench --locked -p tidegate $(testnet) --bench torture_power
 
 release-check: ## once for each release: release builds, long property tests, benches
 	$(phase) 'setup' .ci/setup bench

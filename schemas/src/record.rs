@@ -524,4 +524,6 @@ impl LedgerRecord {
 }
 
 #[cfg(test)]
+mod golden;
+#[cfg(test)]
 mod tests;

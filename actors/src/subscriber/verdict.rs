@@ -86,8 +86,10 @@ pub(super) fn hand_over(
             let clock = Arc::clone(&floor.clock);
             let custody = take_custody(floor, enqueue, metadata);
             let settled = move |(verdict, told): Taken| {
-                let time = clock.trusted().then(|| clock.now());
-                let receipt = receipt_to.zip(told).map(|(to, told)| announcement(to, &told.body(time)));
+                let receipt = receipt_to.zip(told).map(|(to, told)| {
+                    let time = clock.trusted().then(|| clock.now());
+                    announcement(to, &told.body(time))
+                });
                 Settled { token, verdict, receipt, reply_refused }
             };
             custody.map(settled).boxed_local()

@@ -1,6 +1,7 @@
 //! What damage leaves behind is bounded and counts as waiting no longer; a disk that hangs is seen.
 
 use super::*;
+use tidegate_schemas::record;
 
 /// An outbox with so many entries of 5,000 bytes, of which each record of this prefix is damaged, after one pick.
 async fn damaged(entries: u64, prefix: u8) -> (Rig, Addr<Outbox>) {
@@ -83,4 +84,54 @@ async fn a_disk_that_does_not_answer_is_no_healthy_one() {
     release.send(()).unwrap();
     written.await.unwrap().unwrap();
     assert_eq!(observe(&outbox).await.failure, None);
+}
+
+#[actix::test]
+async fn a_damaged_head_is_found_after_others_made_room() {
+    let rig = Rig::new();
+    let outbox = rig.start();
+    let limits = QueueLimits { messages: 3, on_full: OnFull::DropOldest, ..limits_of(3, 1_000) };
+    let hand_in = |outbox: Addr<Outbox>| async move {
+        let message = Enqueue { submission: submission("p", "x"), limits, break_glass_per_hour: None };
+        outbox.send(message).await.unwrap().unwrap();
+    };
+    for _ in 0..3 {
+        hand_in(outbox.clone()).await;
+    }
+    outbox.send(Shutdown).await.unwrap();
+    let mut contents = rig.store.contents();
+    contents.get_mut(&record::key::queued(0, 1)).unwrap()[8] ^= 1;
+    let rig = Rig { store: Arc::new(MemoryStore::with_contents(1, contents)), lease: Lease::default(), ..rig };
+    let outbox = rig.start();
+    ready(&outbox).await;
+    hand_in(outbox.clone()).await;
+    assert_eq!(observe(&outbox).await.account.dropped, 1);
+    assert_eq!(pick(&outbox).await.len(), 2);
+    while observe(&outbox).await.account.quarantined < 1 {
+        tokio::task::yield_now().await;
+    }
+    let seen = observe(&outbox).await;
+    assert_eq!((seen.account.queued, seen.account.dropped, seen.gap), (2, 1, 0));
+}
+
+#[derive(serde::Serialize, serde::Deserialize)]
+struct MetaOfVersionOne {
+    layout: u32,
+}
+
+impl record::Record for MetaOfVersionOne {
+    const TYPE: u8 = 1;
+    const VERSION: u8 = 1;
+}
+
+#[actix::test]
+async fn a_store_of_another_version_is_named_and_not_called_damaged() {
+    let rig = Rig::new();
+    let outbox = rig.start();
+    enqueue(&outbox, submission("p", "x")).await.unwrap();
+    outbox.send(Shutdown).await.unwrap();
+    let mut contents = rig.store.contents();
+    contents.insert(record::key::META.to_vec(), record::encode(&record::key::META, &MetaOfVersionOne { layout: 1 }));
+    let found = Core::stored_moment(&MemoryStore::with_contents(1, contents));
+    assert!(matches!(found, Err(StoreError::Format { .. })), "{found:?}");
 }

@@ -2,8 +2,9 @@
 
 use super::*;
 use tidegate_schemas::{
-    agreement::{Ages, LifetimeEnd},
+    agreement::{Ages, LifetimeEnd, SignalPolicy},
     entry::EndedBy,
+    messages::outbox::{SignalSource, SignalWord},
     window::{RawWindows, WindowSet},
 };
 
@@ -116,4 +117,32 @@ async fn people_are_told_once_for_each_age_and_anew_for_the_next_message() {
     minutes(61).await;
     assert_eq!(endings(&outbox).await.last(), Some(&(EntryState::Queued, None)), "the next one is young again");
     assert_eq!(observe(&outbox).await.gap, 0);
+}
+
+#[actix::test]
+async fn a_ready_that_runs_out_is_a_missed_window_only_where_nothing_but_signals_opens() {
+    tokio::time::pause();
+    for only in [false, true] {
+        let policy = SignalPolicy { accept: true, only, ..SignalPolicy::default() };
+        let rig = rig_with(ServiceAgreement { signal: policy, ..of(LifetimeEnd::MissedWindows(1), Ages::Always) });
+        let outbox = rig.start();
+        minutes(60).await;
+        enqueue(&outbox, submission("p", "x")).await.unwrap();
+        let (destination, word) = ("ward".parse().unwrap(), SignalWord::Ready(300));
+        let signal = Signal { destination, word, policy, from: SignalSource::Operator, sequence: None };
+        outbox.send(signal).await.unwrap().unwrap();
+        minutes(60).await;
+        // A signal opens only within a window where nothing else does; at one o'clock there is none.
+        assert_eq!(endings(&outbox).await, [], "signal-only: {only}");
+        minutes(22 * 60 + 5).await;
+        let (destination, word) = ("ward".parse().unwrap(), SignalWord::Ready(600));
+        let signal = Signal { destination, word, policy, from: SignalSource::Operator, sequence: None };
+        outbox.send(signal).await.unwrap().unwrap();
+        minutes(60).await;
+        assert_eq!(
+            endings(&outbox).await,
+            [(EntryState::Expired, Some(EndedBy::MissedWindows))],
+            "signal-only: {only}"
+        );
+    }
 }

@@ -10,13 +10,13 @@ mod support;
 use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
 use std::{
     collections::BTreeMap,
-    env, fs,
+    fs,
     os::unix::fs::FileExt as _,
     panic::{AssertUnwindSafe, catch_unwind},
     path::Path,
     process::ExitCode,
 };
-use support::{figure, say};
+use support::{figure, from_env, say};
 use tidegate::adapters::disk_store::{DiskOptions, DiskStore};
 use tidegate_actors::ports::outbox_store::{Batch, OutboxStore, Pair};
 use tidegate_schemas::{config::file::OutboxEngine, messages::outbox::StoreError};
@@ -38,11 +38,6 @@ struct Outcomes {
     silent: u64,
     /// It panicked, or failed with something else than a word of damage.
     failed: u64,
-}
-
-fn from_env(name: &str) -> Option<u64> {
-    let text = env::var(name).ok().filter(|text| !text.is_empty())?;
-    Some(text.parse().unwrap_or_else(|_| panic!("{name} is a number, not {text:?}")))
 }
 
 fn open(engine: OutboxEngine, dir: &Path) -> Result<std::sync::Arc<DiskStore>, StoreError> {

@@ -13,7 +13,6 @@ mod support;
 use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
 use record::{Published, Verdict, check_judge, judge, text_of};
 use std::{
-    env,
     net::SocketAddr,
     process::ExitCode,
     sync::atomic::{AtomicBool, AtomicU64, Ordering},
@@ -23,7 +22,7 @@ use std::{
 use support::{
     behind_broker::BehindBroker,
     devices::Device,
-    figure,
+    figure, from_env,
     onion::{FakeTor, check_noting},
     receiver::Receiver,
     say,
@@ -44,11 +43,6 @@ const ROUNDS_PER_DESTINATION: u64 = 200;
 const STANDSTILL: Duration = Duration::from_secs(60);
 /// What may still come after the last one that is awaited, had it been sent twice.
 const AFTERMATH: Duration = Duration::from_secs(3);
-
-fn from_env(name: &str) -> Option<u64> {
-    let text = env::var(name).ok().filter(|text| !text.is_empty())?;
-    Some(text.parse().unwrap_or_else(|_| panic!("{name} is a number, not {text:?}")))
-}
 
 /// The destinations, all of them at one receiver.
 fn destinations(receiver: &Receiver, count: u64) -> String {

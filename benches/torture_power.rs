@@ -22,7 +22,7 @@ use std::{
     thread,
     time::{Duration, UNIX_EPOCH},
 };
-use support::{figure, say};
+use support::{figure, from_env, say};
 use tidegate::adapters::disk_store::{DiskOptions, DiskStore};
 use tidegate_actors::ports::outbox_store::{Batch, OutboxStore};
 use tidegate_schemas::{config::file::OutboxEngine, messages::outbox::StoreError};
@@ -35,11 +35,6 @@ const ENTRIES: u64 = 16;
 const KEPT_COMMITS: u64 = 60;
 const BLOCK_BYTES: usize = 4_096;
 const CHILD: &str = "TIDEGATE_POWER_CHILD";
-
-fn from_env(name: &str) -> Option<u64> {
-    let text = env::var(name).ok().filter(|text| !text.is_empty())?;
-    Some(text.parse().unwrap_or_else(|_| panic!("{name} is a number, not {text:?}")))
-}
 
 fn engine_of(name: &str) -> OutboxEngine {
     if name == "redb" { OutboxEngine::Redb } else { OutboxEngine::Sled }

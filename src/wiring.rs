@@ -11,7 +11,7 @@ use crate::{
     adapters::{
         arti::{ArtiSettings, ArtiTransport, LazyArti},
         destination_files::DestinationFiles,
-        disk_store::{DiskOptions, DiskStore, set_aside},
+        disk_store::{DiskOptions, DiskStore, OUTBOX_FOLDER, engine_in, set_aside},
         embedded_broker::{BrokerSpec, EmbeddedBroker},
         ledger_files::{LEDGER_FOLDER, LedgerFiles, LedgerOptions},
         matrix::MatrixRoom,
@@ -53,8 +53,6 @@ use tidegate_schemas::{
 };
 use tokio::time::{Instant, timeout};
 
-/// Folder of the outbox, in the state folder.
-const OUTBOX_FOLDER: &str = "outbox";
 /// How often it is told that the state folder is still being opened.
 const TELL_EVERY: Duration = Duration::from_secs(10);
 /// Longest that requests under way at the device endpoint may take to end.
@@ -311,6 +309,17 @@ fn open_store(config: &Config, clock: &dyn Clock) -> anyhow::Result<Arc<DiskStor
             "{damage}; nothing was removed: restore that folder from a backup, or set outbox.on_corrupt = \"set_aside\", by which \
              it is moved away and the gateway begins with an empty outbox"
         ))
+        .with_context(opening),
+        Err(other @ StoreError::Format { .. }) => match engine_in(&folder) {
+            Ok(Some(engine)) if engine != config.outbox.engine => {
+                let (engine, wanted) = (format!("{engine:?}").to_lowercase(), format!("{:?}", config.outbox.engine).to_lowercase());
+                Err(anyhow::anyhow!(
+                    "it was made by {engine}, and outbox.engine says {wanted}: set it to \"{engine}\", or take it over with `tidegate \
+                     outbox export` and `import` (docs/custody.md)"
+                ))
+            }
+            _ => Err(other.into()),
+        }
         .with_context(opening),
         opened => opened.with_context(opening),
     }

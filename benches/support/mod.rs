@@ -24,6 +24,12 @@ pub const TIDEGATE: &str = env!("CARGO_BIN_EXE_tidegate");
 /// The most that any one wait may take.
 const LIMIT: Duration = Duration::from_secs(180);
 
+/// A number from the environment; none where it is not set, or empty.
+pub fn from_env(name: &str) -> Option<u64> {
+    let text = std::env::var(name).ok().filter(|text| !text.is_empty())?;
+    Some(text.parse().unwrap_or_else(|_| panic!("{name} is a number, not {text:?}")))
+}
+
 /// Prints a figure.
 pub fn figure(name: &str, value: f64, unit: &str) {
     println!("figure {name} {value:.3} {unit}");

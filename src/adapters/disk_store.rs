@@ -45,6 +45,8 @@ use std::{
 use tidegate_actors::ports::outbox_store::{BATCH_BYTES_MAX, Batch, OutboxStore, Pair, VALUE_BYTES_MAX};
 use tidegate_schemas::{config::file::OutboxEngine, messages::outbox::StoreError};
 
+/// Folder of the outbox, in the state folder.
+pub const OUTBOX_FOLDER: &str = "outbox";
 /// Largest key, in bytes: with seventeen entries on a page and [`VALUE_BYTES_MAX`], a page stays far below what sled would move
 /// out of its log.
 pub const KEY_BYTES_MAX: usize = 1_024;

@@ -126,35 +126,27 @@ impl Name {
 
 /// Does it.
 pub(super) async fn run(global: &Global, command: OutboxCommand) -> Result<ExitCode, Failure> {
+    // What works on the folder needs no gateway.
+    let client = || AdminClient::new(global);
     match command {
-        OutboxCommand::Check => store_files::check(global),
-        OutboxCommand::Export(args) => store_files::export(global, &args),
-        OutboxCommand::Import(args) => store_files::import(global, &args),
-        command => with_gateway(global, command).await,
-    }
-}
-
-/// What a running gateway does.
-async fn with_gateway(global: &Global, command: OutboxCommand) -> Result<ExitCode, Failure> {
-    let client = AdminClient::new(global)?;
-    match command {
-        // Done without it.
-        OutboxCommand::Check | OutboxCommand::Export(_) | OutboxCommand::Import(_) => {}
-        OutboxCommand::List(args) => list(global, &client, &args).await?,
-        OutboxCommand::Explain { entry } => explain(global, &client, &entry).await?,
-        OutboxCommand::Show { entry } => show(global, &client, &entry).await?,
-        OutboxCommand::Hold(entries) => return act(global, &client, &entries, "hold").await,
-        OutboxCommand::Release(entries) => return act(global, &client, &entries, "release").await,
-        OutboxCommand::Retry(entries) => return act(global, &client, &entries, "retry").await,
+        OutboxCommand::Check => return store_files::check(global),
+        OutboxCommand::Export(args) => return store_files::export(global, &args),
+        OutboxCommand::Import(args) => return store_files::import(global, &args),
+        OutboxCommand::List(args) => list(global, &client()?, &args).await?,
+        OutboxCommand::Explain { entry } => explain(global, &client()?, &entry).await?,
+        OutboxCommand::Show { entry } => show(global, &client()?, &entry).await?,
+        OutboxCommand::Hold(entries) => return act(global, &client()?, &entries, "hold").await,
+        OutboxCommand::Release(entries) => return act(global, &client()?, &entries, "release").await,
+        OutboxCommand::Retry(entries) => return act(global, &client()?, &entries, "retry").await,
         OutboxCommand::Purge { yes: false, entries } => {
             let count = entries.entries.len();
             return Err(Failure::usage(format!(
                 "purge removes {count} message(s) for good; look at them with `tidegate outbox show`, then say --yes"
             )));
         }
-        OutboxCommand::Purge { yes: true, entries } => return act(global, &client, &entries, "purge").await,
-        OutboxCommand::Ledger(newest) => ledger(global, &client, newest.limit).await?,
-        OutboxCommand::Quarantine(newest) => quarantine(global, &client, newest.limit).await?,
+        OutboxCommand::Purge { yes: true, entries } => return act(global, &client()?, &entries, "purge").await,
+        OutboxCommand::Ledger(newest) => ledger(global, &client()?, newest.limit).await?,
+        OutboxCommand::Quarantine(newest) => quarantine(global, &client()?, newest.limit).await?,
     }
     Ok(ExitCode::from(exit::OK))
 }

@@ -10,7 +10,7 @@ use super::{
     output, paths,
 };
 use crate::adapters::{
-    disk_store::{DiskOptions, DiskStore, engine_in},
+    disk_store::{DiskOptions, DiskStore, OUTBOX_FOLDER, engine_in},
     system_clock::SystemClock,
 };
 use clap::{Args, ValueEnum};
@@ -38,8 +38,6 @@ use tidegate_schemas::{
     record::{self, DestinationRecord, LAYOUT, key},
 };
 
-/// Folder of the outbox, in the state folder.
-const OUTBOX_FOLDER: &str = "outbox";
 /// Pairs read at a time.
 const PAGE: usize = 256;
 
@@ -194,8 +192,12 @@ pub(super) fn export(global: &Global, args: &ExportArgs) -> Result<ExitCode, Fai
     let mut part = args.file.clone().into_os_string();
     part.push(".part");
     let part = PathBuf::from(part);
-    // A part that was left behind is of an export that did not come to its end.
-    let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&part).map_err(io)?;
+    // A part that was left behind is of an export that did not come to its end. Nothing that somebody else put there is written to.
+    match fs::remove_file(&part) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(io(error)),
+        _ => {}
+    }
+    let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&part).map_err(io)?;
     let header = Header {
         format: FORMAT,
         layout: LAYOUT,
@@ -242,8 +244,6 @@ pub(super) fn import(global: &Global, args: &ImportArgs) -> Result<ExitCode, Fai
     }
     let pairs = verify(&args.file)?;
     let engine = args.engine.map_or(settings.engine, OutboxEngine::from);
-    fs::create_dir_all(&settings.state_dir)
-        .map_err(|error| Failure::failed(format!("could not make {}: {error}", settings.state_dir.display())))?;
     let store = DiskStore::open(&folder, DiskOptions { engine, ..DiskOptions::default() })
         .map_err(|error| failed("making it", &error))?;
     let paused = fill(&*store, args, pairs)?;
@@ -257,8 +257,9 @@ pub(super) fn import(global: &Global, args: &ImportArgs) -> Result<ExitCode, Fai
     }
     output::message(&format!("{} records are in {}", found.records, folder.display()));
     if paused > 0 {
+        let come = if paused == 1 { "destination comes" } else { "destinations come" };
         output::message(&format!(
-            "{paused} destinations come up paused: what was delivered since the export would be delivered again. Look at \
+            "{paused} {come} up paused: what was delivered since the export would be delivered again. Look at \
              `tidegate outbox list`, then let them go on with `tidegate destination resume NAME`"
         ));
     }

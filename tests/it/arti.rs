@@ -254,6 +254,30 @@ async fn isolations_do_not_share_circuits() {
 }
 
 #[tokio::test]
+async fn a_circuit_that_the_service_ended_is_told_from_the_one_that_follows() {
+    let folders = tempfile::tempdir().unwrap();
+    let transport = ArtiTransport::new(lazy_arti(folders.path()).await);
+    let (web, _web_task) = web_server().await;
+    let service = on_network(move |n| n.hidden_service(HiddenServiceOptions::to(web)).unwrap()).await;
+    let address = address_of(&service);
+    let circuit = async |number| {
+        let mut lane = transport.open(target(&address, None), isolation(number)).await.unwrap();
+        assert_eq!(lane.exchange(reading()).await.unwrap().status, 200);
+        lane.circuit().expect("arti tells circuits apart")
+    };
+    let first = circuit(1).await;
+    assert_eq!(circuit(1).await, first, "the circuit outlives its connection");
+    assert_ne!(circuit(2).await, first, "another isolation");
+    let mut control = service.control().unwrap();
+    for id in rendezvous_circuits(&service) {
+        control.ask(&format!("CLOSECIRCUIT {id}")).unwrap();
+    }
+    // Until the end of the circuits has come to the client.
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert_ne!(circuit(1).await, first, "the service made us build another one");
+}
+
+#[tokio::test]
 async fn client_authorization_tells_no_key_wrong_key_and_right_key_apart() {
     let folders = tempfile::tempdir().unwrap();
     let lazy = lazy_arti(&folders.path().join("gateway")).await;

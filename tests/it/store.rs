@@ -61,6 +61,14 @@ fn open_with(engine: OutboxEngine, dir: &Path) -> Result<Arc<DiskStore>, StoreEr
     DiskStore::open(dir, DiskOptions { engine, ..DiskOptions::default() })
 }
 
+/// Where an engine has its data, in the folder of a store.
+fn data_of(engine: OutboxEngine) -> &'static str {
+    match engine {
+        OutboxEngine::Sled => "db",
+        OutboxEngine::Redb => "outbox.redb",
+    }
+}
+
 /// Values of 100 bytes under consecutive keys.
 fn some_pairs(range: std::ops::Range<u32>) -> Batch {
     Batch { changes: range.map(|n| (n.to_be_bytes().to_vec(), Some(vec![n.to_be_bytes()[3]; 100]))).collect() }

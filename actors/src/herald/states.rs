@@ -158,8 +158,9 @@ impl States {
                 news.push((alias.clone(), Some(tiding)));
             }
         }
-        // Those that went while nobody could tell have a state at the broker, too.
-        let before = snapshot.gone.difference(&self.retracted);
+        // Those that went while nobody could tell have a state at the broker, too; so have those that can't be used any more.
+        let unused = snapshot.gone.iter().chain(snapshot.broken.keys());
+        let before = unused.filter(|alias| !self.retracted.contains(*alias));
         let gone: BTreeSet<&DestinationId> =
             self.told.keys().filter(|alias| !snapshot.destinations.contains_key(*alias)).chain(before).collect();
         news.extend(gone.into_iter().map(|alias| (alias.clone(), None)));

@@ -235,7 +235,15 @@ impl Core {
     fn read_memory(&mut self) -> Result<(), StoreError> {
         let tally = self.tally;
         let empty = || Meta { layout: LAYOUT, ledger_first: 1, quarantine_first: 1, ..Meta::default() };
-        self.meta = stored_meta(&*self.store)?.unwrap_or_else(empty);
+        self.meta = match stored_meta(&*self.store)? {
+            Some(meta) => meta,
+            None if self.store.scan(&key::CLOCK, &[u8::MAX], 1, false)?.is_empty() => empty(),
+            // Counters are written with every commit of ours, and last by an import.
+            None => {
+                let what = "it has records and no counters: an import that did not come to its end; move it away and import again";
+                return Err(StoreError::Corrupt(what.into()));
+            }
+        };
         self.clock_written = stored(&*self.store, &key::CLOCK)?.unwrap_or_default();
         if self.meta.layout != LAYOUT {
             return Err(StoreError::Format {

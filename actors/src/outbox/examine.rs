@@ -1,7 +1,8 @@
 //! A look at the whole store: whether every record can be read, and whether the counters are what is there.
 //!
 //! It reads, and changes nothing. Its caller has the store for itself (a gateway that is not running): beside a writer the numbers would
-//! be of different moments. Memory: a few numbers for each destination, and one page of records.
+//! be of different moments. Memory: a few numbers for each destination and for each entry that goes first or has its body in parts, and
+//! one page of records.
 
 use crate::ports::outbox_store::OutboxStore;
 use std::collections::{BTreeMap, BTreeSet};

@@ -27,6 +27,7 @@ use tidegate_schemas::{
 mod archiving;
 mod clock;
 mod damage;
+mod examine;
 mod expiry;
 mod limits;
 mod lives;

@@ -65,7 +65,7 @@ async fn what_waits_moves_to_the_other_engine_and_comes_up_paused() {
 
     let imported = gateway.tool(&["outbox", "import", "all", "--engine", "redb"]);
     assert!(
-        imported.status.success() && said(&imported).contains("1 destinations come up paused"),
+        imported.status.success() && said(&imported).contains("1 destination comes up paused"),
         "{}",
         said(&imported)
     );
@@ -75,7 +75,9 @@ async fn what_waits_moves_to_the_other_engine_and_comes_up_paused() {
     // The config still says sled: it is told, and nothing is touched.
     fs::write(gateway.folder.path().join("log"), "").unwrap();
     gateway.start();
-    gateway.until("a refusal", || gateway.log().contains("this version reads backend=sled-0.34").then_some(())).await;
+    gateway
+        .until("a refusal", || gateway.log().contains("it was made by redb, and outbox.engine says sled").then_some(()))
+        .await;
     gateway.process = None;
 
     let config = fs::read_to_string(gateway.config()).unwrap();

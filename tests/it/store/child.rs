@@ -2,7 +2,7 @@
 //!
 //! A test that needs one starts itself, by its name, with a folder in the environment; there, it does its child's part instead.
 
-use super::open;
+use super::{data_of, open_with};
 use std::{
     ffi::OsStr,
     fs::File,
@@ -12,12 +12,13 @@ use std::{
 };
 use tidegate::adapters::disk_store::DiskStore;
 use tidegate_actors::ports::outbox_store::{Batch, OutboxStore, VALUE_BYTES_MAX};
-use tidegate_schemas::messages::outbox::StoreError;
+use tidegate_schemas::{config::file::OutboxEngine, messages::outbox::StoreError};
 
 const FOLDER: &str = "TIDEGATE_TEST_STORE";
+const ENGINE: &str = "TIDEGATE_TEST_ENGINE";
 
 /// Starts the test of this name as a child, by `prefix` (such as strace with its options) if there is one.
-pub fn start(prefix: &[&OsStr], test: &str, dir: &Path) -> Process {
+pub fn start(prefix: &[&OsStr], test: &str, engine: OutboxEngine, dir: &Path) -> Process {
     let mut words = prefix.to_vec();
     let program = std::env::current_exe().unwrap();
     words.push(program.as_os_str());
@@ -26,6 +27,7 @@ pub fn start(prefix: &[&OsStr], test: &str, dir: &Path) -> Process {
         .args(&words[1..])
         .args([test, "--exact", "--nocapture", "--test-threads=1"])
         .env(FOLDER, dir)
+        .env(ENGINE, data_of(engine))
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(errors.try_clone().unwrap())
@@ -85,6 +87,16 @@ impl Drop for Process {
 /// The folder of a child; `None` in the test that starts it.
 pub fn folder() -> Option<PathBuf> {
     std::env::var_os(FOLDER).map(PathBuf::from)
+}
+
+/// The engine of a child.
+fn engine() -> OutboxEngine {
+    let data = std::env::var(ENGINE).unwrap();
+    [OutboxEngine::Sled, OutboxEngine::Redb].into_iter().find(|engine| data_of(*engine) == data).unwrap()
+}
+
+fn open(dir: &Path) -> Result<std::sync::Arc<DiskStore>, StoreError> {
+    open_with(engine(), dir)
 }
 
 /// Says a line, at once.
@@ -214,15 +226,22 @@ pub fn meets_failing_writes(dir: &Path) {
     let store = open(dir).unwrap();
     let (mut round, mut failures) = (0, 0);
     let limit = rustix::process::getrlimit(rustix::process::Resource::Fsize);
+    let set_limit = |current| {
+        let tight = rustix::process::Rlimit { current: Some(current), maximum: limit.maximum };
+        rustix::process::setrlimit(rustix::process::Resource::Fsize, tight).unwrap();
+    };
     while failures < 20 {
         // The log may grow by a few commits only; then every write fails.
-        let size = dir.join("db").metadata().unwrap().len();
-        let tight = rustix::process::Rlimit { current: Some(size + failures % 4 * 20_000), maximum: limit.maximum };
-        rustix::process::setrlimit(rustix::process::Resource::Fsize, tight).unwrap();
+        set_limit(dir.join(data_of(engine())).metadata().unwrap().len() + failures % 4 * 20_000);
+        let first = round;
         let error = loop {
             match store.commit(&round_batch(round + 1)) {
                 Ok(()) => round += 1,
                 Err(error) => break error,
+            }
+            if round > first + 10 {
+                // There was much room within the file: now the writes beyond its beginning fail.
+                set_limit(failures * VALUE_BYTES_MAX as u64);
             }
         };
         assert!(matches!(error, StoreError::Io(_)), "{error}");
@@ -236,6 +255,11 @@ pub fn meets_failing_writes(dir: &Path) {
         assert!(last == round || last == round + 1, "{last}, after {round}");
         round = last;
         super::crash::check_rounds(&*store, round);
+        // It is healed.
+        for _ in 0..5 {
+            round += 1;
+            store.commit(&round_batch(round)).unwrap();
+        }
     }
     say(&format!("done {round}"));
 }

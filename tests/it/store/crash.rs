@@ -2,11 +2,12 @@
 
 use super::{
     child::{self, ENTRIES, entry, last_round, removed_by},
-    open,
+    data_of, open_with,
 };
 use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
 use std::{collections::BTreeMap, ffi::OsStr, fs, path::Path, time::Duration};
 use tidegate_actors::ports::outbox_store::OutboxStore;
+use tidegate_schemas::config::file::OutboxEngine;
 
 /// Checks that the store holds exactly what rounds 1 to `last` left.
 pub fn check_rounds(store: &dyn OutboxStore, last: u64) {
@@ -28,18 +29,23 @@ fn nothing_acknowledged_is_lost_and_nothing_is_torn_by_kill_9() {
     if let Some(dir) = child::folder() {
         return child::commits_until_it_is_killed(&dir);
     }
+    kill_9(OutboxEngine::Sled);
+    kill_9(OutboxEngine::Redb);
+}
+
+fn kill_9(engine: OutboxEngine) {
     const ROUNDS: u64 = 10;
     let folder = tempfile::tempdir().unwrap();
     let dir = folder.path().join("outbox");
     let mut random = StdRng::seed_from_u64(9);
     let mut acked_total = 0;
     for _ in 0..ROUNDS {
-        let mut process =
-            child::start(&[], "store::crash::nothing_acknowledged_is_lost_and_nothing_is_torn_by_kill_9", &dir);
+        let test = "store::crash::nothing_acknowledged_is_lost_and_nothing_is_torn_by_kill_9";
+        let mut process = child::start(&[], test, engine, &dir);
         let first: u64 = process.expect("ack ").parse().unwrap();
         std::thread::sleep(Duration::from_millis(random.random_range(0..200)));
         let acked = process.kill("ack ").last().map_or(first, |last| last.parse().unwrap());
-        let store = open(&dir).unwrap();
+        let store = open_with(engine, &dir).unwrap();
         let last = last_round(&*store);
         // The one under way when it was killed may be there, but no other.
         assert!(last == acked || last == acked + 1, "{acked} acknowledged, {last} found");
@@ -54,13 +60,18 @@ fn a_commit_returns_only_after_its_log_is_synced() {
     if let Some(dir) = child::folder() {
         return child::commits_forty_times(&dir);
     }
+    synced(OutboxEngine::Sled);
+    synced(OutboxEngine::Redb);
+}
+
+fn synced(engine: OutboxEngine) {
     let folder = tempfile::tempdir().unwrap();
     let (dir, trace) = (folder.path().join("outbox"), folder.path().join("trace"));
     let calls = "trace=pwrite64,write,fdatasync,fsync";
     let prefix: Vec<&OsStr> = ["strace", "-f", "-y", "-s", "16", "-e", calls, "-o"].map(OsStr::new).to_vec();
     let prefix = [prefix, vec![trace.as_os_str()]].concat();
-    child::start(&prefix, "store::crash::a_commit_returns_only_after_its_log_is_synced", &dir).expect("done");
-    let acks = check_trace(&fs::read_to_string(&trace).unwrap(), &dir.join("db"));
+    child::start(&prefix, "store::crash::a_commit_returns_only_after_its_log_is_synced", engine, &dir).expect("done");
+    let acks = check_trace(&fs::read_to_string(&trace).unwrap(), &dir.join(data_of(engine)));
     assert_eq!(acks, 41);
     // The check can fail: the same trace without its syncs.
     let unsynced: String = fs::read_to_string(&trace)
@@ -69,7 +80,7 @@ fn a_commit_returns_only_after_its_log_is_synced() {
         .filter(|line| !line.contains("sync"))
         .flat_map(|l| [l, "\n"])
         .collect();
-    assert!(std::panic::catch_unwind(|| check_trace(&unsynced, &dir.join("db"))).is_err());
+    assert!(std::panic::catch_unwind(|| check_trace(&unsynced, &dir.join(data_of(engine)))).is_err());
 }
 
 /// Reads a trace: between two acknowledgements there are writes to the log, and a sync of it that began after the last of them

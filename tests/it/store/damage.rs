@@ -1,6 +1,6 @@
 //! Flipped bits: an error or everything there, never a panic, never a silent loss.
 
-use super::{OnDisk, child, crashed_copy, open_with};
+use super::{OnDisk, child, crashed_copy, data_of, open_with};
 use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
 use std::{fs, os::unix::fs::FileExt as _, path::Path};
 use tidegate_actors::{ports::outbox_store::OutboxStore as _, testing::store_conformance::Fixture as _};
@@ -48,13 +48,6 @@ fn damage(engine: OutboxEngine, original: &Path, work: &Path, runs: u64) -> Outc
         fs::remove_dir_all(&copy).unwrap();
     }
     outcomes
-}
-
-fn data_of(engine: OutboxEngine) -> &'static str {
-    match engine {
-        OutboxEngine::Sled => "db",
-        OutboxEngine::Redb => "outbox.redb",
-    }
 }
 
 #[test]

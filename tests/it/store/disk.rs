@@ -2,6 +2,7 @@
 
 use super::child;
 use std::{ffi::OsStr, process::Command};
+use tidegate_schemas::config::file::OutboxEngine;
 
 /// A command that runs what follows in a mount namespace of its own, in which `folder` is a disk of 96 MiB.
 fn with_small_disk(folder: &OsStr) -> Option<Vec<&OsStr>> {
@@ -20,11 +21,16 @@ fn a_full_disk_refuses_keeps_everything_and_can_be_drained() {
     if let Some(dir) = child::folder() {
         return child::fills_the_disk(&dir);
     }
+    full(OutboxEngine::Sled);
+    full(OutboxEngine::Redb);
+}
+
+fn full(engine: OutboxEngine) {
     let folder = tempfile::tempdir().unwrap();
     let prefix = with_small_disk(folder.path().as_os_str())
         .expect("a small disk of its own (as root, or with user namespaces: kernel.unprivileged_userns_clone = 1)");
     let test = "store::disk::a_full_disk_refuses_keeps_everything_and_can_be_drained";
-    child::start(&prefix, test, &folder.path().join("outbox")).expect("done");
+    child::start(&prefix, test, engine, &folder.path().join("outbox")).expect("done");
 }
 
 #[test]
@@ -32,10 +38,15 @@ fn a_failed_write_poisons_and_reopening_heals() {
     if let Some(dir) = child::folder() {
         return child::meets_failing_writes(&dir);
     }
+    failing(OutboxEngine::Sled);
+    failing(OutboxEngine::Redb);
+}
+
+fn failing(engine: OutboxEngine) {
     let folder = tempfile::tempdir().unwrap();
     // Beyond the limit of a file's size a write fails instead of killing the process.
     let prefix = ["sh", "-c", "trap '' XFSZ; exec \"$0\" \"$@\""].map(OsStr::new);
     let test = "store::disk::a_failed_write_poisons_and_reopening_heals";
-    let rounds = child::start(&prefix, test, &folder.path().join("outbox")).expect("done ");
-    assert!(rounds.parse::<u64>().unwrap() > 20);
+    let rounds = child::start(&prefix, test, engine, &folder.path().join("outbox")).expect("done ");
+    assert!(rounds.parse::<u64>().unwrap() >= 100);
 }

@@ -6,8 +6,11 @@ use crate::testing::{
     toy_registry::{destination, snapshot},
 };
 use tidegate_schemas::{
-    agreement::{Destination, ServiceAgreement, SignalPolicy},
-    messages::{outbox::SignalSource, registry::RegistrySnapshot},
+    agreement::{Destination, IntakeTerms, ServiceAgreement, SignalPolicy},
+    messages::{
+        outbox::SignalSource,
+        registry::{Broken, RegistrySnapshot},
+    },
     tidings::Tidings,
     view::{SignalView, UplinkStatus},
     window::{RawWindow, RawWindows, WindowSet},
@@ -243,10 +246,13 @@ async fn one_that_went_while_nobody_could_tell_loses_its_state_once_on_each_conn
     let house = House::up(vec![always("lab")]).await;
     let mut known = RegistrySnapshot::clone(&snapshot(vec![always("lab")]));
     known.gone.insert("ward".parse().unwrap());
+    let broken = Broken { reason: "no such zone".into(), intake: IntakeTerms::default() };
+    known.broken.insert("mill".parse().unwrap(), broken);
     house.become_known(known).await;
     pass(5_000).await;
     let told = || house.broker.announced().into_iter().filter(|it| it.topic.contains("ward")).count();
     assert!(house.broker.retained("tidegate/destinations/ward/state").unwrap().payload.is_empty());
+    assert!(house.broker.retained("tidegate/destinations/mill/state").unwrap().payload.is_empty(), "it can't be used");
     assert_eq!(told(), 1);
     pass(300_000).await;
     assert_eq!(told(), 1);

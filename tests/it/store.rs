@@ -4,6 +4,7 @@ mod child;
 mod crash;
 mod damage;
 mod disk;
+mod small_disk;
 
 use proptest::prelude::*;
 use std::{

@@ -4,6 +4,7 @@ mod child;
 mod crash;
 mod damage;
 mod disk;
+mod generations;
 
 use proptest::prelude::*;
 use std::{

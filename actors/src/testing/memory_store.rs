@@ -4,7 +4,7 @@
 //! one fails as the port says: its outcome is unknown to the caller, reads and writes fail with `Poisoned` until
 //! [`OutboxStore::reopen`].
 
-use crate::ports::outbox_store::{BATCH_BYTES_MAX, Batch, OutboxStore, Pair, VALUE_BYTES_MAX};
+use crate::ports::outbox_store::{BATCH_BYTES_MAX, Batch, Held, OutboxStore, Pair, VALUE_BYTES_MAX};
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -13,6 +13,9 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 use tidegate_schemas::messages::outbox::StoreError;
+
+/// Pairs that a snapshot hands over at a time.
+const SNAPSHOT_PAIRS: usize = 256;
 
 /// What goes wrong with one commit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,6 +48,9 @@ struct State {
     commits: u64,
     reopens: u64,
     free_bytes: Option<u64>,
+    disk_bytes: Option<u64>,
+    compactions: u64,
+    compact_faults: VecDeque<StoreError>,
 }
 
 impl MemoryStore {
@@ -68,6 +74,9 @@ impl MemoryStore {
                 commits: 0,
                 reopens: 0,
                 free_bytes: None,
+                disk_bytes: None,
+                compactions: 0,
+                compact_faults: VecDeque::new(),
             }),
         }
     }
@@ -96,6 +105,22 @@ impl MemoryStore {
     /// Says how much room the "disk" has; it is not held to that.
     pub fn set_free_bytes(&self, bytes: Option<u64>) {
         self.lock().free_bytes = bytes;
+    }
+
+    /// Says how much of the "disk" it takes, until it is compacted.
+    pub fn set_disk_bytes(&self, bytes: u64) {
+        self.lock().disk_bytes = Some(bytes);
+    }
+
+    /// The next compaction fails with this.
+    pub fn fail_next_compaction(&self, error: StoreError) {
+        self.lock().compact_faults.push_back(error);
+    }
+
+    /// Times that it was compacted.
+    #[must_use]
+    pub fn compactions(&self) -> u64 {
+        self.lock().compactions
     }
 
     /// The process ends and begins again: what was committed is there, nothing else; the store is open.
@@ -140,6 +165,10 @@ impl fmt::Debug for MemoryStore {
 impl State {
     fn readable(&self) -> Result<(), StoreError> {
         if self.poisoned { Err(StoreError::Poisoned) } else { Ok(()) }
+    }
+
+    fn bytes(&self) -> u64 {
+        self.durable.iter().map(|(key, value)| (key.len() + value.len()) as u64).sum()
     }
 
     fn apply(&mut self, batch: &Batch) {
@@ -201,6 +230,32 @@ impl OutboxStore for MemoryStore {
         })
     }
 
+    fn held(&self) -> Held {
+        let state = self.lock();
+        Held { pairs: state.durable.len() as u64, bytes: state.bytes() }
+    }
+
+    fn snapshot(&self, each: &mut dyn FnMut(Vec<Pair>) -> Result<(), StoreError>) -> Result<(), StoreError> {
+        let pairs: Vec<Pair> = {
+            let state = self.lock();
+            state.readable()?;
+            state.durable.clone().into_iter().collect()
+        };
+        pairs.chunks(SNAPSHOT_PAIRS).try_for_each(|slice| each(slice.to_vec()))
+    }
+
+    fn compact(&self, progress: &mut dyn FnMut(u64)) -> Result<(), StoreError> {
+        let mut state = self.lock();
+        state.readable()?;
+        if let Some(error) = state.compact_faults.pop_front() {
+            return Err(error);
+        }
+        state.compactions += 1;
+        state.disk_bytes = None;
+        progress(state.durable.len() as u64);
+        Ok(())
+    }
+
     fn reopen(&self) -> Result<(), StoreError> {
         let mut state = self.lock();
         if !state.poisoned {
@@ -215,8 +270,8 @@ impl OutboxStore for MemoryStore {
     }
 
     fn disk_bytes(&self) -> u64 {
-        let bytes: usize = self.lock().durable.iter().map(|(key, value)| key.len() + value.len()).sum();
-        u64::try_from(bytes).unwrap_or(u64::MAX)
+        let state = self.lock();
+        state.disk_bytes.unwrap_or_else(|| state.bytes())
     }
 
     fn free_bytes(&self) -> Option<u64> {

@@ -45,6 +45,9 @@ pub enum StoreError {
     /// The writer is gone or too busy to take more.
     #[error("the outbox is not taking writes now")]
     Unavailable,
+    /// It can't be done as things are; nothing has changed.
+    #[error("{0}")]
+    Refused(String),
 }
 
 /// "Take custody of this."

@@ -1,7 +1,7 @@
 //! The Outbox: single writer of everything durable, and custodian of every message from its acknowledgement on.
 //!
 //! - *Hears* `Enqueue`, `Quarantine`, `Ignore`, `Settle`, `Fail`, `Spend`, `Operate`, `PendingReports`, `Reported`, `Receipted`, `Signal`,
-//!   `SetPaused`, `Reserve` (writes), `Pick`, `StillQueued`, `PendingReceipts`, `Loads`, `ChangedLoads`, `List`, `Foresee`, `Show`,
+//!   `SetPaused`, `Reserve` (writes), `Check`, `Export`, `Compact`, `CountStats` (long work), `Pick`, `StillQueued`, `PendingReceipts`, `Loads`, `ChangedLoads`, `List`, `Foresee`, `Show`,
 //!   `ListQuarantine`, `ListLedger` (reads).
 //! - *Asks* the Registry below for lifetimes, once in a sweep.
 //! - *Rings* the Dispatcher when something is queued, the Reporter when something ended, the Herald at both.
@@ -17,13 +17,18 @@
 //! **The ledger goes on to an archive.** Every end state has a number and stays in the store up to a limit; a task beside the writer has it
 //! archived before that (`archiving`).
 //!
+//! **Its files** are written anew when they take much more than what they hold (`compacting`); what operators ask to be checked, counted or
+//! copied is read beside the writer (`tools`).
+//!
 //! Limits: `OPS_MAX` writes in the channel (more are refused as unavailable), `GROUP_OPS_MAX` in a group.
 
 pub mod custody_clock;
 pub mod examine;
+pub mod tools;
 
 mod archiving;
 mod capacity;
+mod compacting;
 mod core;
 mod damage;
 mod entries;
@@ -47,6 +52,7 @@ pub use self::core::Limits;
 
 use self::{
     archiving::archive_loop,
+    compacting::compact_loop,
     core::{Core, Tally},
     custody_clock::{CustodyClock, Moment},
     loads::Changes,
@@ -129,6 +135,7 @@ pub struct Outbox {
     writer: Option<OwnedTask>,
     sweeper: Option<OwnedTask>,
     archivist: Option<OwnedTask>,
+    compactor: Option<OwnedTask>,
     watch: DeathWatch,
 }
 
@@ -155,7 +162,8 @@ impl Outbox {
     /// An Outbox above this Registry.
     #[must_use]
     pub fn new(parts: OutboxParts, registry: Recipient<Current>, watch: DeathWatch) -> Self {
-        Self { parts, registry, ops: None, shared: Arc::default(), writer: None, sweeper: None, archivist: None, watch }
+        let (ops, shared) = (None, Arc::default());
+        Self { parts, registry, ops, shared, writer: None, sweeper: None, archivist: None, compactor: None, watch }
     }
 
     /// Puts a write into the writer's channel; its answer comes through the receiver.
@@ -220,6 +228,8 @@ impl Actor for Outbox {
             let archiving = archive_loop(archive, self.parts.clone(), Arc::clone(&self.shared), ops.downgrade());
             self.archivist = Some(OwnedTask::spawn(ctx, &self.watch, "archivist", archiving));
         }
+        let compacting = compact_loop(self.parts.clone(), Arc::clone(&self.shared));
+        self.compactor = Some(OwnedTask::spawn(ctx, &self.watch, "compactor", compacting));
     }
 }
 
@@ -360,6 +370,7 @@ fn publish(shared: &Mutex<Shared>, core: &mut Core) {
         break_glass_denied: core.tally.break_glass_denied,
         nearly_full: core.fill.words(),
         disk_bytes: core.disk_bytes,
+        held_bytes: core.held_bytes,
         waiting_bytes: core.waiting_bytes,
         slots_unreadable: core.tally.slots_unreadable,
         failure: core.failure.as_ref().map(ToString::to_string),

@@ -18,7 +18,10 @@ use tidegate_schemas::{
     agreement::{DeviceLimits, HeadOfLine, Lifetime, Limits as QueueLimits, OnFull, RetryPolicy, ServiceAgreement},
     entry::{EntryState, Event},
     id::MessageId,
-    messages::outbox::{Budget, EntryName, IntakeLimit, Loads, Settlement},
+    messages::{
+        outbox::{Budget, EntryName, IntakeLimit, Loads, Settlement},
+        tools::Progress,
+    },
     outcome::DeliveryError,
     submission::{Origin, Payload, QuarantineReason, Redelivery, Submission},
     view::DestinationLoad,
@@ -39,6 +42,7 @@ mod redelivery;
 mod refusals;
 mod serials;
 mod signals;
+mod tools;
 
 const LIMITS: QueueLimits = limits_of(1_000, 1 << 20);
 

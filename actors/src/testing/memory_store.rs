@@ -40,6 +40,8 @@ pub struct MemoryStore {
 
 struct State {
     durable: BTreeMap<Vec<u8>, Vec<u8>>,
+    /// Of its keys and values: every look at its size would count them.
+    bytes: u64,
     poisoned: bool,
     faults: VecDeque<CommitFault>,
     reopen_faults: VecDeque<StoreError>,
@@ -63,9 +65,11 @@ impl MemoryStore {
     /// A store that holds this already: another process left it.
     #[must_use]
     pub fn with_contents(seed: u64, durable: BTreeMap<Vec<u8>, Vec<u8>>) -> Self {
+        let bytes = durable.iter().map(|(key, value)| (key.len() + value.len()) as u64).sum();
         Self {
             state: Mutex::new(State {
                 durable,
+                bytes,
                 poisoned: false,
                 faults: VecDeque::new(),
                 reopen_faults: VecDeque::new(),
@@ -167,16 +171,16 @@ impl State {
         if self.poisoned { Err(StoreError::Poisoned) } else { Ok(()) }
     }
 
-    fn bytes(&self) -> u64 {
-        self.durable.iter().map(|(key, value)| (key.len() + value.len()) as u64).sum()
-    }
-
     fn apply(&mut self, batch: &Batch) {
         for (key, value) in &batch.changes {
-            match value {
-                Some(value) => self.durable.insert(key.clone(), value.clone()),
+            let earlier = match value {
+                Some(value) => {
+                    self.bytes += (key.len() + value.len()) as u64;
+                    self.durable.insert(key.clone(), value.clone())
+                }
                 None => self.durable.remove(key),
             };
+            self.bytes -= earlier.map_or(0, |value| (key.len() + value.len()) as u64);
         }
     }
 }
@@ -232,7 +236,7 @@ impl OutboxStore for MemoryStore {
 
     fn held(&self) -> Held {
         let state = self.lock();
-        Held { pairs: state.durable.len() as u64, bytes: state.bytes() }
+        Held { pairs: state.durable.len() as u64, bytes: state.bytes }
     }
 
     fn snapshot(&self, each: &mut dyn FnMut(Vec<Pair>) -> Result<(), StoreError>) -> Result<(), StoreError> {
@@ -271,7 +275,7 @@ impl OutboxStore for MemoryStore {
 
     fn disk_bytes(&self) -> u64 {
         let state = self.lock();
-        state.disk_bytes.unwrap_or_else(|| state.bytes())
+        state.disk_bytes.unwrap_or(state.bytes)
     }
 
     fn free_bytes(&self) -> Option<u64> {

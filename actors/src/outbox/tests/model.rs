@@ -351,7 +351,7 @@ fn scan(rig: &Rig, model: &Model) -> Result<(), TestCaseError> {
     prop_assert!(dest.park_streak.len() < 10 && dest.throughput.busy_ms <= 3_600_000);
     let meta: Meta = record::decode(&key::META, &contents[&key::META[..]]).unwrap();
     prop_assert_eq!((meta.account.gap(), meta.account.queued), (0, dest.queued));
-    let examined = examine(&MemoryStore::with_contents(0, contents.clone()), &mut |_| {}).unwrap();
+    let examined = examine(&MemoryStore::with_contents(0, contents.clone()), &Progress::default()).unwrap();
     prop_assert_eq!((examined.problems, examined.destinations[0].queued), (Vec::<String>::new(), dest.queued));
     Ok(())
 }

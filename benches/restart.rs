@@ -111,7 +111,7 @@ fn message() -> Enqueue {
         priority: tidegate_schemas::submission::Priority::Normal,
         reply_to: None,
     };
-    Enqueue { submission, limits: agreement::Limits::default(), break_glass_per_hour: None }
+    Enqueue { submission, limits: agreement::Limits::default(), break_glass_per_hour: None, stream: None }
 }
 
 fn parts(state: &Path, store: &Arc<Fragile>, transport: &Arc<dyn Transport>) -> Parts {

@@ -31,6 +31,7 @@ mod redb_engine;
 mod sled_engine;
 mod walk;
 
+use crate::crash_point::{self, CrashPoint};
 use checkpoint::Checkpoint;
 use contents::CommitRecord;
 use database::OpenDatabase;
@@ -261,7 +262,8 @@ impl OutboxStore for DiskStore {
             }
         }
         let commit = writer.last.commit;
-        if let Err(error) = writer.checkpoint.write(commit) {
+        let written = writer.checkpoint.write(commit).and_then(|()| crash_point::hit(CrashPoint::CheckpointWritten));
+        if let Err(error) = written {
             // The commit is durable; the checkpoint only lags.
             tracing::warn!(%error, "the checkpoint of the outbox could not be written");
         }

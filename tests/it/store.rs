@@ -5,6 +5,7 @@ mod crash;
 mod damage;
 mod disk;
 mod generations;
+mod model;
 
 use proptest::prelude::*;
 use std::{

@@ -11,6 +11,7 @@ use super::{
     redb_engine::RedbEngine,
     sled_engine::SledEngine,
 };
+use crate::crash_point::{self, CrashPoint};
 use std::path::Path;
 use tidegate_actors::ports::outbox_store::{Batch, Pair};
 use tidegate_schemas::{config::file::OutboxEngine, messages::outbox::StoreError};
@@ -118,7 +119,9 @@ impl OpenDatabase {
         // middle of the batch.
         let contents = last.contents.after(batch, |key| self.engine.get(key)).map_err(Failure::whole)?;
         let record = CommitRecord { id: self.id, commit: last.commit + 1, contents };
+        at(CrashPoint::CommitBegun)?;
         self.write(batch, &record)?;
+        at(CrashPoint::CommitSynced)?;
         Ok(record)
     }
 
@@ -184,6 +187,10 @@ fn open_engine(kind: OutboxEngine, dir: &Path, cache_bytes: u64) -> Result<Box<d
         OutboxEngine::Sled => Box::new(SledEngine::open(dir, cache_bytes)?),
         OutboxEngine::Redb => Box::new(RedbEngine::open(dir, cache_bytes)?),
     })
+}
+
+fn at(point: CrashPoint) -> Result<(), Failure> {
+    crash_point::hit(point).map_err(|error| Failure::whole(io_error("committing", &error)))
 }
 
 /// The next possible key.

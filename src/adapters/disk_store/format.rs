@@ -5,6 +5,7 @@
 //! from one whose data file has gone.
 
 use super::engine::files;
+use crate::crash_point::{self, CrashPoint};
 use std::{fs, io::Write as _, path::Path};
 use tidegate_schemas::{config::file::OutboxEngine, messages::outbox::StoreError};
 use uuid::Uuid;
@@ -56,7 +57,9 @@ impl Format {
         let mut file = fs::File::create(&draft)?;
         file.write_all(text.as_bytes())?;
         file.sync_all()?;
+        crash_point::hit(CrashPoint::MarkerDrafted)?;
         fs::rename(&draft, dir.join(FILE))?;
+        crash_point::hit(CrashPoint::MarkerReplaced)?;
         fs::File::open(dir)?.sync_all()
     }
 

@@ -21,6 +21,7 @@ use super::{
     walk::{Change, Purpose},
     write_format,
 };
+use crate::crash_point::{self, CrashPoint};
 use std::{
     fs::{self, DirBuilder},
     io,
@@ -77,7 +78,9 @@ impl DiskStore {
         {
             tracing::warn!(%error, "the old files of the outbox were not closed cleanly");
         }
-        if let Err(error) = self.folder.clear_other_generations() {
+        let cleared =
+            crash_point::hit(CrashPoint::GenerationReplaced).and_then(|()| self.folder.clear_other_generations());
+        if let Err(error) = cleared {
             tracing::warn!(%error, "the old files of the outbox could not be removed; the next start tries again");
         }
         Ok(())
@@ -98,12 +101,13 @@ impl DiskStore {
         loop {
             let mut writer = self.writer();
             let is_behind = writer.walk.as_ref().is_some_and(|walk| walk.kept_bytes() > BEHIND_BYTES_MAX);
-            let Some(changes) = self.step(&mut writer)? else { return Ok(()) };
+            let Some(changes) = self.step(&mut writer)? else { break };
             // Whoever commits faster than this copies has to wait for it.
             let stopped = is_behind.then_some(writer);
             draft.add(changes, progress)?;
             drop(stopped);
         }
+        crash_point::hit(CrashPoint::GenerationCopied).map_err(|error| io_error("copying", &error))
     }
 
     /// Stops commits, copies the rest, compares, syncs, and has `FORMAT` name the new generation.
@@ -124,7 +128,8 @@ impl DiskStore {
         }
         draft.last.commit = writer.last.commit + 1;
         draft.database.prove_flush(&dir.join(self.folder.files.data), &draft.last)?;
-        self.folder.sync(dir).map_err(|error| io_error("syncing its folder", &error))?;
+        let synced = self.folder.sync(dir).and_then(|()| crash_point::hit(CrashPoint::GenerationSynced));
+        synced.map_err(|error| io_error("syncing its folder", &error))?;
         if let Err(error) = write_format(&self.folder, &format) {
             // Which one it names now is not known. Were that to stay so, the next commit could be in the one that doesn't count.
             if write_format(&self.folder, &writer.format).is_err() {
@@ -157,7 +162,9 @@ impl Draft {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(io_error("making a folder", &error)),
             _ => {}
         }
-        DirBuilder::new().mode(0o700).create(dir).map_err(|error| io_error("making a folder", &error))?;
+        let made =
+            DirBuilder::new().mode(0o700).create(dir).and_then(|()| crash_point::hit(CrashPoint::GenerationMade));
+        made.map_err(|error| io_error("making a folder", &error))?;
         let (database, last) = OpenDatabase::make(dir, (format.engine, format.id), cache_bytes)?;
         Ok(Self { database, last, batch: Batch::default(), batch_bytes: 0 })
     }

@@ -52,9 +52,10 @@ torture-points: ## each crash point as exit, error and delay, on both engines: n
 	$(phase) 'setup' .ci/setup test
 	$(phase) 'crash points' cargo bench --locked -p tidegate $(testnet) --bench torture_points
 
-torture-disk: ## flipped bits, cut ends and zeroed sectors in a crashed outbox, both engines: it says so, or all is there (ROUNDS=200, SEED=)
-	$(phase) 'setup' .ci/setup build
+torture-disk: ## a damaged outbox says so, or all is there; a full disk loses nothing, opens and is drained; both engines (ROUNDS=200, SEED=)
+	$(phase) 'setup' .ci/setup test
 	$(phase) 'damage' env ROUNDS='$(ROUNDS)' SEED='$(SEED)' cargo bench --locked -p tidegate $(testnet) --bench torture_disk
+	$(phase) 'full disks' cargo bench --locked -p tidegate $(testnet) --bench torture_full
 
 torture-power: ## the power goes while an outbox is written, in a model where only what was synced survives (ROUNDS=100, SEED=)
 	$(phase) 'setup' .ci/setup build

@@ -8,11 +8,12 @@ mod obsolete;
 mod receivers;
 mod signals;
 mod stage;
+mod synced;
 mod web;
 
 use jiff::SignedDuration;
 use serde_json::Value;
-use stage::{Options, Place, Stage};
+use stage::{Options, Place, Stage, TRACE};
 use std::{collections::BTreeSet, fs};
 use tidegate::adapters::{arti::ClientKey, system_clock::SystemClock};
 use tidegate_actors::ports::clock::Clock as _;
@@ -204,7 +205,8 @@ fn a_service_with_client_authorization_says_what_is_missing_and_opens_to_the_key
 
 #[test]
 fn the_gateway_connects_to_broker_homeserver_and_relays_alone_and_asks_no_name_server() {
-    let mut stage = Stage::start(Options { room: true, traced: true, ..Options::default() });
+    let traced = &["-s", "0", "-e", "trace=connect,sendto,sendmsg,sendmmsg"];
+    let mut stage = Stage::start(Options { room: true, traced, ..Options::default() });
     stage.publish_one("first");
     stage.wait_for_delivered(1);
     stage.kill_receiver();
@@ -214,7 +216,7 @@ fn the_gateway_connects_to_broker_homeserver_and_relays_alone_and_asks_no_name_s
     stage.start_receiver();
     stage.wait_for_delivered(2);
     acknowledged(&stage, 2);
-    let trace = fs::read_to_string(stage.file("connections")).unwrap();
+    let trace = fs::read_to_string(stage.file(TRACE)).unwrap();
     let (broker, homeserver) = (stage.broker.address().port(), stage.homeserver.as_ref().unwrap().address().port());
     let relays = stage.relay_ports();
     let mut ports = Vec::new();

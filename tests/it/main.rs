@@ -24,5 +24,6 @@ mod reload;
 #[cfg(feature = "testnet")]
 mod startup;
 mod store;
+mod strace;
 #[cfg(feature = "testnet")]
 mod tor_net;

@@ -6,6 +6,7 @@ mod damage;
 mod disk;
 mod generations;
 mod model;
+mod small_disk;
 
 use proptest::prelude::*;
 use std::{

@@ -32,10 +32,12 @@ use std::{
 use tidegate_actors::ports::outbox_store::{BATCH_BYTES_MAX, Batch};
 use tidegate_schemas::messages::outbox::StoreError;
 
-/// How many times as much as the store holds its next generation may take while it is written.
-const ROOM_PER_HELD_BYTE: u64 = 3;
+/// How many times as much as the store holds its next generation may take, about, while it is written.
+const ROOM_PER_HELD_BYTE: u64 = 2;
 /// And so much more, in bytes.
-const ROOM_BYTES_MIN: u64 = 32 * 1_024 * 1_024;
+const ROOM_BYTES_MIN: u64 = 2 * 1_024 * 1_024;
+/// Should it take more after all, it is given up when there is no more room than this, in bytes: what is committed meanwhile needs some.
+const ROOM_BYTES_LEFT: u64 = 1_024 * 1_024;
 /// When commits have left more than this to be copied again, in bytes, they wait until that is done.
 const BEHIND_BYTES_MAX: usize = 4 * 1_024 * 1_024;
 /// A commit of the copy takes about so much of the largest batch, in bytes.
@@ -55,7 +57,8 @@ impl DiskStore {
         let _walking = self.begin_walk(Purpose::KeepUp)?;
         let format = {
             let writer = self.writer();
-            self.check_room(writer.last.contents.bytes)?;
+            let held_bytes = writer.last.contents.bytes;
+            self.check_room(held_bytes.saturating_mul(ROOM_PER_HELD_BYTE).saturating_add(ROOM_BYTES_MIN))?;
             Format { generation: writer.format.generation + 1, ..writer.format }
         };
         let dir = self.folder.dir_of(format.generation);
@@ -86,8 +89,8 @@ impl DiskStore {
         Ok(())
     }
 
-    fn check_room(&self, held_bytes: u64) -> Result<(), StoreError> {
-        let wanted = held_bytes.saturating_mul(ROOM_PER_HELD_BYTE).saturating_add(ROOM_BYTES_MIN);
+    /// Whether there is so much room on the disk.
+    fn check_room(&self, wanted: u64) -> Result<(), StoreError> {
         match self.folder.room() {
             Ok(free) if free < wanted => Err(StoreError::Refused(format!(
                 "there is no room to write the outbox anew: it may take {wanted} bytes, and the disk has {free}"
@@ -104,6 +107,7 @@ impl DiskStore {
             let Some(changes) = self.step(&mut writer)? else { break };
             // Whoever commits faster than this copies has to wait for it.
             let stopped = is_behind.then_some(writer);
+            self.check_room(ROOM_BYTES_LEFT)?;
             draft.add(changes, progress)?;
             drop(stopped);
         }

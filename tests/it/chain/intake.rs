@@ -13,7 +13,7 @@ use tidegate_schemas::{
 
 const NEXT_MAX: Duration = Duration::from_secs(1);
 /// A destination that is never open: what is for it stays where it can be counted.
-const CLOSED: &str = "[destination.ward]\n\
+pub const CLOSED: &str = "[destination.ward]\n\
     onion = \"2gzyxa5ihm7nsggfxnu52rck2vv4rvmdlkiu3zzui5du4xyclen53wid.onion:80\"\n\
     windows = { allow = [{ cron = \"0 0 1 1 *\", for = \"1m\" }] }\nlifetime = { max_age = \"400d\" }\n";
 

@@ -21,6 +21,7 @@ use tidegate::lab::{
     ClientOptions, HiddenService, HiddenServiceOptions, HttpRequest, Mosquitto, MosquittoOptions, Process, ProcessSpec,
     RoomClient, Synapse, SynapseOptions, TorClientProcess, TorNetwork,
     ports::{free_ports, loopback},
+    process::find_program,
     standstill,
 };
 
@@ -28,6 +29,8 @@ use tidegate::lab::{
 pub const LIMIT: Duration = Duration::from_secs(50);
 const POLL: Duration = Duration::from_millis(50);
 const ROOM_PASSWORD: &str = "gateway's password";
+/// What strace notes of the gateway, where it is asked to.
+pub const TRACE: &str = "trace";
 const BROKER_LOG: &str = "broker.log";
 const STANDSTILL: &str = "standstill";
 const TIDEGATE: &str = env!("CARGO_BIN_EXE_tidegate");
@@ -71,8 +74,8 @@ pub struct Options {
     pub ward: String,
     /// A second destination `night` on the same receiver, with these lines.
     pub night: Option<String>,
-    /// Note the gateway's connections.
-    pub traced: bool,
+    /// What strace has to note of the gateway in the file [`TRACE`], by its options; without any there is no strace.
+    pub traced: &'static [&'static str],
 }
 
 /// Everything that runs. The order of the fields is the order in which it ends.
@@ -226,14 +229,17 @@ impl Stage {
     pub fn start_gateway(&mut self) {
         let config = self.file("tidegate.toml");
         fs::write(&config, self.config()).unwrap();
-        let spec = if self.options.traced {
-            // With -D the gateway is the child, and strace its servant.
-            ProcessSpec::new("gateway", "/usr/bin/strace", self.file("gateway.log"))
-                .args(["-D", "-f", "-s", "0", "-e", "trace=connect,sendto,sendmsg,sendmmsg", "-o"])
-                .arg(self.file("connections"))
-                .arg(TIDEGATE)
-        } else {
+        let spec = if self.options.traced.is_empty() {
             ProcessSpec::new("gateway", TIDEGATE, self.file("gateway.log"))
+        } else {
+            let strace = find_program("strace").expect("strace is installed (.ci/setup test)");
+            // With -D the gateway is the child, and strace its servant.
+            ProcessSpec::new("gateway", strace, self.file("gateway.log"))
+                .args(["-D", "-f"])
+                .args(self.options.traced.iter().copied())
+                .arg("-o")
+                .arg(self.file(TRACE))
+                .arg(TIDEGATE)
         };
         let spec = spec.arg("--config").arg(config).arg("run").env("TIDEGATE_TESTNET", self.network.folder());
         let spec = spec.env(standstill::MARK, self.file(STANDSTILL));

@@ -4,6 +4,7 @@ use super::{
     child::{self, ENTRIES, entry, last_round, removed_by},
     data_of, open_with,
 };
+use crate::strace::{self, Call};
 use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
 use std::{collections::BTreeMap, ffi::OsStr, fs, path::Path, time::Duration};
 use tidegate_actors::ports::outbox_store::OutboxStore;
@@ -68,7 +69,7 @@ fn synced(engine: OutboxEngine) {
     let folder = tempfile::tempdir().unwrap();
     let (dir, trace) = (folder.path().join("outbox"), folder.path().join("trace"));
     let calls = "trace=pwrite64,write,fdatasync,fsync";
-    let prefix: Vec<&OsStr> = ["strace", "-f", "-y", "-s", "16", "-e", calls, "-o"].map(OsStr::new).to_vec();
+    let prefix: Vec<&OsStr> = ["strace", "-f", "-y", "-s", "4096", "-e", calls, "-o"].map(OsStr::new).to_vec();
     let prefix = [prefix, vec![trace.as_os_str()]].concat();
     child::start(&prefix, "store::crash::a_commit_returns_only_after_its_log_is_synced", engine, &dir).expect("done");
     let acks = check_trace(&fs::read_to_string(&trace).unwrap(), &dir.join(data_of(engine)));
@@ -86,39 +87,19 @@ fn synced(engine: OutboxEngine) {
 /// Reads a trace: between two acknowledgements there are writes to the log, and a sync of it that began after the last of them
 /// had ended, and ended before the acknowledgement. Returns the number of acknowledgements.
 fn check_trace(trace: &str, log: &Path) -> usize {
-    let log = format!("<{}>", log.display());
-    // Calls that were interrupted in the trace by another thread's, by thread.
-    let mut under_way: BTreeMap<&str, (bool, usize)> = BTreeMap::new();
-    let (mut acks, mut written, mut sync_began, mut writes) = (0, 0, None, 0);
-    for (at, line) in trace.lines().enumerate() {
-        let (thread, call) = line.split_once(' ').unwrap_or((line, ""));
-        let call = call.trim_start();
-        let unfinished = call.contains("<unfinished ...>");
-        let is_sync = call.starts_with("fdatasync(") && call.contains(&log);
-        let is_write = call.starts_with("pwrite64(") && call.contains(&log);
-        let ended = if call.starts_with("<... ") {
-            under_way.remove(thread)
-        } else if (is_sync || is_write) && unfinished {
-            under_way.insert(thread, (is_sync, at));
-            None
-        } else {
-            (is_sync || is_write).then_some((is_sync, at))
-        };
-        match ended {
-            Some((true, began)) if call.ends_with("= 0") => sync_began = sync_began.max(Some(began)),
-            Some((true, _)) => panic!("a sync failed: {line}"),
-            Some((false, _)) => {
-                written = at;
-                writes += 1;
-            }
-            None => {}
-        }
-        if call.starts_with("write(1") && call.contains("\"ack ") {
-            assert!(writes > 0, "nothing was written before {line}");
-            assert!(under_way.values().all(|(is_sync, _)| *is_sync), "a write is under way at {line}");
-            assert!(sync_began > Some(written), "the log was not synced before {line}");
-            (acks, writes, sync_began) = (acks + 1, 0, None);
-        }
+    let calls = strace::calls(trace);
+    let syncs: Vec<_> = calls.iter().filter(|call| call.is_sync() && call.is_of(log)).collect();
+    assert!(syncs.iter().all(|sync| sync.result == Some(0)), "a sync failed");
+    let says = |call: &&Call| call.name == "write" && call.first.starts_with("1<") && call.bytes().starts_with(b"ack ");
+    let (mut acks, mut before) = (0, 0);
+    for ack in calls.iter().filter(says) {
+        let since = |call: &&Call| (before..ack.began).contains(&call.began);
+        let writes = calls.iter().filter(since).filter(|call| call.name == "pwrite64" && call.is_of(log));
+        let written = writes.map(|write| write.ended).max().expect("something was written");
+        assert!(written < ack.began, "a write is under way at line {}", ack.began);
+        let is_synced = syncs.iter().any(|sync| written < sync.began && sync.ended < ack.began);
+        assert!(is_synced, "the log was not synced before line {}", ack.began);
+        (acks, before) = (acks + 1, ack.ended);
     }
     acks
 }

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::outbox::{
-    compacting::{ALLOWANCE_BYTES, BUSY_FACTOR, QUIET_FACTOR, is_due},
+    compacting::{ALLOWANCE_BYTES, BUSY_FACTOR, Hour, QUIET_FACTOR, SHORT_ALLOWANCE_BYTES, SHORT_FACTOR, is_due},
     tools::stats,
 };
 use crate::ports::outbox_store::Held;
@@ -99,11 +99,16 @@ async fn an_export_beside_the_writer_is_the_whole_outbox_and_says_how_far_it_is(
 #[test]
 fn it_is_time_above_a_multiple_of_what_is_held_and_later_where_much_goes_on() {
     let held = Held { pairs: 9, bytes: 1_000 };
-    for (factor, is_quiet) in [(QUIET_FACTOR, true), (BUSY_FACTOR, false)] {
-        let limit = factor * held.bytes + ALLOWANCE_BYTES;
-        assert!(!is_due(limit, held, is_quiet) && is_due(limit + 1, held, is_quiet));
+    let limits = [
+        (QUIET_FACTOR, ALLOWANCE_BYTES, Hour::Quiet),
+        (BUSY_FACTOR, ALLOWANCE_BYTES, Hour::Busy),
+        (SHORT_FACTOR, SHORT_ALLOWANCE_BYTES, Hour::Short),
+    ];
+    for (factor, allowance, hour) in limits {
+        let limit = factor * held.bytes + allowance;
+        assert!(!is_due(limit, held, hour) && is_due(limit + 1, held, hour));
     }
-    assert!(!is_due(u64::MAX, Held { pairs: 1, bytes: u64::MAX }, true));
+    assert!(!is_due(u64::MAX, Held { pairs: 1, bytes: u64::MAX }, Hour::Quiet));
 }
 
 #[actix::test]
@@ -123,7 +128,14 @@ async fn files_that_are_too_large_are_written_anew_once_and_a_failure_is_tried_a
     assert_eq!(rig.store.compactions(), 1, "it failed");
     tokio::time::sleep(Duration::from_secs(1_800)).await;
     assert_eq!(rig.store.compactions(), 2);
+    // On a disk that is short less than that is worth it, and at once.
+    rig.store.set_disk_bytes(SHORT_ALLOWANCE_BYTES * 2);
+    rig.store.set_free_bytes(Some(Limits::default().min_free_disk));
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert_eq!(rig.store.compactions(), 3);
+    tokio::time::sleep(Duration::from_secs(600)).await;
+    assert_eq!(rig.store.compactions(), 3, "it takes no more than it needs any more");
     // And when it is asked for.
     outbox.send(Compact { progress: Progress::default() }).await.unwrap().unwrap();
-    assert_eq!(rig.store.compactions(), 3);
+    assert_eq!(rig.store.compactions(), 4);
 }

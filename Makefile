@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test check bench torture-kill torture-power torture-disk release-check fmt doc
+.PHONY: help demo test check bench torture-kill torture-power torture-points torture-disk release-check fmt doc
 
 # rustup installs into the home folder, Debian keeps daemons in sbin: an ordinary user's PATH may lack either.
 export PATH := $(PATH):/usr/local/sbin:/usr/sbin:/sbin:$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
@@ -47,6 +47,10 @@ bench: ## the benches, one line a figure: figure NAME VALUE UNIT (a tenth of tor
 torture-kill: ## kill -9 at random moments under load: nothing lost, doubled or out of order (ROUNDS=200, SEED=)
 	$(phase) 'setup' .ci/setup test
 	$(phase) 'kills' env ROUNDS='$(ROUNDS)' SEED='$(SEED)' cargo bench --locked -p tidegate $(testnet) --bench torture_kill
+
+torture-points: ## each crash point as exit, error and delay, on both engines: nothing lost, doubled, out of order or untold
+	$(phase) 'setup' .ci/setup test
+	$(phase) 'crash points' cargo bench --locked -p tidegate $(testnet) --bench torture_points
 
 torture-disk: ## a damaged outbox says so, or all is there; a full disk loses nothing, opens and is drained; both engines (ROUNDS=200, SEED=)
 	$(phase) 'setup' .ci/setup test

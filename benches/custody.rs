@@ -11,14 +11,15 @@ mod support;
 mod work;
 
 use std::{
-    env, fs,
+    env,
     path::Path,
     process::Command,
     sync::Arc,
     time::{Duration, Instant},
 };
 use support::{figure, from_env, print, say};
-use tidegate_actors::testing::sim_clock::SimClock;
+use tidegate::adapters::disk_store::{DiskOptions, DiskStore};
+use tidegate_actors::{ports::outbox_store::OutboxStore as _, testing::sim_clock::SimClock};
 use tidegate_schemas::wire::BATCH_EVENTS_MAX;
 use work::{Custody, DESTINATIONS, memory_mib};
 
@@ -76,6 +77,7 @@ async fn play(role: &str, folder: &Path) {
         "compare" => compare(folder).await,
         "drain" => drain(folder).await,
         "drained" => drained(folder).await,
+        "compacted" => compacted(folder),
         "day" => return day(folder).await,
         other => panic!("no role: {other}"),
     }
@@ -247,18 +249,14 @@ fn measure_million(empty: f64) {
     say(&format!("{rate:.0} delivered a second over all of it"));
     figure("million_rss_peak", peak - empty, "MiB");
     figure("million_drained_disk", part("drained", folder.path())[0], "MiB");
-    measure_drained(folder.path());
+    figure("million_compacted", part("compacted", folder.path())[0], "MiB");
 }
 
-/// What can be done with an outbox that was drained; here is the place for what makes it smaller.
-fn measure_drained(folder: &Path) {
-    let bytes: u64 = fs::read_dir(folder.join("outbox"))
-        .expect("the outbox")
-        .flatten()
-        .filter_map(|entry| entry.metadata().ok())
-        .map(|metadata| metadata.len())
-        .sum();
-    say(&format!("its files are {:.1} MiB long, with the reserve", bytes as f64 / MIB));
+/// What is left of it once it is written anew: it holds the ledger's 20,000 end states, and nothing else.
+fn compacted(folder: &Path) {
+    let store = DiskStore::open(&folder.join("outbox"), DiskOptions::default()).expect("the outbox opens");
+    store.compact(&mut |_| {}).expect("it is written anew");
+    numbers(&[store.disk_bytes() as f64 / MIB]);
 }
 
 fn measure_day() {

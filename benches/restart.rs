@@ -30,7 +30,7 @@ use tidegate_actors::{
     list::{self, Parts},
     outbox::{Lease, Limits, OutboxParts},
     ports::{
-        outbox_store::{Batch, OutboxStore, Pair},
+        outbox_store::{Batch, Held, OutboxStore, Pair},
         transport::Transport,
     },
     registry::RegistryParts,
@@ -81,6 +81,15 @@ impl OutboxStore for Fragile {
     fn scan(&self, from: &[u8], to: &[u8], limit: usize, backwards: bool) -> Result<Vec<Pair>, StoreError> {
         self.store.scan(from, to, limit, backwards)
     }
+    fn held(&self) -> Held {
+        self.store.held()
+    }
+    fn snapshot(&self, each: &mut dyn FnMut(Vec<Pair>) -> Result<(), StoreError>) -> Result<(), StoreError> {
+        self.store.snapshot(each)
+    }
+    fn compact(&self, progress: &mut dyn FnMut(u64)) -> Result<(), StoreError> {
+        self.store.compact(progress)
+    }
     fn reopen(&self) -> Result<(), StoreError> {
         self.store.reopen()
     }
@@ -102,7 +111,7 @@ fn message() -> Enqueue {
         priority: tidegate_schemas::submission::Priority::Normal,
         reply_to: None,
     };
-    Enqueue { submission, limits: agreement::Limits::default(), break_glass_per_hour: None }
+    Enqueue { submission, limits: agreement::Limits::default(), break_glass_per_hour: None, stream: None }
 }
 
 fn parts(state: &Path, store: &Arc<Fragile>, transport: &Arc<dyn Transport>) -> Parts {

@@ -150,7 +150,7 @@ fn inside(engine: &str, folder: &Path) -> bool {
     let receiver = Receiver::start(folder);
     let tor = FakeTor::before(receiver.address());
     let destination = format!(
-        "[outbox]\nengine = \"{engine}\"\nmin_free_disk = \"{MIN_FREE_DISK}\"\n{}retry = {{ steps = [\"1s\"] }}\n\
+        "[outbox]\nengine = \"{engine}\"\nmin_free_disk = \"{MIN_FREE_DISK}\"\nledger_entries = 2000\n{}retry = {{ steps = [\"1s\"] }}\n\
          tor_budget = {{ fresh_circuits_per_hour = 600 }}\n",
         receiver.destination_toml(&FakeTor::onion()),
     );

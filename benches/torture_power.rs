@@ -33,6 +33,8 @@ const CONTROL_ROUNDS: u64 = 20;
 const ENTRIES: u64 = 16;
 /// A round's entries are removed so many rounds later.
 const KEPT_COMMITS: u64 = 60;
+/// Between two times that it is written anew.
+const COMPACTED_EVERY: Duration = Duration::from_millis(20);
 const BLOCK_BYTES: usize = 4_096;
 const CHILD: &str = "TIDEGATE_POWER_CHILD";
 
@@ -73,6 +75,14 @@ fn write_for_ever(engine: &str, dir: &Path) {
     let store = open(engine, dir).expect("the outbox opens");
     let first = last(&store).expect("its last commit") + 1;
     let mut out = std::io::stdout();
+    let compacted = std::sync::Arc::clone(&store);
+    // Now and then it is written anew: the power may go in the middle of that, too.
+    thread::spawn(move || {
+        loop {
+            thread::sleep(COMPACTED_EVERY);
+            compacted.compact(&mut |_| {}).expect("a new generation");
+        }
+    });
     for number in first.. {
         store.commit(&commit_of(number)).expect("a commit");
         writeln!(out, "{number}").and_then(|()| out.flush()).expect("somebody listens");

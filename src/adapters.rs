@@ -4,6 +4,7 @@ pub mod arti;
 pub mod destination_files;
 pub mod disk_store;
 pub mod embedded_broker;
+pub mod export_file;
 pub mod http_lane;
 pub mod kernel_clock;
 pub mod ledger_files;

@@ -21,6 +21,7 @@
 //! | GET `/api/v1/outbox`, `/{destination}/{seq}`, `/{uuid}` | entries | `outbox` |
 //! | GET the same with `/explain` | why it is where it is, and what comes next | `foresight` |
 //! | POST `/api/v1/outbox/{destination}/{seq}/{act}` | hold, release, retry, purge | `outbox` |
+//! | POST `/api/v1/outbox/check`, `/backup`, `/compact`; GET `/stats` | long work, counts by age | `tools` |
 //! | GET `/api/v1/quarantine` | what never became an entry | `records` |
 //! | GET `/api/v1/ledger` | what ended lately | `records` |
 //!
@@ -39,6 +40,7 @@ pub mod pages;
 pub mod problem;
 pub mod status;
 pub mod token;
+pub mod tools;
 
 mod agreements;
 mod destinations;
@@ -61,7 +63,7 @@ use actix_web::{
     middleware::{DefaultHeaders, from_fn},
     web::{self, Data},
 };
-use std::{collections::BTreeSet, net::SocketAddr, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 use tidegate_actors::ports::clock::Clock;
 use tokio::time::Instant;
 
@@ -85,6 +87,8 @@ pub struct Settings {
     pub clock: Arc<dyn Clock>,
     /// Reloads the config; absent where there are no files.
     pub reloader: Option<Arc<Reloader>>,
+    /// The state folder, for backups.
+    pub state_dir: PathBuf,
 }
 
 /// What the handlers share.
@@ -96,6 +100,7 @@ struct App {
     hosts: BTreeSet<String>,
     wrong_tokens: guard::WrongTokens,
     started: Instant,
+    state_dir: PathBuf,
 }
 
 /// One line of the table of routes.
@@ -148,6 +153,10 @@ fn routes() -> Vec<Endpoint> {
         post("/api/v1/destinations/{destination}/pause", web::post().to(signals::pause)),
         post("/api/v1/destinations/{destination}/resume", web::post().to(signals::resume)),
         get("/api/v1/outbox", web::get().to(outbox::list)),
+        post("/api/v1/outbox/check", web::post().to(tools::check)),
+        post("/api/v1/outbox/backup", web::post().to(tools::backup)),
+        post("/api/v1/outbox/compact", web::post().to(tools::compact)),
+        get("/api/v1/outbox/stats", web::get().to(tools::stats)),
         get("/api/v1/outbox/{id}", web::get().to(outbox::show_id)),
         get("/api/v1/outbox/{id}/explain", web::get().to(outbox::explain_id)),
         get("/api/v1/outbox/{destination}/{seq}", web::get().to(outbox::show_place)),
@@ -200,11 +209,10 @@ fn configure(config: &mut web::ServiceConfig) {
 /// When the address can't be had.
 pub fn start(settings: Settings) -> Result<Serving, ListenError> {
     let (listener, address) = listener::bind(settings.listen, "admin endpoint", "listen in [admin]")?;
-    let Settings { hosts, token, reach, clock, reloader, .. } = settings;
+    let Settings { hosts, token, reach, clock, reloader, state_dir, .. } = settings;
     let hosts = guard::hosts(address, &hosts);
-    let app =
-        App { reach, reloader, clock, token, hosts, wrong_tokens: guard::wrong_tokens(), started: Instant::now() };
-    let app = Data::new(app);
+    let (wrong_tokens, started) = (guard::wrong_tokens(), Instant::now());
+    let app = Data::new(App { reach, reloader, clock, token, hosts, wrong_tokens, started, state_dir });
     let server = HttpServer::new(move || {
         actix_web::App::new()
             .app_data(app.clone())

@@ -17,6 +17,7 @@ mod device;
 mod embedded_broker;
 mod ledger;
 mod outbox;
+mod outbox_tools;
 mod output;
 mod pacemaker;
 mod paths;

@@ -6,6 +6,7 @@
 pub mod adapters;
 pub mod admin;
 pub mod cli;
+pub mod crash_point;
 pub mod device_endpoint;
 #[cfg(feature = "testnet")]
 pub mod lab;

@@ -10,6 +10,7 @@ pub mod faulty_ports;
 pub mod memory_archive;
 pub mod memory_registry;
 pub mod memory_store;
+pub mod outbox_model;
 pub mod scripts;
 pub mod seeded_entropy;
 pub mod sim_clock;

@@ -201,7 +201,7 @@ pub fn message(number: u64) -> Enqueue {
         reply_to: None,
     };
     let limits = agreement::Limits { messages: u64::MAX, bytes: u64::MAX, ..agreement::Limits::default() };
-    Enqueue { submission, limits, break_glass_per_hour: None }
+    Enqueue { submission, limits, break_glass_per_hour: None, stream: None }
 }
 
 /// A number of kibibytes of `/proc/self/status`, in MiB.

@@ -132,5 +132,5 @@ fn message(number: u32) -> Enqueue {
         reply_to: None,
     };
     let limits = agreement::Limits { messages: u64::MAX, bytes: u64::MAX, ..agreement::Limits::default() };
-    Enqueue { submission, limits, break_glass_per_hour: None }
+    Enqueue { submission, limits, break_glass_per_hour: None, stream: None }
 }

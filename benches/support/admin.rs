@@ -33,6 +33,12 @@ impl Admin {
         Some(request.send_ok().ok()?.json())
     }
 
+    /// Has the outbox written anew, or not: it may be killed meanwhile.
+    pub fn compact(&self) {
+        let Ok(token) = fs::read_to_string(&self.token) else { return };
+        let _ = HttpRequest::new("POST", self.address, "/api/v1/outbox/compact").bearer(token.trim()).send();
+    }
+
     /// Whether every line of the gateway runs.
     pub fn is_ready(&self) -> bool {
         HttpRequest::new("GET", self.address, "/readyz").send_ok().is_ok()

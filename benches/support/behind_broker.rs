@@ -40,10 +40,16 @@ impl BehindBroker {
 
     /// Starts it on what it left, and does not wait.
     pub fn start(&mut self) {
+        self.start_with(&[]);
+    }
+
+    /// The same, with these variables in its environment.
+    pub fn start_with(&mut self, environment: &[(&str, &str)]) {
         let spec = ProcessSpec::new("gateway", super::TIDEGATE, self.folder.join("gateway.log"))
             .arg("--config")
             .arg(self.folder.join("tidegate.toml"))
             .arg("run");
+        let spec = environment.iter().fold(spec, |spec, (key, value)| spec.env(*key, *value));
         self.process = Some(spec.spawn().expect("the gateway"));
     }
 
@@ -61,6 +67,16 @@ impl BehindBroker {
         if let Err(error) = process.check() {
             panic!("{error}");
         }
+    }
+
+    /// Whether it has ended by itself.
+    pub fn has_ended(&mut self) -> bool {
+        self.process.as_mut().is_some_and(|process| process.check().is_err())
+    }
+
+    /// What it has logged, in all its lives.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.folder.join("gateway.log")).unwrap_or_default()
     }
 
     /// Ends it by SIGKILL, wherever it is.

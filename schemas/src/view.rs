@@ -110,6 +110,9 @@ pub struct OutboxObservation {
     pub nearly_full: Option<String>,
     /// Size on disk, in bytes.
     pub disk_bytes: u64,
+    /// Keys and values of all records, in bytes.
+    #[serde(default)]
+    pub held_bytes: u64,
     /// Body bytes that wait.
     pub waiting_bytes: u64,
     /// Damaged records by which a redelivery would have been recognised, since this process began.

@@ -8,7 +8,8 @@
 //! - *engine*: what a database has to do; *sled_engine*, *redb_engine*: the two that do it, each with what it needs of its own;
 //! - *database*: commits are numbered and summed up; *format*: the marker file `FORMAT`; *folder*: lock, low-water mark, ballast,
 //!   syncs of files and names;
-//! - *checkpoint*, *contents*: a store that has lost something says so instead of opening.
+//! - *checkpoint*, *contents*: a store that has lost something says so instead of opening;
+//! - *walk*: everything is read while commits go on; *generations*: the store is written anew, in less room.
 //!
 //! # Life
 //! [`DiskStore::open`] once in a process. After a failed commit the store is *poisoned*: every handle of the engine is dropped, readers
@@ -25,13 +26,16 @@ mod database;
 mod engine;
 mod folder;
 mod format;
+mod generations;
 mod redb_engine;
 mod sled_engine;
+mod walk;
 
+use crate::crash_point::{self, CrashPoint};
 use checkpoint::Checkpoint;
 use contents::CommitRecord;
 use database::OpenDatabase;
-use engine::{files, io_error};
+use engine::{Failure, files, io_error};
 use folder::Folder;
 pub use folder::set_aside;
 use format::Format;
@@ -39,11 +43,12 @@ use std::{
     fmt,
     fs::File,
     path::Path,
-    sync::{Arc, Mutex, PoisonError, RwLock},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, TryLockError},
     time::Duration,
 };
-use tidegate_actors::ports::outbox_store::{BATCH_BYTES_MAX, Batch, OutboxStore, Pair, VALUE_BYTES_MAX};
+use tidegate_actors::ports::outbox_store::{BATCH_BYTES_MAX, Batch, Held, OutboxStore, Pair, VALUE_BYTES_MAX};
 use tidegate_schemas::{config::file::OutboxEngine, messages::outbox::StoreError};
+use walk::{Purpose, Walk};
 
 /// Folder of the outbox, in the state folder.
 pub const OUTBOX_FOLDER: &str = "outbox";
@@ -57,6 +62,8 @@ const BALLAST_EVERY_COMMITS: u64 = 256;
 /// How often, and how long apart, a database is opened again while its threads have not let go of its file.
 const OPEN_TRIES: u32 = 50;
 const OPEN_PAUSE: Duration = Duration::from_millis(100);
+/// How long a snapshot leaves the store to commits after each slice.
+const SNAPSHOT_PAUSE: Duration = Duration::from_micros(200);
 
 /// How a store is opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,8 +83,9 @@ impl Default for DiskOptions {
 /// The outbox on disk.
 pub struct DiskStore {
     folder: Folder,
-    format: Format,
     cache_bytes: u64,
+    /// Held by the one walk that may be under way.
+    walking: Mutex<()>,
     /// Taken for a whole commit or reopening.
     writer: Mutex<Writer>,
     /// Held for reading by whoever uses the database; for writing only to put it in or take it out.
@@ -88,6 +96,23 @@ struct Writer {
     checkpoint: Checkpoint,
     /// The last commit.
     last: CommitRecord,
+    format: Format,
+    /// Whether the file `FORMAT` is known to say the same.
+    is_format_sure: bool,
+    /// Tells a walk what commits change.
+    walk: Option<Walk>,
+}
+
+/// Ends a walk when it is dropped.
+struct Walking<'s> {
+    store: &'s DiskStore,
+    _only: MutexGuard<'s, ()>,
+}
+
+impl Drop for Walking<'_> {
+    fn drop(&mut self) {
+        self.store.writer().walk = None;
+    }
 }
 
 enum State {
@@ -113,6 +138,7 @@ impl DiskStore {
                 (Format::new(options.engine), false)
             }
         };
+        folder.set_generation(format.generation);
         if !found {
             write_format(&folder, &format)?;
         }
@@ -129,9 +155,36 @@ impl DiskStore {
             format.ready = true;
             write_format(&folder, &format)?;
         }
+        folder.clear_other_generations().map_err(|error| io_error("removing its old files", &error))?;
         folder.restore_ballast();
         let state = RwLock::new(State::Open(engine));
-        Ok(Arc::new(Self { folder, format, cache_bytes, writer: Mutex::new(Writer { checkpoint, last }), state }))
+        let writer = Mutex::new(Writer { checkpoint, last, format, is_format_sure: true, walk: None });
+        Ok(Arc::new(Self { folder, cache_bytes, walking: Mutex::default(), writer, state }))
+    }
+
+    fn writer(&self) -> MutexGuard<'_, Writer> {
+        self.writer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// From here on commits tell the walk what they change.
+    fn begin_walk(&self, purpose: Purpose) -> Result<Walking<'_>, StoreError> {
+        let only = match self.walking.try_lock() {
+            Ok(only) => only,
+            Err(TryLockError::Poisoned(only)) => only.into_inner(),
+            Err(TryLockError::WouldBlock) => {
+                let what = "the outbox is being read through or written anew already: try again when that has ended";
+                return Err(StoreError::Refused(what.into()));
+            }
+        };
+        self.writer().walk = Some(Walk::new(purpose));
+        Ok(Walking { store: self, _only: only })
+    }
+
+    /// The next changes of the walk that is under way; none at its end.
+    fn step(&self, writer: &mut Writer) -> Result<Option<Vec<walk::Change>>, StoreError> {
+        // It ended when the store was poisoned.
+        let walk = writer.walk.as_mut().ok_or(StoreError::Poisoned)?;
+        self.with(|database| walk.step(|from| database.slice_from(from)))?
     }
 
     /// Closes the store; later calls get `Poisoned`. May take a while: sled flushes.
@@ -139,7 +192,8 @@ impl DiskStore {
     /// # Errors
     /// When something could not be written. Nothing that was committed is lost by that.
     pub fn close(&self) -> Result<(), StoreError> {
-        let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut writer = self.writer();
+        writer.walk = None;
         if matches!(*self.state.read().unwrap_or_else(PoisonError::into_inner), State::Open(_)) {
             self.take_out(false)?;
             let last = writer.last.commit;
@@ -174,8 +228,8 @@ impl DiskStore {
 impl OutboxStore for DiskStore {
     fn commit(&self, batch: &Batch) -> Result<(), StoreError> {
         check_limits(batch)?;
-        let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
-        let outcome = self.with(|engine| {
+        let mut writer = self.writer();
+        let outcome: Result<CommitRecord, Option<Failure>> = self.with(|engine| {
             if batch.changes.is_empty() {
                 return Ok(writer.last);
             }
@@ -185,7 +239,14 @@ impl OutboxStore for DiskStore {
             if !has_room {
                 return Err(None);
             }
-            engine.commit(batch, &writer.last).map_err(Some)
+            if let Some(walk) = &mut writer.walk {
+                walk.before(batch, |key| engine.get(key)).map_err(Failure::whole).map_err(Some)?;
+            }
+            let record = engine.commit(batch, &writer.last).map_err(Some)?;
+            if let Some(walk) = &mut writer.walk {
+                walk.after(batch);
+            }
+            Ok(record)
         })?;
         match outcome {
             Ok(record) if record == writer.last => return Ok(()),
@@ -193,6 +254,7 @@ impl OutboxStore for DiskStore {
             Err(None) => return Err(StoreError::Full),
             Err(Some(failure)) => {
                 tracing::error!(error = %failure.error, "a commit of the outbox failed: it has to be opened again");
+                writer.walk = None;
                 if let Err(error) = self.take_out(failure.torn) {
                     tracing::warn!(%error, "the outbox was not closed cleanly");
                 }
@@ -200,7 +262,8 @@ impl OutboxStore for DiskStore {
             }
         }
         let commit = writer.last.commit;
-        if let Err(error) = writer.checkpoint.write(commit) {
+        let written = writer.checkpoint.write(commit).and_then(|()| crash_point::hit(CrashPoint::CheckpointWritten));
+        if let Err(error) = written {
             // The commit is durable; the checkpoint only lags.
             tracing::warn!(%error, "the checkpoint of the outbox could not be written");
         }
@@ -218,8 +281,26 @@ impl OutboxStore for DiskStore {
         self.with(|engine| engine.scan(from, to, limit, backwards))?
     }
 
+    fn held(&self) -> Held {
+        let contents = self.writer().last.contents;
+        Held { pairs: contents.pairs, bytes: contents.bytes }
+    }
+
+    fn snapshot(&self, each: &mut dyn FnMut(Vec<Pair>) -> Result<(), StoreError>) -> Result<(), StoreError> {
+        let _walking = self.begin_walk(Purpose::Snapshot)?;
+        loop {
+            let Some(changes) = self.step(&mut self.writer())? else { return Ok(()) };
+            each(changes.into_iter().filter_map(|(key, value)| Some((key, value?))).collect())?;
+            std::thread::sleep(SNAPSHOT_PAUSE);
+        }
+    }
+
+    fn compact(&self, progress: &mut dyn FnMut(u64)) -> Result<(), StoreError> {
+        self.rewrite(progress)
+    }
+
     fn reopen(&self) -> Result<(), StoreError> {
-        let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut writer = self.writer();
         match &*self.state.read().unwrap_or_else(PoisonError::into_inner) {
             State::Open(_) => return Ok(()),
             State::Poisoned => {}
@@ -228,8 +309,15 @@ impl OutboxStore for DiskStore {
                 return Err(StoreError::Io(reason.into()));
             }
         }
+        if !writer.is_format_sure {
+            let format = Format::read(&self.folder.dir, writer.format.engine)?;
+            let format = format.ok_or_else(|| StoreError::Corrupt("its file FORMAT is missing".into()))?;
+            write_format(&self.folder, &format)?;
+            self.folder.set_generation(format.generation);
+            (writer.format, writer.is_format_sure) = (format, true);
+        }
         forget_cached_pages(&self.folder);
-        let (engine, last) = open_engine(&self.folder, &writer.checkpoint, &self.format, self.cache_bytes)?;
+        let (engine, last) = open_engine(&self.folder, &writer.checkpoint, &writer.format, self.cache_bytes)?;
         writer.last = last;
         *self.state.write().unwrap_or_else(PoisonError::into_inner) = State::Open(engine);
         self.folder.restore_ballast();
@@ -309,7 +397,7 @@ fn write_format(folder: &Folder, format: &Format) -> Result<(), StoreError> {
 
 /// After a failed sync the page cache may show what never reached the disk. What isn't dirty is read from the disk again.
 fn forget_cached_pages(folder: &Folder) {
-    if let Ok(log) = File::open(folder.dir.join(folder.files.data)) {
+    if let Ok(log) = File::open(folder.data_file()) {
         let _ = rustix::fs::fadvise(&log, 0, None, rustix::fs::Advice::DontNeed);
     }
 }

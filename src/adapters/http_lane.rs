@@ -7,6 +7,7 @@
 //! The caller's deadline is to drop the exchange: the lane then counts as closed, since an answer may still be under way on
 //! it. Dropping the lane ends the connection.
 
+use crate::crash_point::{self, CrashPoint};
 use http::{HeaderName, HeaderValue, Request};
 use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
 use hyper::client::conn::http1::{self, SendRequest};
@@ -87,6 +88,8 @@ impl HttpLane {
     async fn exchange_inner(&mut self, request: WireRequest) -> Result<WireAnswer, DeliveryError> {
         self.sender.ready().await.map_err(|_closed| DeliveryError::ConnectionLost)?;
         let request = self.request(request)?;
+        let lost = |_armed| DeliveryError::ConnectionLost;
+        crash_point::hit(CrashPoint::DeliveryBegun).map_err(lost)?;
         let answer = self.sender.send_request(request).await.map_err(|error| from_hyper(&error))?;
         let (head, body) = answer.into_parts();
         let body = Limited::new(body, ANSWER_BYTES_MAX).collect().await.map_err(|error| {
@@ -95,6 +98,7 @@ impl HttpLane {
             }
             error.downcast_ref().map_or(DeliveryError::ConnectionLost, from_hyper)
         })?;
+        crash_point::hit(CrashPoint::DeliveryAnswered).map_err(lost)?;
         let text = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
         Ok(WireAnswer {
             status: head.status.as_u16(),

@@ -13,6 +13,7 @@
 //! Limits: nothing is appended when less than [`LedgerOptions::min_free_bytes`] of the disk are free, so that these files never take
 //! the room that the outbox needs to take messages.
 
+use crate::crash_point::{self, CrashPoint};
 use jiff::{Span, Timestamp, civil::Date, tz::TimeZone};
 use rustix::fs::statvfs;
 use std::{
@@ -195,7 +196,11 @@ impl LedgerFiles {
                 "{name} has {length} bytes and had {from}: somebody else wrote there"
             )));
         }
-        let written = file.write_all_at(lines, from).and_then(|()| file.sync_data());
+        let written = file
+            .write_all_at(lines, from)
+            .and_then(|()| crash_point::hit(CrashPoint::LedgerWritten))
+            .and_then(|()| file.sync_data())
+            .and_then(|()| crash_point::hit(CrashPoint::LedgerSynced));
         if let Err(error) = written {
             // It is not known to be on disk: it must not be taken for archived by the next look.
             let undone = file.set_len(from).and_then(|()| file.sync_data());

@@ -25,6 +25,7 @@ use self::{
     verdict::{Failure, judge},
 };
 use crate::adapters::arti::LazyArti;
+use crate::crash_point::{self, CrashPoint};
 use futures_util::future::BoxFuture;
 use ruma::{
     OwnedTransactionId, OwnedUserId, RoomId, UserId,
@@ -130,6 +131,11 @@ impl Room for MatrixRoom {
     }
 }
 
+/// A crash point that is armed to fail.
+fn interrupted(error: std::io::Error) -> RoomError {
+    RoomError::Unavailable(error.to_string())
+}
+
 impl Inner {
     async fn post(&self, batch: ReportBatch) -> Result<String, RoomError> {
         let content = notice::content(&batch).map_err(|error| RoomError::Refused(error.to_string()))?;
@@ -191,7 +197,9 @@ impl Inner {
             MessageLikeEventType::RoomMessage,
             content.clone(),
         );
+        crash_point::hit(CrashPoint::ReportBegun).map_err(interrupted)?;
         let sent = client.send_request(request).await.map_err(|error| judge(&error))?;
+        crash_point::hit(CrashPoint::ReportSent).map_err(interrupted)?;
         Ok(sent.event_id.to_string())
     }
 

@@ -32,6 +32,7 @@
 //! standard forbids and mosquitto drops) ends the connection, by name, as often as the broker sends it.
 
 use super::embedded_broker::{BrokerStatus, EmbeddedBroker};
+use crate::crash_point::{self, CrashPoint};
 use futures_util::future::BoxFuture;
 use std::{
     fmt,
@@ -222,7 +223,12 @@ impl Source for MqttSource {
 
     fn ack(&self, token: AckToken) -> bool {
         match &*self.shared.live() {
-            Some(live) if live.connection == token.connection => live.client.ack(token.packet_id),
+            Some(live) if live.connection == token.connection => {
+                crash_point::reach(CrashPoint::BeforeAcknowledgement);
+                let acknowledged = live.client.ack(token.packet_id);
+                crash_point::reach(CrashPoint::AfterAcknowledgement);
+                acknowledged
+            }
             _ => false,
         }
     }

@@ -16,6 +16,7 @@ use tidegate_schemas::messages::{
     gateway::Observe,
     outbox::{Enqueue, Foresee, List, ListLedger, ListQuarantine, Loads, Operate, SetPaused, Show, Signal, Spend},
     registry::{Current, History, PutDestination, PutWindows, Reload, RemoveDestination},
+    tools::{Check, Compact, CountStats, Export},
 };
 use tokio::time::Instant;
 
@@ -59,6 +60,14 @@ pub struct Access {
     pub quarantine: Option<Recipient<ListQuarantine>>,
     /// Outbox: ledger.
     pub ledger: Option<Recipient<ListLedger>>,
+    /// Outbox: is everything there.
+    pub check: Option<Recipient<Check>>,
+    /// Outbox: everything, to a file.
+    pub export: Option<Recipient<Export>>,
+    /// Outbox: in as little room as it takes.
+    pub compact: Option<Recipient<Compact>>,
+    /// Outbox: what waits, by age.
+    pub count_stats: Option<Recipient<CountStats>>,
     /// Dispatcher: why a destination is served, or not.
     pub explain: Option<Recipient<Explain>>,
     /// Every line that is up, by name, in list order.
@@ -158,6 +167,10 @@ pub fn situation(view: &View<Handles>) -> Situation {
         set_paused: outbox.clone().map(Addr::recipient),
         quarantine: outbox.clone().map(Addr::recipient),
         ledger: outbox.clone().map(Addr::recipient),
+        check: outbox.clone().map(Addr::recipient),
+        export: outbox.clone().map(Addr::recipient),
+        compact: outbox.clone().map(Addr::recipient),
+        count_stats: outbox.clone().map(Addr::recipient),
         explain: handles.dispatcher.clone().map(Addr::recipient),
         observers,
     };

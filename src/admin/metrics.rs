@@ -127,6 +127,7 @@ fn of_outbox(registry: &mut Registry, outbox: &OutboxObservation) {
     counts(registry, "outbox_ended", "Messages that ended, by end state", ended);
     measure(registry, "outbox_gap", "Accepted minus all states; other than 0 is a defect", outbox.gap);
     measure(registry, "outbox_disk_bytes", "Size of the store on disk", number(outbox.disk_bytes));
+    measure(registry, "outbox_held_bytes", "Keys and values of all its records", number(outbox.held_bytes));
     measure(registry, "outbox_waiting_bytes", "Bodies that wait", number(outbox.waiting_bytes));
     measure(
         registry,

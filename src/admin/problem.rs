@@ -227,6 +227,9 @@ impl From<StoreError> for HttpProblem {
             return Self::new(StatusCode::INSUFFICIENT_STORAGE, "disk-full", "The disk is full", detail)
                 .after(RETRY_AFTER_S);
         }
+        if let StoreError::Refused(why) = error {
+            return Self::new(StatusCode::CONFLICT, "outbox", "The outbox can't do this as things are", why);
+        }
         // The words of the store stay in the log: they may name paths.
         tracing::warn!(%error, "a request met a failure of the store");
         Self::unavailable("the store of the gateway failed; see its log and `tidegate status`")

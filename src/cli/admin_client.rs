@@ -6,20 +6,25 @@ use super::{Global, exit::Failure, paths};
 use crate::admin::{
     problem::{HttpProblem, TYPE_PREFIX},
     token::{AdminToken, TOKEN_FILE},
+    tools::Told,
 };
 use bytes::Bytes;
-use http::{Method, Request, Uri, header};
+use http::{Method, Request, Response, Uri, header};
 use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
 use serde::{Serialize, de::DeserializeOwned};
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
     time::Duration,
 };
+use tidegate_schemas::messages::tools::Done;
 use tokio::net::TcpStream;
 
 /// How long one request may take, in seconds; longer than the endpoint waits for an actor.
 const REQUEST_LIMIT_S: u64 = 15;
+/// How long nothing may be heard of long work, in seconds.
+const SILENCE_LIMIT_S: u64 = 60;
 /// Longest answer that is read, in bytes (16 MiB: ten thousand destinations).
 const ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;
 
@@ -77,12 +82,51 @@ impl AdminClient {
         if !(200..300).contains(&status) {
             return Err(refusal(status, &body));
         }
-        serde_json::from_slice(&body).map_err(|error| {
+        self.understood(&body)
+    }
+
+    fn understood<T: DeserializeOwned>(&self, body: &[u8]) -> Result<T, Failure> {
+        serde_json::from_slice(body).map_err(|error| {
             Failure::failed(format!(
                 "the answer of {} is not what this version expects ({error}): is it a gateway, and of this version?",
                 self.address
             ))
         })
+    }
+
+    /// Has long work done, and hears how far it is.
+    ///
+    /// # Errors
+    /// As [`AdminClient::send`]; when nothing is heard for [`SILENCE_LIMIT_S`].
+    pub async fn work<T: DeserializeOwned>(&self, path: &str, mut heard: impl FnMut(Done)) -> Result<T, Failure> {
+        let silent =
+            || Failure::later(format!("the gateway at {} has said nothing for {SILENCE_LIMIT_S} s", self.address));
+        let limit = Duration::from_secs(SILENCE_LIMIT_S);
+        let asked = tokio::time::timeout(limit, self.begin(Method::POST, path, None::<&()>)).await;
+        let answer = asked.map_err(|_| silent())??;
+        let status = answer.status().as_u16();
+        let (mut body, mut read) = (answer.into_body(), Vec::new());
+        loop {
+            let frame = tokio::time::timeout(limit, body.frame()).await.map_err(|_| silent())?;
+            let Some(frame) = frame.transpose().map_err(|error| self.broken(&error))? else { break };
+            read.extend_from_slice(&frame.into_data().unwrap_or_default());
+            if read.len() > ANSWER_BYTES_MAX {
+                return Err(self.broken(&"its answer is too long"));
+            }
+            while let Some(end) = read.iter().position(|byte| *byte == b'\n').filter(|_| status == 200) {
+                let line: Vec<u8> = read.drain(..=end).collect();
+                match self.understood::<Told<T>>(&line)? {
+                    Told::Progress(done) => heard(done),
+                    Told::Result(result) => return Ok(result),
+                    Told::Problem(problem) => return Err(refusal_of(problem.status, Some(problem))),
+                }
+            }
+        }
+        if status == 200 { Err(self.broken(&"it ended before the work did")) } else { Err(refusal(status, &read)) }
+    }
+
+    fn broken(&self, error: &dyn std::fmt::Display) -> Failure {
+        Failure::unreachable(format!("the connection to the gateway at {} broke: {error}", self.address))
     }
 
     async fn exchange(
@@ -91,9 +135,20 @@ impl AdminClient {
         path: &str,
         body: Option<&impl Serialize>,
     ) -> Result<(u16, Bytes), Failure> {
-        let broken = |error: &dyn std::fmt::Display| {
-            Failure::unreachable(format!("the connection to the gateway at {} broke: {error}", self.address))
-        };
+        let answer = self.begin(method, path, body).await?;
+        let status = answer.status().as_u16();
+        let body = Limited::new(answer.into_body(), ANSWER_BYTES_MAX).collect().await;
+        Ok((status, body.map_err(|error| self.broken(&error))?.to_bytes()))
+    }
+
+    /// Sends a request; its answer, whose body is still to come.
+    async fn begin(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&impl Serialize>,
+    ) -> Result<Response<Incoming>, Failure> {
+        let broken = |error: &dyn std::fmt::Display| self.broken(error);
         let stream = TcpStream::connect(self.address).await.map_err(|error| {
             Failure::unreachable(format!(
                 "no gateway answers at {} ({error}): is it running? Start it with `tidegate run`, or name it with --admin",
@@ -102,7 +157,8 @@ impl AdminClient {
         })?;
         let (mut sender, connection) =
             hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|error| broken(&error))?;
-        let connection = tokio::spawn(connection);
+        // Ends when the answer is read, or nobody reads it any more.
+        tokio::spawn(connection);
         let mut request = Request::builder()
             .method(method)
             .uri(path)
@@ -116,26 +172,24 @@ impl AdminClient {
             }
         };
         let request = request.body(Full::new(bytes)).map_err(|error| broken(&error))?;
-        let answer = sender.send_request(request).await.map_err(|error| broken(&error))?;
-        let status = answer.status().as_u16();
-        let body =
-            Limited::new(answer.into_body(), ANSWER_BYTES_MAX).collect().await.map_err(|error| broken(&error))?;
-        connection.abort();
-        Ok((status, body.to_bytes()))
+        sender.send_request(request).await.map_err(|error| broken(&error))
     }
 }
 
 /// What a refusal means for the command.
 fn refusal(status: u16, body: &[u8]) -> Failure {
-    let problem = serde_json::from_slice::<HttpProblem>(body);
-    let wrong_config = problem.as_ref().is_ok_and(|problem| problem.kind == format!("{TYPE_PREFIX}config"));
+    refusal_of(status, serde_json::from_slice(body).ok())
+}
+
+fn refusal_of(status: u16, problem: Option<HttpProblem>) -> Failure {
+    let wrong_config = problem.as_ref().is_some_and(|problem| problem.kind == format!("{TYPE_PREFIX}config"));
     let message = match problem {
-        Ok(problem) => problem.errors.iter().fold(format!("{}: {}", problem.title, problem.detail), |text, error| {
+        Some(problem) => problem.errors.iter().fold(format!("{}: {}", problem.title, problem.detail), |text, error| {
             let pointer = if error.pointer.is_empty() { "body" } else { &error.pointer };
             let place = error.place.as_deref().unwrap_or(pointer);
             format!("{text}\n  {place}: {}", error.detail)
         }),
-        Err(_) => format!("the gateway answered with status {status}"),
+        None => format!("the gateway answered with status {status}"),
     };
     match status {
         401 => Failure::failed(format!("{message}\nThe token is another gateway's? Name its file with --token-file")),

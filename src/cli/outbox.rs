@@ -4,7 +4,7 @@ use super::{
     Global,
     admin_client::AdminClient,
     exit::{self, Failure},
-    output, store_files,
+    outbox_tools, output, store_files,
 };
 use crate::admin::{
     outbox::Acted,
@@ -51,11 +51,17 @@ pub enum OutboxCommand {
         #[arg(long)]
         yes: bool,
     },
-    /// Read the whole outbox through, and compare it with its counters; the gateway must not be running
+    /// Show what waits for each destination, by state and age, and what room it takes; also with the gateway stopped
+    Stats,
+    /// Read the whole outbox through, and compare it with its counters; also with the gateway stopped
     Check,
-    /// Write everything to a file that any version and engine can read; the gateway must not be running
-    Export(store_files::ExportArgs),
-    /// Make an outbox of such a file; comes up paused, so that nothing is delivered twice unseen
+    /// Write everything to a file that any version and engine can read; also with the gateway stopped
+    Export(outbox_tools::ExportArgs),
+    /// Write such a file to the folder "backups" of the gateway's state folder, and keep the newest; also with the gateway stopped
+    Backup(outbox_tools::BackupArgs),
+    /// Write the outbox anew, in as little room on the disk as it takes; also with the gateway stopped
+    Compact,
+    /// Make an outbox of such a file, with the gateway stopped; comes up paused, so that nothing is delivered twice unseen
     Import(store_files::ImportArgs),
     /// List what ended lately, newest first
     Ledger(Newest),
@@ -129,8 +135,11 @@ pub(super) async fn run(global: &Global, command: OutboxCommand) -> Result<ExitC
     // What works on the folder needs no gateway.
     let client = || AdminClient::new(global);
     match command {
-        OutboxCommand::Check => return store_files::check(global),
-        OutboxCommand::Export(args) => return store_files::export(global, &args),
+        OutboxCommand::Stats => return outbox_tools::stats(global).await,
+        OutboxCommand::Check => return outbox_tools::check(global).await,
+        OutboxCommand::Export(args) => return outbox_tools::export(global, &args).await,
+        OutboxCommand::Backup(args) => return outbox_tools::backup(global, &args).await,
+        OutboxCommand::Compact => return outbox_tools::compact(global).await,
         OutboxCommand::Import(args) => return store_files::import(global, &args),
         OutboxCommand::List(args) => list(global, &client()?, &args).await?,
         OutboxCommand::Explain { entry } => explain(global, &client()?, &entry).await?,

@@ -1,4 +1,4 @@
-//! `tidegate outbox check`, `export` and `import`: work on the outbox's own folder, while no gateway has it.
+//! The outbox's own folder, while no gateway has it: opening it, and `tidegate outbox import`.
 //!
 //! An import reads its file twice: once to be sure of it, and once to make a new store of it, counters last; a store whose import did
 //! not come to its end has none, and no gateway opens it. What a restored outbox holds may have been delivered since it was
@@ -7,47 +7,29 @@
 use super::{
     Global,
     exit::{self, Failure},
+    outbox_tools::{failed, watched},
     output, paths,
 };
-use crate::adapters::{
-    disk_store::{DiskOptions, DiskStore, OUTBOX_FOLDER, engine_in},
-    system_clock::SystemClock,
-};
+use crate::adapters::disk_store::{DiskOptions, DiskStore, OUTBOX_FOLDER, engine_in};
 use clap::{Args, ValueEnum};
-use indicatif::{ProgressBar, ProgressStyle};
-use serde::Serialize;
+use indicatif::ProgressBar;
 use std::{
-    fs::{self, File, OpenOptions},
-    io::{BufReader, BufWriter},
-    os::unix::fs::OpenOptionsExt as _,
+    fs::File,
+    io::BufReader,
     path::{Path, PathBuf},
     process::ExitCode,
     sync::Arc,
 };
 use tidegate_actors::{
-    outbox::examine::{Examined, examine},
-    ports::{
-        clock::Clock as _,
-        outbox_store::{BATCH_BYTES_MAX, Batch, OutboxStore},
-    },
+    outbox::examine::examine,
+    ports::outbox_store::{BATCH_BYTES_MAX, Batch, OutboxStore},
 };
 use tidegate_schemas::{
     config::file::OutboxEngine,
-    export::{Exporter, FORMAT, Header, Importer},
+    export::Importer,
     messages::outbox::StoreError,
-    record::{self, DestinationRecord, LAYOUT, key},
+    record::{self, DestinationRecord, key},
 };
-
-/// Pairs read at a time.
-const PAGE: usize = 256;
-
-/// What to export.
-#[derive(Debug, Args)]
-pub struct ExportArgs {
-    /// The file to write; it must not exist. It will hold the bodies of all messages
-    #[arg(value_name = "FILE")]
-    file: PathBuf,
-}
 
 /// What to import.
 #[derive(Debug, Args)]
@@ -79,159 +61,6 @@ impl From<EngineName> for OutboxEngine {
     }
 }
 
-#[derive(Serialize)]
-struct Checked {
-    records: u64,
-    bytes: u64,
-    disk_bytes: u64,
-    accepted: u64,
-    waiting: u64,
-    ledger: u64,
-    quarantine: u64,
-    destinations: Vec<CheckedDestination>,
-    problems: Vec<String>,
-    problems_total: u64,
-}
-
-#[derive(Serialize)]
-struct CheckedDestination {
-    destination: String,
-    queued: u64,
-    aside: u64,
-    body_bytes: u64,
-    /// Younger than an hour, than a day, than a week, and older.
-    by_age: [u64; 4],
-}
-
-/// Reads everything, and compares it with the counters.
-pub(super) fn check(global: &Global) -> Result<ExitCode, Failure> {
-    let store = open(global)?;
-    let bar = spinner("records read");
-    let found =
-        examine(&*store, &mut |records| bar.set_position(records)).map_err(|error| failed("reading it", &error));
-    bar.finish_and_clear();
-    let found = found?;
-    let disk_bytes = store.disk_bytes();
-    close(&store)?;
-    tell(global, found, disk_bytes)
-}
-
-fn tell(global: &Global, found: Examined, disk_bytes: u64) -> Result<ExitCode, Failure> {
-    let account = found.meta.as_ref().map(|meta| meta.account).unwrap_or_default();
-    let destinations = found.destinations.into_iter().map(|held| CheckedDestination {
-        destination: held.record.name.to_string(),
-        queued: held.queued,
-        aside: held.aside,
-        body_bytes: held.body_bytes,
-        by_age: held.by_age,
-    });
-    let checked = Checked {
-        records: found.records,
-        bytes: found.bytes,
-        disk_bytes,
-        accepted: account.accepted,
-        waiting: account.queued + account.held + account.parked + account.dead,
-        ledger: found.ledger,
-        quarantine: found.quarantine,
-        destinations: destinations.collect(),
-        problems: found.problems,
-        problems_total: found.problems_total,
-    };
-    let code = if checked.problems_total == 0 { exit::OK } else { exit::FAILED };
-    if global.json {
-        output::json(&checked)?;
-        return Ok(ExitCode::from(code));
-    }
-    let mut table =
-        output::table(&["destination", "queued", "aside", "bytes", "< 1 hour", "< 1 day", "< 1 week", "older"]);
-    for held in &checked.destinations {
-        let [hour, day, week, older] = held.by_age;
-        table.add_row([
-            held.destination.clone(),
-            held.queued.to_string(),
-            held.aside.to_string(),
-            held.body_bytes.to_string(),
-            hour.to_string(),
-            day.to_string(),
-            week.to_string(),
-            older.to_string(),
-        ]);
-    }
-    if !checked.destinations.is_empty() {
-        output::print(&table)?;
-    }
-    output::line(&format!(
-        "{} records with {} on {} of disk; {} messages waiting of {} accepted; {} in the ledger, {} in quarantine",
-        checked.records,
-        output::bytes(checked.bytes),
-        output::bytes(checked.disk_bytes),
-        checked.waiting,
-        checked.accepted,
-        checked.ledger,
-        checked.quarantine
-    ))?;
-    for problem in &checked.problems {
-        output::message(&format!("problem: {problem}"));
-    }
-    let untold = checked.problems_total - checked.problems.len() as u64;
-    match (checked.problems_total, untold) {
-        (0, _) => output::line("everything can be read, and the counters are right")?,
-        (_, 0) => {}
-        (_, untold) => output::message(&format!("and {untold} more")),
-    }
-    Ok(ExitCode::from(code))
-}
-
-/// Writes everything to a file.
-pub(super) fn export(global: &Global, args: &ExportArgs) -> Result<ExitCode, Failure> {
-    let store = open(global)?;
-    let io = |error: std::io::Error| Failure::failed(format!("could not write {}: {error}", args.file.display()));
-    if args.file.exists() {
-        return Err(Failure::usage(format!("{} exists already: name a new file", args.file.display())));
-    }
-    let mut part = args.file.clone().into_os_string();
-    part.push(".part");
-    let part = PathBuf::from(part);
-    // A part that was left behind is of an export that did not come to its end. Nothing that somebody else put there is written to.
-    match fs::remove_file(&part) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(io(error)),
-        _ => {}
-    }
-    let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&part).map_err(io)?;
-    let header = Header {
-        format: FORMAT,
-        layout: LAYOUT,
-        written_by: format!("tidegate {}", env!("CARGO_PKG_VERSION")),
-        written_ms: SystemClock::default().now().as_millisecond(),
-    };
-    let mut exporter = Exporter::begin(BufWriter::new(file), &header).map_err(io)?;
-    let bar = spinner("records written");
-    let mut from = vec![0];
-    loop {
-        let page = store.scan(&from, &[255; 4], PAGE, false).map_err(|error| failed("reading it", &error))?;
-        for (at, value) in &page {
-            exporter.pair(at, value).map_err(io)?;
-        }
-        bar.inc(page.len() as u64);
-        match page.last() {
-            Some((last, _)) if page.len() == PAGE => from = [last.as_slice(), &[0]].concat(),
-            _ => break,
-        }
-    }
-    bar.finish_and_clear();
-    let (pairs, file) = exporter.end().map_err(io)?;
-    file.into_inner().map_err(|error| io(error.into_error()))?.sync_all().map_err(io)?;
-    fs::rename(&part, &args.file).map_err(io)?;
-    let folder = args.file.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    File::open(folder).and_then(|folder| folder.sync_all()).map_err(io)?;
-    close(&store)?;
-    output::message(&format!(
-        "{pairs} records are in {}; it holds the bodies of all messages that wait: keep it as safe as the outbox",
-        args.file.display()
-    ));
-    Ok(ExitCode::from(exit::OK))
-}
-
 /// Makes a new outbox of an export.
 pub(super) fn import(global: &Global, args: &ImportArgs) -> Result<ExitCode, Failure> {
     let settings = paths::settings(global)?;
@@ -247,7 +76,8 @@ pub(super) fn import(global: &Global, args: &ImportArgs) -> Result<ExitCode, Fai
     let store = DiskStore::open(&folder, DiskOptions { engine, ..DiskOptions::default() })
         .map_err(|error| failed("making it", &error))?;
     let paused = fill(&*store, args, pairs)?;
-    let found = examine(&*store, &mut |_| {}).map_err(|error| failed("reading it again", &error))?;
+    let found = watched(&super::outbox_tools::bar("records read again"), |progress| examine(&*store, progress))
+        .map_err(|error| failed("reading it again", &error))?;
     close(&store)?;
     if found.problems_total > 0 {
         for problem in &found.problems {
@@ -275,7 +105,7 @@ fn reader(file: &Path) -> Result<Importer<BufReader<File>>, Failure> {
 /// Reads the whole file; how many pairs it has.
 fn verify(file: &Path) -> Result<u64, Failure> {
     let mut importer = reader(file)?;
-    let bar = spinner("records verified");
+    let bar = ProgressBar::new_spinner();
     let mut pairs = 0;
     loop {
         match importer.next_pair() {
@@ -331,7 +161,8 @@ fn fill(store: &dyn OutboxStore, args: &ImportArgs, pairs: u64) -> Result<u64, F
     Ok(paused)
 }
 
-fn open(global: &Global) -> Result<Arc<DiskStore>, Failure> {
+/// Opens the store of the config; none while a gateway has it.
+pub(super) fn open(global: &Global) -> Result<Option<Arc<DiskStore>>, Failure> {
     let folder = paths::settings(global)?.state_dir.join(OUTBOX_FOLDER);
     let engine = engine_in(&folder).map_err(|error| failed("opening it", &error))?;
     let Some(engine) = engine else {
@@ -340,25 +171,14 @@ fn open(global: &Global) -> Result<Arc<DiskStore>, Failure> {
             folder.display()
         )));
     };
-    DiskStore::open(&folder, DiskOptions { engine, ..DiskOptions::default() }).map_err(|error| match error {
-        StoreError::Locked => Failure::later("the outbox is in use: stop the gateway first"),
-        error => failed("opening it", &error),
-    })
-}
-
-fn close(store: &DiskStore) -> Result<(), Failure> {
-    store.close().map_err(|error| failed("closing it", &error))
-}
-
-fn failed(what: &str, error: &StoreError) -> Failure {
-    Failure::failed(format!("{what} failed: {error}"))
-}
-
-/// Shown only where somebody looks.
-fn spinner(what: &'static str) -> ProgressBar {
-    let bar = ProgressBar::new_spinner();
-    if let Ok(style) = ProgressStyle::with_template("{spinner} {human_pos} {msg}, {per_sec}") {
-        bar.set_style(style);
+    match DiskStore::open(&folder, DiskOptions { engine, ..DiskOptions::default() }) {
+        Ok(store) => Ok(Some(store)),
+        Err(StoreError::Locked) => Ok(None),
+        Err(error) => Err(failed("opening it", &error)),
     }
-    bar.with_message(what)
+}
+
+/// Closes it.
+pub(super) fn close(store: &DiskStore) -> Result<(), Failure> {
+    store.close().map_err(|error| failed("closing it", &error))
 }

@@ -47,7 +47,7 @@ pub(super) async fn submit(
     let terms = registry.intake(&submission.destination);
     let terms = terms.ok_or_else(|| refusal(QuarantineReason::UnknownDestination))?;
     let break_glass_per_hour = terms.break_glass.map(|allowed| allowed.per_hour);
-    let message = Enqueue { submission, limits: terms.limits, break_glass_per_hour };
+    let message = Enqueue { submission, limits: terms.limits, break_glass_per_hour, stream: None };
     let accepted = ask(app.reach.look().access.enqueue.as_ref(), message).await?;
     let accepted = accepted.map_err(not_taken)?;
     let status = if accepted.duplicate { StatusCode::OK } else { StatusCode::CREATED };

@@ -43,6 +43,7 @@ async fn start(outbox_up: bool) -> World {
         reach: support::reach(Some(&registry), outbox_up.then_some(&outbox)),
         clock: Arc::new(StandingClock("2027-01-04T12:00:00Z".parse().unwrap())),
         reloader: None,
+        state_dir: state.path().to_owned(),
     })
     .unwrap();
     write_config(state.path(), &serving.address().to_string());

@@ -252,7 +252,7 @@ impl House {
             priority: tidegate_schemas::submission::Priority::Normal,
             reply_to: None,
         };
-        let enqueue = Enqueue { submission, limits: QueueLimits::default(), break_glass_per_hour: None };
+        let enqueue = Enqueue { submission, limits: QueueLimits::default(), break_glass_per_hour: None, stream: None };
         let accepted = futures_util::future::join_all((0..count).map(|_| self.outbox.send(enqueue.clone()))).await;
         let accepted: Vec<_> = accepted.into_iter().map(|accepted| accepted.unwrap().unwrap()).collect();
         let settlement = |seq| Settlement { seq, event: Event::Deliver, error: None, receipt: None };

@@ -4,6 +4,8 @@ mod child;
 mod crash;
 mod damage;
 mod disk;
+mod generations;
+mod model;
 mod small_disk;
 
 use proptest::prelude::*;

@@ -149,7 +149,11 @@ impl Rig {
             reply_to: None,
         };
         let limits = tidegate_schemas::agreement::Limits::default();
-        self.outbox.send(Enqueue { submission, limits, break_glass_per_hour: None }).await.unwrap().unwrap();
+        self.outbox
+            .send(Enqueue { submission, limits, break_glass_per_hour: None, stream: None })
+            .await
+            .unwrap()
+            .unwrap();
     }
 
     async fn load(&self, of: &str) -> DestinationLoad {

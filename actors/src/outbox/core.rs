@@ -136,6 +136,8 @@ pub(super) struct Core {
     publish: Option<Publish>,
     /// As the last sweep saw it.
     pub disk_bytes: u64,
+    /// Likewise.
+    pub held_bytes: u64,
     /// Damaged stores beside ours.
     pub set_aside: Vec<String>,
 }
@@ -185,6 +187,7 @@ impl Core {
     ) -> Result<Self, StoreError> {
         parts.store.reopen()?;
         let (disk_bytes, set_aside) = (parts.store.disk_bytes(), parts.store.set_aside());
+        let held_bytes = parts.store.held().bytes;
         let archived = Archived::ask(parts.archive.as_deref());
         let mut core = Self {
             _lease: lease,
@@ -214,6 +217,7 @@ impl Core {
             changed: HashSet::new(),
             publish: None,
             disk_bytes,
+            held_bytes,
             set_aside,
         };
         core.read_memory()?;

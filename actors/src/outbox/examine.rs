@@ -1,7 +1,6 @@
 //! A look at the whole store: whether every record can be read, and whether the counters are what is there.
 //!
-//! It reads, and changes nothing. Its caller has the store for itself (a gateway that is not running): beside a writer the numbers would
-//! be of different moments. Memory: a few numbers for each destination and for each entry that goes first or has its body in parts, and
+//! It reads what the store shows of one moment, and changes nothing, so that a gateway may go on beside it. Memory: a few numbers for each destination and for each entry that goes first or has its body in parts, and
 //! one page of records.
 
 use crate::ports::outbox_store::OutboxStore;
@@ -9,7 +8,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use tidegate_schemas::{
     custody::ClockRecord,
     entry::EntryState,
-    messages::outbox::StoreError,
+    messages::{
+        outbox::StoreError,
+        tools::{Checked, CheckedDestination, Progress},
+    },
     record::{
         self, DestinationNumber, DestinationRecord, EntryRecord, KeySlot, LedgerRecord, Meta, PacketSlot,
         QuarantineRecord, Record, RecordError, RefusedWait, key,
@@ -17,8 +19,6 @@ use tidegate_schemas::{
     tidings::Serials,
 };
 
-/// Records read at a time.
-const PAGE: usize = 256;
 /// Most problems that are told one by one; the others are counted.
 const TOLD_MAX: usize = 100;
 
@@ -61,22 +61,49 @@ pub struct Held {
 /// The ages by which waiting entries are grouped, in milliseconds.
 pub const AGES_MS: [u64; 3] = [3_600_000, 86_400_000, 7 * 86_400_000];
 
-/// Reads everything. `progress` hears how many records were read.
+/// The group of an age.
+pub(super) fn age_group(age_ms: u64) -> usize {
+    AGES_MS.iter().filter(|age| age_ms >= **age).count()
+}
+
+/// Reads everything.
 ///
 /// # Errors
 /// When the store can't be read at all.
-pub fn examine(store: &dyn OutboxStore, progress: &mut dyn FnMut(u64)) -> Result<Examined, StoreError> {
+pub fn examine(store: &dyn OutboxStore, progress: &Progress) -> Result<Examined, StoreError> {
     let mut found = Finder::default();
-    let mut from = vec![0];
-    loop {
-        let page = store.scan(&from, &[255, 255, 255, 255], PAGE, false)?;
-        for (at, value) in &page {
-            found.look(at, value);
-        }
-        progress(found.seen.records);
-        match page.last() {
-            Some((last, _)) if page.len() == PAGE => from = [last.as_slice(), &[0]].concat(),
-            _ => return Ok(found.conclude()),
+    progress.begin(store.held().pairs);
+    store.snapshot(&mut |pairs| {
+        pairs.iter().for_each(|(at, value)| found.look(at, value));
+        progress.add(pairs.len() as u64);
+        Ok(())
+    })?;
+    Ok(found.conclude())
+}
+
+impl Examined {
+    /// As it is told to operators.
+    #[must_use]
+    pub fn told(self, disk_bytes: u64) -> Checked {
+        let account = self.meta.map(|meta| meta.account).unwrap_or_default();
+        let destinations = self.destinations.into_iter().map(|held| CheckedDestination {
+            destination: held.record.name,
+            queued: held.queued,
+            aside: held.aside,
+            body_bytes: held.body_bytes,
+            by_age: held.by_age,
+        });
+        Checked {
+            records: self.records,
+            bytes: self.bytes,
+            disk_bytes,
+            accepted: account.accepted,
+            waiting: account.queued + account.held + account.parked + account.dead,
+            ledger: self.ledger,
+            quarantine: self.quarantine,
+            destinations: destinations.collect(),
+            problems: self.problems,
+            problems_total: self.problems_total,
         }
     }
 }
@@ -185,7 +212,7 @@ impl Finder {
             return self.problem(format!("entry {dest}/{seq} belongs to no destination"));
         };
         held.body_bytes += u64::from(entry.envelope.body_bytes);
-        held.by_age[AGES_MS.iter().filter(|age| age_ms >= **age).count()] += 1;
+        held.by_age[age_group(age_ms)] += 1;
         if is_queued {
             held.queued += 1;
         } else {

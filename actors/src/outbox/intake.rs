@@ -15,7 +15,8 @@ use super::{
     custody_clock::Moment,
     entries::Cause,
     redelivery::{Known, content_hash},
-    stage::{on_disk, within_the_hour},
+    stage::within_the_hour,
+    streams::StreamPlace,
 };
 use tidegate_schemas::{
     agreement::{Limits, OnFull},
@@ -26,7 +27,6 @@ use tidegate_schemas::{
     record::{self, CHUNK_BYTES_MAX, EntryRecord, QuarantineRecord, SEAL_PLAIN, VALUE_BYTES_MAX, key},
     submission::{Origin, Priority, Submission},
 };
-use tokio::sync::oneshot::Sender;
 
 /// Messages that make room for one: with it they fit a batch.
 const DISPLACED_MAX: u64 = 32;
@@ -45,20 +45,25 @@ struct Displaced {
 }
 
 impl Core {
-    pub fn stage_enqueue(&mut self, message: Enqueue, to: Sender<Result<Accepted, EnqueueError>>) {
+    pub fn stage_enqueue(&mut self, message: Enqueue, to: StreamPlace) {
+        if to.is_behind_a_failure() {
+            return to.answer(Err(StoreError::Unavailable.into()));
+        }
         match self.enqueue(message) {
-            Ok(Ok(accepted)) => self.reply(on_disk(to, accepted)),
+            Ok(Ok(accepted)) => {
+                self.reply(Box::new(move |result| to.answer(result.map(|()| accepted).map_err(EnqueueError::from))));
+            }
             // The refusal itself is a write: it is heard when it is on disk.
             Ok(Err(refused)) => self.reply(Box::new(move |result| {
-                drop(to.send(result.map_err(EnqueueError::from).and(Err(refused))));
+                to.answer(result.map_err(EnqueueError::from).and(Err(refused)));
             })),
-            Err(error) => drop(to.send(Err(error))),
+            Err(error) => to.answer(Err(error)),
         }
     }
 
     /// Outer error: nothing is staged. Inner error: the refusal is staged.
     fn enqueue(&mut self, message: Enqueue) -> Result<Result<Accepted, EnqueueError>, EnqueueError> {
-        let Enqueue { mut submission, limits, break_glass_per_hour } = message;
+        let Enqueue { mut submission, limits, break_glass_per_hour, stream: _ } = message;
         let content = content_hash(&submission);
         let known = self.find_known(&submission, content)?;
         if let Some(Known::Made(accepted)) = known {

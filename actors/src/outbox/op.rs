@@ -1,19 +1,20 @@
 //! What the writer's channel carries: a message that changes something, and where its answer goes.
 
+use super::streams::StreamPlace;
 use tidegate_schemas::{
     entry::EntryState,
     id::DestinationId,
     messages::outbox::{
-        Accepted, Budget, Enqueue, EnqueueError, Fail, Ignore, Operate, OperateError, PendingReports, Quarantine,
-        Receipted, ReportBatch, Reported, Reserve, SetPaused, Settle, Settled, Signal, SignalError, SignalTaken, Spend,
-        StoreError, Sweep, Swept,
+        Budget, Enqueue, Fail, Ignore, Operate, OperateError, PendingReports, Quarantine, Receipted, ReportBatch,
+        Reported, Reserve, SetPaused, Settle, Settled, Signal, SignalError, SignalTaken, Spend, StoreError, Sweep,
+        Swept,
     },
 };
 use tokio::sync::oneshot::Sender;
 
 /// A write and its answer's way back.
 pub(super) enum Op {
-    Enqueue(Enqueue, Sender<Result<Accepted, EnqueueError>>),
+    Enqueue(Box<Enqueue>, StreamPlace),
     Quarantine(Quarantine, Sender<Result<(), StoreError>>),
     Ignore(Ignore, Sender<Result<(), StoreError>>),
     Settle(Settle, Sender<Result<Settled, StoreError>>),
@@ -39,7 +40,7 @@ impl Op {
     /// Answers with the store's error. A receiver that is gone doesn't mind.
     pub fn fail(self, error: StoreError) {
         match self {
-            Self::Enqueue(_, to) => drop(to.send(Err(error.into()))),
+            Self::Enqueue(_, to) => to.answer(Err(error.into())),
             Self::Operate(_, to) => drop(to.send(Err(error.into()))),
             Self::Quarantine(_, to) => drop(to.send(Err(error))),
             Self::Ignore(_, to) => drop(to.send(Err(error))),

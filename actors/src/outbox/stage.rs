@@ -39,7 +39,7 @@ impl Core {
     /// Stages one write, or answers it at once when it changes nothing.
     pub fn stage(&mut self, op: Op) {
         match op {
-            Op::Enqueue(message, to) => self.stage_enqueue(message, to),
+            Op::Enqueue(message, to) => self.stage_enqueue(*message, to),
             Op::Quarantine(message, to) => match self.quarantine(message) {
                 Ok(()) => self.reply(on_disk(to, ())),
                 Err(error) => drop(to.send(Err(error))),

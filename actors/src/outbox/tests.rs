@@ -17,11 +17,19 @@ use std::collections::BTreeSet;
 use tidegate_schemas::{
     agreement::{DeviceLimits, HeadOfLine, Lifetime, Limits as QueueLimits, OnFull, RetryPolicy, ServiceAgreement},
     entry::{EntryState, Event},
-    id::MessageId,
-    messages::outbox::{Budget, EntryName, IntakeLimit, Loads, Settlement},
+    id::{EntryRef, MessageId},
+    messages::{
+        gateway::{Observe, Shutdown},
+        outbox::{
+            Budget, Enqueue, EnqueueError, EntryName, Fail, Ignore, IntakeLimit, List, ListLedger, ListQuarantine,
+            Loads, Operate, OperateError, PendingReceipts, PendingReports, Pick, Quarantine, Receipted, Reported,
+            Reserve, SetPaused, Settle, Settlement, Show, Signal, SignalError, SignalTaken, Spend, StillQueued,
+        },
+        tools::Progress,
+    },
     outcome::DeliveryError,
     submission::{Origin, Payload, QuarantineReason, Redelivery, Submission},
-    view::DestinationLoad,
+    view::{DestinationLoad, Observation, Shown},
 };
 
 mod archiving;
@@ -39,6 +47,8 @@ mod redelivery;
 mod refusals;
 mod serials;
 mod signals;
+mod streams;
+mod tools;
 
 const LIMITS: QueueLimits = limits_of(1_000, 1 << 20);
 
@@ -103,7 +113,7 @@ async fn enqueue(
     outbox: &Addr<Outbox>,
     submission: Submission,
 ) -> Result<tidegate_schemas::messages::outbox::Accepted, EnqueueError> {
-    outbox.send(Enqueue { submission, limits: LIMITS, break_glass_per_hour: None }).await.unwrap()
+    outbox.send(Enqueue { submission, limits: LIMITS, break_glass_per_hour: None, stream: None }).await.unwrap()
 }
 
 async fn settle(outbox: &Addr<Outbox>, seq: u64, event: Event) -> tidegate_schemas::messages::outbox::Settled {
@@ -283,6 +293,7 @@ async fn a_full_destination_refuses_and_says_so_on_disk_for_a_brokers_publicatio
             submission: Submission { origin, ..submission("p", "x") },
             limits,
             break_glass_per_hour: None,
+            stream: None,
         })
     };
     for _ in 0..2 {

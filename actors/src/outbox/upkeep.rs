@@ -147,6 +147,7 @@ impl Core {
         }
         self.sweep_slots()?;
         self.disk_bytes = self.store.disk_bytes();
+        self.held_bytes = self.store.held().bytes;
         self.set_aside = self.store.set_aside();
         self.free_bytes = self.store.free_bytes();
         // The custody clock is written now and then, and not with every look: idle disks stay idle.

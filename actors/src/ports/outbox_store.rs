@@ -36,6 +36,15 @@ impl Batch {
 /// A key and its value.
 pub type Pair = (Vec<u8>, Vec<u8>);
 
+/// How much a store holds.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Held {
+    /// Pairs of a key and a value.
+    pub pairs: u64,
+    /// Bytes of keys and values.
+    pub bytes: u64,
+}
+
 /// An ordered, durable store with one writer.
 ///
 /// Opened once in a process and owned by its adapter: an Outbox actor that is restarted gets the same one again.
@@ -57,6 +66,22 @@ pub trait OutboxStore: Send + Sync + 'static {
     /// # Errors
     /// When the store can't be read.
     fn scan(&self, from: &[u8], to: &[u8], limit: usize, backwards: bool) -> Result<Vec<Pair>, StoreError>;
+
+    /// How much it held after its last commit.
+    fn held(&self) -> Held;
+
+    /// Hands over everything that it held at one moment of this call, in the order of keys, while commits go on. An error of `each`
+    /// ends it.
+    ///
+    /// # Errors
+    /// `Refused` while another one is under way, or when more has changed meanwhile than it can keep; when the store can't be read.
+    fn snapshot(&self, each: &mut dyn FnMut(Vec<Pair>) -> Result<(), StoreError>) -> Result<(), StoreError>;
+
+    /// Writes itself anew, in as little room on the disk as it needs, while commits go on. `progress` hears of pairs that were written.
+    ///
+    /// # Errors
+    /// `Refused` where there is no room for both, or something of the kind is under way. After any error it goes on as it was.
+    fn compact(&self, progress: &mut dyn FnMut(u64)) -> Result<(), StoreError>;
 
     /// Opens the store again after a failure, when it is poisoned; else does nothing.
     ///

@@ -75,8 +75,12 @@ impl Rig {
                 reply_to: None,
             };
             let limits = QueueLimits { messages: 10_000, bytes: 1 << 24, ..QueueLimits::default() };
-            let accepted =
-                self.outbox.send(Enqueue { submission, limits, break_glass_per_hour: None }).await.unwrap().unwrap();
+            let accepted = self
+                .outbox
+                .send(Enqueue { submission, limits, break_glass_per_hour: None, stream: None })
+                .await
+                .unwrap()
+                .unwrap();
             settlements.push(Settlement { seq: accepted.entry.seq, event: Event::Deliver, error: None, receipt: None });
         }
         self.outbox

@@ -115,6 +115,9 @@ impl Intake {
                 biased;
                 Some(settled) = shift.in_hand.next(), if !shift.in_hand.is_empty() => {
                     if let Err(reason) = self.settle(settled) {
+                        // What is in custody should not come again with what is not.
+                        let Shift { source, events, .. } = shift;
+                        self.let_acks_leave(&mut Box::pin(unheard(source, events))).await;
                         return End::StoreFailed(reason);
                     }
                 }
@@ -243,10 +246,15 @@ impl Intake {
                 () = &mut unheard => {}
             }
         }
+        self.let_acks_leave(&mut unheard).await;
+    }
+
+    /// Keeps the connection for as long as acknowledgements that were given to it may take to leave.
+    async fn let_acks_leave(&self, unheard: &mut (impl Future<Output = ()> + Unpin)) {
         if self.state.borrow().connected {
             tokio::select! {
                 () = sleep(ACKS_LINGER) => {}
-                () = &mut unheard => {}
+                () = unheard => {}
             }
         }
     }

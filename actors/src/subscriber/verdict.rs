@@ -77,7 +77,9 @@ pub(super) fn hand_over(
     let routed = registry.routes.route(&publication).and_then(|submission| {
         let terms = registry.intake(&submission.destination).ok_or(QuarantineReason::UnknownDestination)?;
         let break_glass_per_hour = terms.break_glass.map(|allowed| allowed.per_hour);
-        Ok(Enqueue { submission, limits: terms.limits, break_glass_per_hour })
+        // What the broker can't redeliver is in nobody's way.
+        let stream = token.map(|token| token.connection);
+        Ok(Enqueue { submission, limits: terms.limits, break_glass_per_hour, stream })
     });
     match routed {
         Ok(mut enqueue) => {

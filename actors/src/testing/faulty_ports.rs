@@ -7,7 +7,7 @@ use crate::ports::{
     clock::Clock,
     entropy::Entropy,
     ledger_archive::{ArchiveError, LedgerArchive},
-    outbox_store::{Batch, OutboxStore, Pair},
+    outbox_store::{Batch, Held, OutboxStore, Pair},
     registry_store::{RegistryState, RegistryStore, RegistryStoreError},
     room::{Room, RoomError},
     source::{AckToken, AnnounceError, Announcement, Source, SourceEvent},
@@ -95,6 +95,18 @@ impl<P: OutboxStore + ?Sized> OutboxStore for Faulty<P> {
     fn scan(&self, from: &[u8], to: &[u8], limit: usize, backwards: bool) -> Result<Vec<Pair>, StoreError> {
         self.faults.call("store.scan");
         self.port.scan(from, to, limit, backwards)
+    }
+    fn held(&self) -> Held {
+        self.faults.call("store.held");
+        self.port.held()
+    }
+    fn snapshot(&self, each: &mut dyn FnMut(Vec<Pair>) -> Result<(), StoreError>) -> Result<(), StoreError> {
+        self.faults.call("store.snapshot");
+        self.port.snapshot(each)
+    }
+    fn compact(&self, progress: &mut dyn FnMut(u64)) -> Result<(), StoreError> {
+        self.faults.call("store.compact");
+        self.port.compact(progress)
     }
     fn reopen(&self) -> Result<(), StoreError> {
         self.call("store.reopen", "store.reopen done", |store| store.reopen())

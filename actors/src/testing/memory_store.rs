@@ -4,7 +4,7 @@
 //! one fails as the port says: its outcome is unknown to the caller, reads and writes fail with `Poisoned` until
 //! [`OutboxStore::reopen`].
 
-use crate::ports::outbox_store::{BATCH_BYTES_MAX, Batch, OutboxStore, Pair, VALUE_BYTES_MAX};
+use crate::ports::outbox_store::{BATCH_BYTES_MAX, Batch, Held, OutboxStore, Pair, VALUE_BYTES_MAX};
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -13,6 +13,9 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 use tidegate_schemas::messages::outbox::StoreError;
+
+/// Pairs that a snapshot hands over at a time.
+const SNAPSHOT_PAIRS: usize = 256;
 
 /// What goes wrong with one commit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,6 +40,8 @@ pub struct MemoryStore {
 
 struct State {
     durable: BTreeMap<Vec<u8>, Vec<u8>>,
+    /// Of its keys and values: every look at its size would count them.
+    bytes: u64,
     poisoned: bool,
     faults: VecDeque<CommitFault>,
     reopen_faults: VecDeque<StoreError>,
@@ -45,6 +50,9 @@ struct State {
     commits: u64,
     reopens: u64,
     free_bytes: Option<u64>,
+    disk_bytes: Option<u64>,
+    compactions: u64,
+    compact_faults: VecDeque<StoreError>,
 }
 
 impl MemoryStore {
@@ -57,9 +65,11 @@ impl MemoryStore {
     /// A store that holds this already: another process left it.
     #[must_use]
     pub fn with_contents(seed: u64, durable: BTreeMap<Vec<u8>, Vec<u8>>) -> Self {
+        let bytes = durable.iter().map(|(key, value)| (key.len() + value.len()) as u64).sum();
         Self {
             state: Mutex::new(State {
                 durable,
+                bytes,
                 poisoned: false,
                 faults: VecDeque::new(),
                 reopen_faults: VecDeque::new(),
@@ -68,6 +78,9 @@ impl MemoryStore {
                 commits: 0,
                 reopens: 0,
                 free_bytes: None,
+                disk_bytes: None,
+                compactions: 0,
+                compact_faults: VecDeque::new(),
             }),
         }
     }
@@ -96,6 +109,22 @@ impl MemoryStore {
     /// Says how much room the "disk" has; it is not held to that.
     pub fn set_free_bytes(&self, bytes: Option<u64>) {
         self.lock().free_bytes = bytes;
+    }
+
+    /// Says how much of the "disk" it takes, until it is compacted.
+    pub fn set_disk_bytes(&self, bytes: u64) {
+        self.lock().disk_bytes = Some(bytes);
+    }
+
+    /// The next compaction fails with this.
+    pub fn fail_next_compaction(&self, error: StoreError) {
+        self.lock().compact_faults.push_back(error);
+    }
+
+    /// Times that it was compacted.
+    #[must_use]
+    pub fn compactions(&self) -> u64 {
+        self.lock().compactions
     }
 
     /// The process ends and begins again: what was committed is there, nothing else; the store is open.
@@ -144,10 +173,14 @@ impl State {
 
     fn apply(&mut self, batch: &Batch) {
         for (key, value) in &batch.changes {
-            match value {
-                Some(value) => self.durable.insert(key.clone(), value.clone()),
+            let earlier = match value {
+                Some(value) => {
+                    self.bytes += (key.len() + value.len()) as u64;
+                    self.durable.insert(key.clone(), value.clone())
+                }
                 None => self.durable.remove(key),
             };
+            self.bytes -= earlier.map_or(0, |value| (key.len() + value.len()) as u64);
         }
     }
 }
@@ -201,6 +234,32 @@ impl OutboxStore for MemoryStore {
         })
     }
 
+    fn held(&self) -> Held {
+        let state = self.lock();
+        Held { pairs: state.durable.len() as u64, bytes: state.bytes }
+    }
+
+    fn snapshot(&self, each: &mut dyn FnMut(Vec<Pair>) -> Result<(), StoreError>) -> Result<(), StoreError> {
+        let pairs: Vec<Pair> = {
+            let state = self.lock();
+            state.readable()?;
+            state.durable.clone().into_iter().collect()
+        };
+        pairs.chunks(SNAPSHOT_PAIRS).try_for_each(|slice| each(slice.to_vec()))
+    }
+
+    fn compact(&self, progress: &mut dyn FnMut(u64)) -> Result<(), StoreError> {
+        let mut state = self.lock();
+        state.readable()?;
+        if let Some(error) = state.compact_faults.pop_front() {
+            return Err(error);
+        }
+        state.compactions += 1;
+        state.disk_bytes = None;
+        progress(state.durable.len() as u64);
+        Ok(())
+    }
+
     fn reopen(&self) -> Result<(), StoreError> {
         let mut state = self.lock();
         if !state.poisoned {
@@ -215,8 +274,8 @@ impl OutboxStore for MemoryStore {
     }
 
     fn disk_bytes(&self) -> u64 {
-        let bytes: usize = self.lock().durable.iter().map(|(key, value)| key.len() + value.len()).sum();
-        u64::try_from(bytes).unwrap_or(u64::MAX)
+        let state = self.lock();
+        state.disk_bytes.unwrap_or(state.bytes)
     }
 
     fn free_bytes(&self) -> Option<u64> {

@@ -29,6 +29,8 @@ pub fn run<F: Fixture>(make: impl Fn() -> F) {
         a_restart_keeps_everything,
         limits_refuse_and_change_nothing,
         reopening_a_healthy_store_does_nothing,
+        a_snapshot_is_of_one_moment,
+        a_store_is_written_anew_while_commits_go_on,
     ] {
         check(&mut make());
     }
@@ -54,6 +56,10 @@ pub enum Step {
     },
     /// Calls `reopen`.
     Reopen,
+    /// Takes a snapshot, with these changes committed in the middle.
+    Snapshot(Vec<(Vec<u8>, Option<Vec<u8>>)>),
+    /// Has the store written anew.
+    Compact,
     /// Ends the process and begins another.
     Restart,
 }
@@ -62,15 +68,17 @@ impl Step {
     /// A step from any four numbers, so that a property test needs no strategy of its own. Few keys, so that they meet again.
     #[must_use]
     pub fn from_numbers([kind, a, b, c]: [u16; 4]) -> Self {
-        match kind % 16 {
-            0..=7 => {
-                let changes = (0..=a % 24).map(|n| {
-                    let key = key_of(b.wrapping_add(n.wrapping_mul(7)));
-                    let value = (c.wrapping_add(n) % 4 != 0).then(|| value_of(c, n));
-                    (key, value)
-                });
-                Self::Commit(changes.collect())
-            }
+        let changes = || {
+            let change = |n: u16| {
+                let key = key_of(b.wrapping_add(n.wrapping_mul(7)));
+                (key, (c.wrapping_add(n) % 4 != 0).then(|| value_of(c, n)))
+            };
+            (0..=a % 24).map(change).collect()
+        };
+        match kind % 18 {
+            0..=7 => Self::Commit(changes()),
+            15 => Self::Snapshot(changes()),
+            16 => Self::Compact,
             8..=10 => Self::Get(key_of(a)),
             11..=13 => {
                 Self::Scan { from: key_of(a), to: key_of(b), limit: usize::from(c % 40), backwards: c & 0x100 != 0 }
@@ -109,13 +117,16 @@ pub fn replay(fixture: &mut dyn Fixture, steps: &[Step]) {
         match step {
             Step::Commit(changes) => {
                 assert_eq!(store.commit(&Batch { changes: changes.clone() }), Ok(()), "commit");
-                for (key, value) in changes {
-                    match value {
-                        Some(value) => model.insert(key.clone(), value.clone()),
-                        None => model.remove(key),
-                    };
-                }
+                apply(&mut model, changes);
             }
+            Step::Snapshot(changes) => {
+                let (seen, expected) = (snapshot(&*store, changes), model.clone());
+                if !expected.is_empty() {
+                    apply(&mut model, changes);
+                }
+                assert_eq!(seen, expected.into_iter().collect::<Vec<Pair>>(), "snapshot");
+            }
+            Step::Compact => assert_eq!(store.compact(&mut |_| {}), Ok(()), "compact"),
             Step::Get(key) => assert_eq!(store.get(key), Ok(model.get(key).cloned()), "get {key:?}"),
             Step::Scan { from, to, limit, backwards } => {
                 let expected = scan_of(&model, from, to, *limit, *backwards);
@@ -130,6 +141,26 @@ pub fn replay(fixture: &mut dyn Fixture, steps: &[Step]) {
     }
     let all = fixture.store().scan(&[0], &[255, 255, 255, 255], usize::MAX, false);
     assert_eq!(all, Ok(model.into_iter().collect::<Vec<Pair>>()), "the contents at the end");
+}
+
+fn apply(model: &mut BTreeMap<Vec<u8>, Vec<u8>>, changes: &[(Vec<u8>, Option<Vec<u8>>)]) {
+    for (key, value) in changes {
+        match value {
+            Some(value) => model.insert(key.clone(), value.clone()),
+            None => model.remove(key),
+        };
+    }
+}
+
+/// All pairs of a snapshot; with the first of them these changes are committed.
+fn snapshot(store: &dyn OutboxStore, changes: &[(Vec<u8>, Option<Vec<u8>>)]) -> Vec<Pair> {
+    let (mut seen, mut to_commit) = (Vec::new(), Some(Batch { changes: changes.to_vec() }));
+    let mut each = |pairs: Vec<Pair>| {
+        seen.extend(pairs);
+        to_commit.take_if(|_| !seen.is_empty()).map_or(Ok(()), |batch| store.commit(&batch))
+    };
+    assert_eq!(store.snapshot(&mut each), Ok(()), "a snapshot");
+    seen
 }
 
 fn scan_of(model: &BTreeMap<Vec<u8>, Vec<u8>>, from: &[u8], to: &[u8], limit: usize, backwards: bool) -> Vec<Pair> {
@@ -250,4 +281,55 @@ fn reopening_a_healthy_store_does_nothing<F: Fixture>(fixture: &mut F) {
     assert_eq!(store.reopen(), Ok(()));
     assert_eq!(store.get(b"a"), Ok(Some(b"1".to_vec())));
     assert!(store.disk_bytes() > 0, "it takes room on the disk");
+}
+
+fn a_snapshot_is_of_one_moment<F: Fixture>(fixture: &mut F) {
+    let store = fixture.store();
+    let put = |keys: std::ops::Range<u16>, value: u8| {
+        let changes = keys.map(|n| (n.to_be_bytes().to_vec(), Some(vec![value; 20]))).collect();
+        assert_eq!(store.commit(&Batch { changes }), Ok(()));
+    };
+    put(0..1_000, 1);
+    assert_eq!(store.held().pairs, 1_000);
+    let changes: Vec<_> = (0..1_500_u16).filter(|n| n % 3 == 0).map(|n| (n.to_be_bytes().to_vec(), None)).collect();
+    let seen = snapshot(&*store, &changes);
+    let expected: Vec<Pair> = (0..1_000_u16).map(|n| (n.to_be_bytes().to_vec(), vec![1; 20])).collect();
+    assert_eq!(seen, expected, "as it was when it began");
+    assert_eq!(store.held().pairs, 666, "and the commit is there");
+    let mut calls = 0;
+    let stopped = store.snapshot(&mut |_| {
+        calls += 1;
+        Err(StoreError::Full)
+    });
+    assert_eq!((stopped, calls), (Err(StoreError::Full), 1), "an error of the reader ends it");
+    assert_eq!(snapshot(&*store, &[]).len(), 666, "and the next one begins anew");
+}
+
+fn a_store_is_written_anew_while_commits_go_on<F: Fixture>(fixture: &mut F) {
+    let store = fixture.store();
+    let all = |n: u8| (0..60_u8).map(move |m| (vec![m, n], Some(vec![n; 200]))).collect();
+    for n in 0..100 {
+        assert_eq!(store.commit(&Batch { changes: all(n) }), Ok(()));
+    }
+    let gone = |n: u8| (0..60_u8).map(move |m| (vec![m, n], None)).collect();
+    std::thread::scope(|scope| {
+        let committing = scope.spawn(|| {
+            for n in 0..95 {
+                assert_eq!(store.commit(&Batch { changes: gone(n) }), Ok(()));
+                assert_eq!(store.commit(&Batch { changes: all(n / 4 + 100) }), Ok(()));
+            }
+        });
+        for _ in 0..4 {
+            assert_eq!(store.compact(&mut |_| {}), Ok(()));
+        }
+        committing.join().expect("the commits");
+    });
+    let mut expected: Vec<Vec<u8>> = (0..60_u8).flat_map(|m| (95..124).map(move |n| vec![m, n])).collect();
+    expected.sort();
+    assert_eq!(keys(store.scan(&[0], &[255], usize::MAX, false)), Ok(expected.clone()), "everything is there, once");
+    drop(store);
+    fixture.restart();
+    let store = fixture.store();
+    assert_eq!(keys(store.scan(&[0], &[255], usize::MAX, false)), Ok(expected), "also after a restart");
+    assert_eq!(store.compact(&mut |_| {}), Ok(()));
 }

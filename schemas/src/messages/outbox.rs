@@ -45,6 +45,9 @@ pub enum StoreError {
     /// The writer is gone or too busy to take more.
     #[error("the outbox is not taking writes now")]
     Unavailable,
+    /// It can't be done as things are; nothing has changed.
+    #[error("{0}")]
+    Refused(String),
 }
 
 /// "Take custody of this."
@@ -57,6 +60,9 @@ pub struct Enqueue {
     pub limits: Limits,
     /// How many break-glass messages an hour its agreement lets through a closed window; none without one.
     pub break_glass_per_hour: Option<u16>,
+    /// Of a source that hands in again what was not taken: a number that is new whenever it begins to do so, and higher than before.
+    /// When one message of a stream could not be taken, none behind it is, so that they come again in their order (OR-1).
+    pub stream: Option<u64>,
 }
 
 /// It is on disk: it may be acknowledged.

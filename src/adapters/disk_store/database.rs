@@ -11,6 +11,8 @@ use super::{
     redb_engine::RedbEngine,
     sled_engine::SledEngine,
 };
+use crate::crash_point::{self, CrashPoint};
+use std::path::Path;
 use tidegate_actors::ports::outbox_store::{Batch, Pair};
 use tidegate_schemas::{config::file::OutboxEngine, messages::outbox::StoreError};
 use uuid::Uuid;
@@ -40,15 +42,10 @@ impl OpenDatabase {
         cache_bytes: u64,
         fresh: bool,
     ) -> Result<(Self, CommitRecord), StoreError> {
-        let data = folder.dir.join(files(kind).data);
-        if !fresh && !data.metadata().is_ok_and(|metadata| metadata.len() > 0) {
+        if !fresh && !folder.data_file().metadata().is_ok_and(|metadata| metadata.len() > 0) {
             return Err(StoreError::Corrupt(format!("its data file {} is missing or empty", files(kind).data)));
         }
-        let engine: Box<dyn Engine> = match kind {
-            OutboxEngine::Sled => Box::new(SledEngine::open(&folder.dir, cache_bytes)?),
-            OutboxEngine::Redb => Box::new(RedbEngine::open(&folder.dir, cache_bytes)?),
-        };
-        let database = Self { engine, id };
+        let database = Self { engine: open_engine(kind, &folder.data_dir(), cache_bytes)?, id };
         match database.examine(folder, checkpoint, fresh) {
             Ok(record) => Ok((database, record)),
             Err(error) => {
@@ -57,6 +54,16 @@ impl OpenDatabase {
                 Err(error)
             }
         }
+    }
+
+    /// Makes a database in this folder, which is empty; with the record from which its commits go on.
+    pub fn make(
+        dir: &Path,
+        (kind, id): (OutboxEngine, Uuid),
+        cache_bytes: u64,
+    ) -> Result<(Self, CommitRecord), StoreError> {
+        let database = Self { engine: open_engine(kind, dir, cache_bytes)?, id };
+        Ok((database, CommitRecord { id, commit: 0, contents: Contents::default() }))
     }
 
     fn examine(&self, folder: &Folder, checkpoint: &Checkpoint, fresh: bool) -> Result<CommitRecord, StoreError> {
@@ -73,22 +80,19 @@ impl OpenDatabase {
             self.read_through(last.contents)?;
         }
         let next = CommitRecord { commit: last.commit + 1, ..last };
-        self.prove_flush(&folder.dir.join(folder.files.data), &next)?;
-        folder.sync().map_err(|error| io_error("syncing its folder", &error))?;
+        self.prove_flush(&folder.data_file(), &next)?;
+        folder.sync(&folder.data_dir()).map_err(|error| io_error("syncing its folder", &error))?;
         Ok(next)
     }
 
     /// Reads everything once, and compares it with what was committed.
     fn read_through(&self, committed: Contents) -> Result<(), StoreError> {
         let mut found = Contents::default();
-        let mut from = FIRST_KEY.to_vec();
-        loop {
-            let slice = self.engine.slice(&from, None, SLICE_PAIRS, false)?;
+        let mut next = Some(FIRST_KEY.to_vec());
+        while let Some(from) = next {
+            let (slice, after) = self.slice_from(&from)?;
             slice.iter().for_each(|(key, value)| found.add(key, value));
-            match slice.last() {
-                Some((last, _)) if slice.len() == SLICE_PAIRS => from = key_after(last),
-                _ => break,
-            }
+            next = after;
         }
         match (found == committed, found.pairs, committed.pairs) {
             (true, ..) => Ok(()),
@@ -100,7 +104,7 @@ impl OpenDatabase {
     }
 
     /// Commits only the commit's own number, and checks that it was written to the very file of that name.
-    fn prove_flush(&self, path: &std::path::Path, record: &CommitRecord) -> Result<(), StoreError> {
+    pub fn prove_flush(&self, path: &Path, record: &CommitRecord) -> Result<(), StoreError> {
         let flushed = self.write(&Batch::default(), record).map_err(|failure| failure.error)?;
         match (flushed, self.engine.has_file(path)) {
             (0, _) => Err(StoreError::Io("the self-test of flush wrote nothing".into())),
@@ -115,7 +119,9 @@ impl OpenDatabase {
         // middle of the batch.
         let contents = last.contents.after(batch, |key| self.engine.get(key)).map_err(Failure::whole)?;
         let record = CommitRecord { id: self.id, commit: last.commit + 1, contents };
+        at(CrashPoint::CommitBegun)?;
         self.write(batch, &record)?;
+        at(CrashPoint::CommitSynced)?;
         Ok(record)
     }
 
@@ -129,6 +135,13 @@ impl OpenDatabase {
             return Ok(None);
         }
         self.engine.get(key)
+    }
+
+    /// The next pairs from this key on, and where to go on; none at the end.
+    pub fn slice_from(&self, from: &[u8]) -> Result<(Vec<Pair>, Option<Vec<u8>>), StoreError> {
+        let slice = self.engine.slice(from.max(FIRST_KEY), None, SLICE_PAIRS, false)?;
+        let next = slice.last().filter(|_| slice.len() == SLICE_PAIRS).map(|(last, _)| key_after(last));
+        Ok((slice, next))
     }
 
     /// Reads a range, in slices.
@@ -167,6 +180,17 @@ impl OpenDatabase {
     pub fn abandon(self) {
         self.engine.abandon();
     }
+}
+
+fn open_engine(kind: OutboxEngine, dir: &Path, cache_bytes: u64) -> Result<Box<dyn Engine>, StoreError> {
+    Ok(match kind {
+        OutboxEngine::Sled => Box::new(SledEngine::open(dir, cache_bytes)?),
+        OutboxEngine::Redb => Box::new(RedbEngine::open(dir, cache_bytes)?),
+    })
+}
+
+fn at(point: CrashPoint) -> Result<(), Failure> {
+    crash_point::hit(point).map_err(|error| Failure::whole(io_error("committing", &error)))
 }
 
 /// The next possible key.

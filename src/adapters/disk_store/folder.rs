@@ -14,6 +14,7 @@ use std::{
     io,
     os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
+    sync::atomic::{AtomicU64, Ordering},
     time::Duration,
 };
 use tidegate_schemas::{config::file::OutboxEngine, messages::outbox::StoreError};
@@ -37,6 +38,8 @@ const MIB: u64 = 1_024 * 1_024;
 
 /// What stands between the name of a store's folder and the stamp, once it is set aside.
 const SET_ASIDE: &str = ".bad-";
+/// How the folder of a generation is named, before its number.
+const GENERATION: &str = "generation-";
 const LOCK_FILE: &str = "LOCK";
 const BALLAST_FILE: &str = "ballast";
 /// What may lie in a folder in which a store is made.
@@ -46,8 +49,10 @@ const FILES_OF_AN_EMPTY_FOLDER: [&str; 5] = [LOCK_FILE, BALLAST_FILE, "FORMAT.ne
 #[derive(Debug)]
 pub(super) struct Folder {
     pub dir: PathBuf,
-    /// The engine's files in it.
+    /// The engine's files in [`Folder::data_dir`].
     pub files: Files,
+    /// Which of its [generations](super::generations) the store is.
+    generation: AtomicU64,
     /// Locked as long as it is open.
     _lock: File,
 }
@@ -61,7 +66,27 @@ impl Folder {
         let lock = lock.map_err(|error| io("locking", error))?;
         take_lock(&lock)?;
         fs::set_permissions(dir, Permissions::from_mode(0o700)).map_err(|error| io("protecting", error))?;
-        Ok(Self { dir: dir.to_owned(), files, _lock: lock })
+        Ok(Self { dir: dir.to_owned(), files, generation: AtomicU64::new(0), _lock: lock })
+    }
+
+    /// Says which generation the store is.
+    pub fn set_generation(&self, generation: u64) {
+        self.generation.store(generation, Ordering::Release);
+    }
+
+    /// Where the engine's files are.
+    pub fn data_dir(&self) -> PathBuf {
+        self.dir_of(self.generation.load(Ordering::Acquire))
+    }
+
+    /// Where the engine's files of a generation are: the first one has them in the folder itself.
+    pub fn dir_of(&self, generation: u64) -> PathBuf {
+        if generation == 0 { self.dir.clone() } else { self.dir.join(format!("{GENERATION}{generation}")) }
+    }
+
+    /// Where the data is.
+    pub fn data_file(&self) -> PathBuf {
+        self.data_dir().join(self.files.data)
     }
 
     /// Refuses a folder without our marker in which something lies.
@@ -80,11 +105,34 @@ impl Folder {
 
     /// Removes what an opening left behind that never came to its end: no commit has returned on it.
     pub fn clear_unfinished(&self) -> io::Result<()> {
+        match fs::remove_file(self.dir.join("checkpoint")) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => self.clear_first_generation(),
+        }
+    }
+
+    /// Removes every generation but the store's own: the ones before it, and one that did not come to its end.
+    pub fn clear_other_generations(&self) -> io::Result<()> {
+        let ours = self.data_dir();
+        if ours != self.dir {
+            self.clear_first_generation()?;
+        }
+        for entry in fs::read_dir(&self.dir)? {
+            let path = entry?.path();
+            let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+            if name.strip_prefix(GENERATION).is_some_and(|number| number.parse::<u64>().is_ok()) && path != ours {
+                fs::remove_dir_all(path)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes the engine's files that lie in the folder itself.
+    fn clear_first_generation(&self) -> io::Result<()> {
         for entry in fs::read_dir(&self.dir)? {
             let entry = entry?;
-            let name = entry.file_name();
-            match name.to_str() {
-                Some("db" | "conf" | "checkpoint" | "outbox.redb") => fs::remove_file(entry.path())?,
+            match entry.file_name().to_str() {
+                Some("db" | "conf" | "outbox.redb") => fs::remove_file(entry.path())?,
                 Some("blobs") => fs::remove_dir_all(entry.path())?,
                 Some(name) if name.starts_with("snap.") => fs::remove_file(entry.path())?,
                 _ => {}
@@ -96,7 +144,8 @@ impl Folder {
     /// Removes snapshots that were cut short by a full disk or a crash: sled would take the newest of them for a whole one, find
     /// it damaged, and never open again. They carry another name until they are whole, so none of these counts.
     pub fn clear_half_snapshots(&self) -> io::Result<()> {
-        for entry in fs::read_dir(&self.dir)? {
+        let Ok(entries) = fs::read_dir(self.data_dir()) else { return Ok(()) };
+        for entry in entries {
             let entry = entry?;
             if entry.file_name().to_str().is_some_and(|name| name.starts_with("snap.") && name.ends_with(".generating"))
             {
@@ -107,10 +156,11 @@ impl Folder {
     }
 
     /// Makes durable what an engine itself doesn't sync: its files, their names, and the folder's own name.
-    pub fn sync(&self) -> io::Result<()> {
+    pub fn sync(&self, data_dir: &Path) -> io::Result<()> {
         for name in self.files.synced {
-            File::open(self.dir.join(name))?.sync_all()?;
+            File::open(data_dir.join(name))?.sync_all()?;
         }
+        File::open(&self.dir)?.sync_all()?;
         match self.dir.canonicalize()?.parent() {
             Some(parent) => File::open(parent)?.sync_all(),
             None => Ok(()),
@@ -135,7 +185,7 @@ impl Folder {
 
     /// Blocks of the data file, in bytes.
     fn log_bytes(&self) -> u64 {
-        self.dir.join(self.files.data).metadata().map_or(0, |metadata| metadata.blocks() * 512)
+        self.data_file().metadata().map_or(0, |metadata| metadata.blocks() * 512)
     }
 
     /// Makes the ballast, when it isn't there and there is plenty of room.

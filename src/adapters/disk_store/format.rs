@@ -5,12 +5,16 @@
 //! from one whose data file has gone.
 
 use super::engine::files;
+use crate::crash_point::{self, CrashPoint};
 use std::{fs, io::Write as _, path::Path};
 use tidegate_schemas::{config::file::OutboxEngine, messages::outbox::StoreError};
 use uuid::Uuid;
 
 const FILE: &str = "FORMAT";
+/// Of a store whose data lies in the folder itself.
 const LAYOUT: &str = "1";
+/// Of one whose data lies in the folder of a generation: a program that knows none of them must not make an empty one beside it.
+const LAYOUT_OF_GENERATIONS: &str = "2";
 
 /// What the marker says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,12 +25,14 @@ pub(super) struct Format {
     pub id: Uuid,
     /// Whether the first opening came to its end; before that, the folder holds nothing.
     pub ready: bool,
+    /// Which [generation](super::generations) of the data counts.
+    pub generation: u64,
 }
 
 impl Format {
     /// A new store's.
     pub fn new(engine: OutboxEngine) -> Self {
-        Self { engine, id: Uuid::new_v4(), ready: false }
+        Self { engine, id: Uuid::new_v4(), ready: false, generation: 0 }
     }
 
     /// Reads the marker; `None` when there is none. `engine` is the one that is wanted.
@@ -41,13 +47,19 @@ impl Format {
     /// Writes the marker, whole and durably.
     pub fn write(&self, dir: &Path) -> std::io::Result<()> {
         let state = if self.ready { "ready" } else { "creating" };
-        let text =
-            format!("backend={}\nlayout={LAYOUT}\nuuid={}\nstate={state}\n", files(self.engine).backend, self.id);
+        let (layout, generation) = match self.generation {
+            0 => (LAYOUT, String::new()),
+            number => (LAYOUT_OF_GENERATIONS, format!("generation={number}\n")),
+        };
+        let backend = files(self.engine).backend;
+        let text = format!("backend={backend}\nlayout={layout}\nuuid={}\nstate={state}\n{generation}", self.id);
         let draft = dir.join("FORMAT.new");
         let mut file = fs::File::create(&draft)?;
         file.write_all(text.as_bytes())?;
         file.sync_all()?;
+        crash_point::hit(CrashPoint::MarkerDrafted)?;
         fs::rename(&draft, dir.join(FILE))?;
+        crash_point::hit(CrashPoint::MarkerReplaced)?;
         fs::File::open(dir)?.sync_all()
     }
 
@@ -56,11 +68,16 @@ impl Format {
             text.lines().find_map(|line| line.split_once('=').filter(|(key, _)| *key == name)).map(|(_, value)| value)
         };
         let (backend, layout) = (value("backend"), value("layout"));
-        if backend != Some(files(engine).backend) || layout != Some(LAYOUT) {
+        let generation = match layout {
+            Some(LAYOUT) => Some(0),
+            Some(LAYOUT_OF_GENERATIONS) => value("generation").and_then(|number| number.parse().ok()),
+            _ => None,
+        };
+        let (Some(generation), true) = (generation, backend == Some(files(engine).backend)) else {
             let shown =
                 |value: Option<&str>| value.map_or("unknown".to_owned(), |text| text.chars().take(32).collect());
             return Err(mismatch(format!("backend={} layout={}", shown(backend), shown(layout)), engine));
-        }
+        };
         let id = value("uuid").and_then(|text| Uuid::try_parse(text).ok());
         let ready = match value("state") {
             Some("ready") => Some(true),
@@ -68,7 +85,7 @@ impl Format {
             _ => None,
         };
         match (id, ready) {
-            (Some(id), Some(ready)) => Ok(Self { engine, id, ready }),
+            (Some(id), Some(ready)) => Ok(Self { engine, id, ready, generation }),
             _ => Err(StoreError::Corrupt(format!("its file {FILE} has no valid uuid or state"))),
         }
     }
@@ -91,8 +108,8 @@ mod tests {
     fn it_survives_its_file() {
         let dir = tempfile::tempdir().unwrap();
         assert_eq!(Format::read(dir.path(), SLED), Ok(None));
-        for ready in [false, true] {
-            let format = Format { ready, ..Format::new(SLED) };
+        for (ready, generation) in [(false, 0), (true, 0), (true, 7)] {
+            let format = Format { ready, generation, ..Format::new(SLED) };
             format.write(dir.path()).unwrap();
             assert_eq!(Format::read(dir.path(), SLED), Ok(Some(format)));
         }

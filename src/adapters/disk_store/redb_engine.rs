@@ -8,6 +8,7 @@ use super::{
     engine::{Engine, Failure, files, guarded, io_error},
     sled_engine::same_file,
 };
+use crate::crash_point::{self, CrashPoint};
 use redb::{Builder, Database, Durability, ReadableDatabase as _, TableDefinition};
 use std::{fs::File, ops::Bound, path::Path};
 use tidegate_actors::ports::outbox_store::{Batch, Pair};
@@ -78,7 +79,9 @@ impl Engine for RedbEngine {
                 }
                 table.insert(key, value)?;
             }
+            crash_point::hit(CrashPoint::CommitWritten)?;
             writing.commit()?;
+            crash_point::hit(CrashPoint::CommitFlushed)?;
             Ok(batch.bytes() + key.len() + value.len())
         })
         .map_err(Failure::whole)

@@ -5,6 +5,7 @@
 //! files that are never synced (hence the store's limits).
 
 use super::engine::{Engine, Failure, files, guarded, io_error};
+use crate::crash_point::{self, CrashPoint};
 use std::{fs::File, os::unix::fs::MetadataExt as _, path::Path};
 use tidegate_actors::ports::outbox_store::{Batch, Pair};
 use tidegate_schemas::{config::file::OutboxEngine, messages::outbox::StoreError};
@@ -65,7 +66,9 @@ impl Engine for SledEngine {
             let torn = !matches!(error, StoreError::Full | StoreError::Io(_));
             Failure { error, torn }
         })?;
+        at(CrashPoint::CommitWritten)?;
         let flushed = calling("flushing a commit", || self.db.flush()).map_err(Failure::whole)?;
+        at(CrashPoint::CommitFlushed)?;
         self.log.sync_data().map_err(|error| Failure::whole(io_error("syncing a commit", &error)))?;
         Ok(flushed)
     }
@@ -85,6 +88,10 @@ impl Engine for SledEngine {
     fn abandon(self: Box<Self>) {
         std::mem::forget(self);
     }
+}
+
+fn at(point: CrashPoint) -> Result<(), Failure> {
+    crash_point::hit(point).map_err(|error| Failure::whole(io_error("committing", &error)))
 }
 
 /// Whether this open file is the one of that name.

@@ -8,6 +8,7 @@ use super::{
     v5, v311,
     wire::{Cause, Delivery, Incoming, Lost, Opening, Wire},
 };
+use crate::crash_point::{self, CrashPoint};
 use bytes::Bytes;
 use std::{io, net::IpAddr, path::Path, sync::Arc, time::Duration};
 use tidegate_actors::ports::source::{AckToken, Announcement, SourceEvent};
@@ -225,6 +226,7 @@ impl<'a> Connection<'a> {
             packet_id,
             dup,
         });
+        crash_point::reach(CrashPoint::PublicationReceived);
         let token = delivery.map(|Delivery { packet_id, .. }| AckToken { connection: greeted.number, packet_id });
         self.send(SourceEvent::Publication { publication: Publication { redelivery, ..publication }, token }).await
     }

@@ -1,4 +1,4 @@
-//! The outbox's own folder, worked on while no gateway runs: checked, exported, and made anew on the other engine.
+//! The outbox is checked, counted, exported and written anew, while a gateway runs and while none does; and made anew on the other engine.
 
 use super::Gateway;
 use std::{
@@ -37,8 +37,6 @@ async fn what_waits_moves_to_the_other_engine_and_comes_up_paused() {
     for _ in 0..5 {
         gateway.hand_in().await;
     }
-    let busy = gateway.tool(&["outbox", "export", "busy"]);
-    assert!(busy.status.code() == Some(75) && said(&busy).contains("stop the gateway first"), "{}", said(&busy));
     gateway.end().await;
 
     let checked = gateway.tool(&["--json", "outbox", "check"]);
@@ -94,4 +92,56 @@ async fn what_waits_moves_to_the_other_engine_and_comes_up_paused() {
     let checked = gateway.tool(&["--json", "outbox", "check"]);
     let checked: serde_json::Value = serde_json::from_slice(&checked.stdout).unwrap();
     assert_eq!((&checked["waiting"], &checked["problems_total"]), (&6.into(), &0.into()), "{checked}");
+}
+
+/// What a command that must succeed says as JSON.
+fn json(output: &Output) -> serde_json::Value {
+    assert!(output.status.success(), "{}", said(output));
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+#[actix::test]
+async fn the_same_tools_work_on_a_running_gateway_and_on_its_folder() {
+    let mut gateway = Gateway::prepare("");
+    gateway.start();
+    for _ in 0..5 {
+        gateway.hand_in().await;
+    }
+    for runs in [true, false] {
+        if !runs {
+            gateway.end().await;
+        }
+        let checked = json(&gateway.tool(&["--json", "outbox", "check"]));
+        assert_eq!((&checked["waiting"], &checked["problems_total"]), (&5.into(), &0.into()), "{checked}");
+        let stats = json(&gateway.tool(&["--json", "outbox", "stats"]));
+        let ward = &stats["destinations"][0];
+        assert_eq!((&ward["queued"], &ward["by_age"]), (&5.into(), &serde_json::json!([5, 0, 0, 0])), "{stats}");
+        assert!(said(&gateway.tool(&["outbox", "stats"])).contains("of disk"));
+        let compacted = json(&gateway.tool(&["--json", "outbox", "compact"]));
+        assert!(compacted["before_bytes"].as_u64() > Some(0) && compacted["after_bytes"].as_u64() > Some(0));
+
+        let file = if runs { "running" } else { "stopped" };
+        let exported = gateway.tool(&["outbox", "export", file]);
+        assert!(exported.status.success() && said(&exported).contains("records are in"), "{}", said(&exported));
+        let again = gateway.tool(&["outbox", "export", file]);
+        assert!(again.status.code() == Some(2) && said(&again).contains("exists already"), "{}", said(&again));
+        for _ in 0..2 {
+            // Its name tells the second.
+            tokio::time::sleep(std::time::Duration::from_millis(1_100)).await;
+            let backup = json(&gateway.tool(&["--json", "outbox", "backup", "--keep", "1"]));
+            let bytes = fs::metadata(backup["file"].as_str().unwrap()).unwrap().len();
+            assert_eq!(backup["bytes"], bytes, "{backup}");
+        }
+        assert_eq!(fs::read_dir(gateway.state("backups")).unwrap().count(), 1);
+        let format = fs::read_to_string(gateway.state("outbox/FORMAT")).unwrap();
+        assert!(format.contains(if runs { "generation=1" } else { "generation=2" }), "{format}");
+    }
+    // What was exported beside intake is an outbox.
+    fs::rename(gateway.state("outbox"), gateway.state("outbox.old")).unwrap();
+    let imported = gateway.tool(&["outbox", "import", "running", "--as-is"]);
+    assert!(imported.status.success(), "{}", said(&imported));
+    let checked = json(&gateway.tool(&["--json", "outbox", "check"]));
+    assert_eq!((&checked["waiting"], &checked["problems_total"]), (&5.into(), &0.into()), "{checked}");
+    let nobody = gateway.tool(&["--admin", "http://127.0.0.1:1", "outbox", "check"]);
+    assert_eq!(nobody.status.code(), Some(69), "{}", said(&nobody));
 }

@@ -154,6 +154,21 @@ pub fn commits_until_it_is_killed(dir: &Path) {
     }
 }
 
+/// Does the same while another thread has the store written anew, again and again.
+pub fn commits_and_compacts_until_it_is_killed(dir: &Path) {
+    let store = open(dir).unwrap();
+    let compacted = std::sync::Arc::clone(&store);
+    std::thread::spawn(move || {
+        loop {
+            compacted.compact(&mut |_| {}).unwrap();
+        }
+    });
+    for round in last_round(&*store) + 1.. {
+        store.commit(&round_batch(round)).unwrap();
+        say(&format!("ack {round}"));
+    }
+}
+
 /// Commits forty batches, saying each.
 pub fn commits_forty_times(dir: &Path) {
     let store = open(dir).unwrap();

@@ -23,7 +23,11 @@ async fn alarm(rig: &Rig, body: &str, per_hour: Option<u16>) {
         reply_to: None,
     };
     let limits = tidegate_schemas::agreement::Limits::default();
-    rig.outbox.send(Enqueue { submission, limits, break_glass_per_hour: per_hour }).await.unwrap().unwrap();
+    rig.outbox
+        .send(Enqueue { submission, limits, break_glass_per_hour: per_hour, stream: None })
+        .await
+        .unwrap()
+        .unwrap();
 }
 
 #[actix::test]

@@ -75,7 +75,12 @@ async fn a_disk_that_does_not_answer_is_no_healthy_one() {
             gate.1.recv().unwrap();
         }
     }));
-    let written = outbox.send(Enqueue { submission: submission("p", "2"), limits: LIMITS, break_glass_per_hour: None });
+    let written = outbox.send(Enqueue {
+        submission: submission("p", "2"),
+        limits: LIMITS,
+        break_glass_per_hour: None,
+        stream: None,
+    });
     has_entered.await.unwrap();
     assert_eq!(observe(&outbox).await.failure, None, "a slow flush is none of that");
     tokio::time::advance(Duration::from_secs(31)).await;
@@ -92,7 +97,7 @@ async fn a_damaged_head_is_found_after_others_made_room() {
     let outbox = rig.start();
     let limits = QueueLimits { messages: 3, on_full: OnFull::DropOldest, ..limits_of(3, 1_000) };
     let hand_in = |outbox: Addr<Outbox>| async move {
-        let message = Enqueue { submission: submission("p", "x"), limits, break_glass_per_hour: None };
+        let message = Enqueue { submission: submission("p", "x"), limits, break_glass_per_hour: None, stream: None };
         outbox.send(message).await.unwrap().unwrap();
     };
     for _ in 0..3 {

@@ -11,7 +11,7 @@ use tidegate_schemas::{
 type Contents = BTreeMap<Vec<u8>, Vec<u8>>;
 
 fn look(contents: Contents) -> Examined {
-    examine(&MemoryStore::with_contents(1, contents), &mut |_| {}).unwrap()
+    examine(&MemoryStore::with_contents(1, contents), &Progress::default()).unwrap()
 }
 
 /// Queued, held, parked, dead, urgent, in parts, delivered, quarantined: one at least of each.

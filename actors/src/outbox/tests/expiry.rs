@@ -70,7 +70,7 @@ async fn however_much_an_end_takes_of_a_batch_all_end_and_nobody_else_waits_for_
     for _ in 0..300 {
         let submission =
             Submission { reply_to: reply_to.clone(), expiry_s: Some(60), ..submission("p", vec![7; 8_000]) };
-        outbox.send(Enqueue { submission, limits, break_glass_per_hour: None }).await.unwrap().unwrap();
+        outbox.send(Enqueue { submission, limits, break_glass_per_hour: None, stream: None }).await.unwrap().unwrap();
     }
     tokio::time::sleep(Duration::from_secs(120)).await;
     let seen = observe(&outbox).await;

@@ -12,7 +12,7 @@ fn device(messages: Option<u64>, per_minute: Option<u32>) -> DeviceLimits {
 }
 
 async fn hand_in(outbox: &Addr<Outbox>, submission: Submission, limits: QueueLimits) -> Result<u64, EnqueueError> {
-    let message = Enqueue { submission, limits, break_glass_per_hour: None };
+    let message = Enqueue { submission, limits, break_glass_per_hour: None, stream: None };
     outbox.send(message).await.unwrap().map(|accepted| accepted.entry.seq)
 }
 
@@ -163,7 +163,8 @@ async fn the_room_hears_of_a_refusal_once_in_ten_minutes_and_the_records_have_th
     let outbox = rig.start();
     let limits = limits_of(1, 1_000);
     let hand_in = async || {
-        let message = Enqueue { submission: submission("patient", "70"), limits, break_glass_per_hour: None };
+        let message =
+            Enqueue { submission: submission("patient", "70"), limits, break_glass_per_hour: None, stream: None };
         outbox.send(message).await.unwrap()
     };
     hand_in().await.unwrap();

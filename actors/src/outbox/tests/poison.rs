@@ -88,7 +88,7 @@ async fn more_than_a_thousand_do_not_wait_but_are_parked() {
     let outbox = rig.start();
     let send = |_| {
         let (submission, limits) = (submission("p", "x"), limits_of(2_000, 1 << 20));
-        outbox.send(Enqueue { submission, limits, break_glass_per_hour: None })
+        outbox.send(Enqueue { submission, limits, break_glass_per_hour: None, stream: None })
     };
     futures_util::future::join_all((0..1_010).map(send)).await;
     let mut events: Vec<_> = (1..=1_005).map(|seq| (seq, Event::Park)).collect();

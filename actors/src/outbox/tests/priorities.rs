@@ -7,7 +7,7 @@ const ROTATE: HeadOfLine = HeadOfLine::Rotate;
 
 async fn hand_in(outbox: &Addr<Outbox>, device: &str, priority: Priority, per_hour: Option<u16>) -> u64 {
     let submission = Submission { priority, ..submission(device, "x") };
-    let message = Enqueue { submission, limits: LIMITS, break_glass_per_hour: per_hour };
+    let message = Enqueue { submission, limits: LIMITS, break_glass_per_hour: per_hour, stream: None };
     outbox.send(message).await.unwrap().unwrap().entry.seq
 }
 

@@ -81,7 +81,7 @@ async fn a_redelivered_refusal_is_counted_once_and_taken_when_there_is_room() {
     let limits = limits_of(1, 1_000);
     let send = |packet_id, dup| {
         let submission = Submission { redelivery: mark(packet_id, dup), ..submission("p", "x") };
-        outbox.send(Enqueue { submission, limits, break_glass_per_hour: None })
+        outbox.send(Enqueue { submission, limits, break_glass_per_hour: None, stream: None })
     };
     send(1, false).await.unwrap().unwrap();
     for dup in [false, true, true] {

@@ -1,0 +1,196 @@
+//! Generations: the store writes itself anew, while commits go on.
+//!
+//! A data file hardly shrinks, whatever is removed from it. So now and then everything that the store holds is copied into a new one, the
+//! next *generation*, in a folder of its own beside the present one:
+//!
+//! 1. a walk that keeps up copies slice by slice; commits go on into the present generation;
+//! 2. with commits stopped for a moment the rest is copied, the sum of what the new one holds is compared with what was committed, and
+//!    all of it is synced;
+//! 3. the file `FORMAT` is replaced by one that names the new generation: from here on it is the store;
+//! 4. commits go on into it, and the files of the old one are removed.
+//!
+//! Whenever the process ends, `FORMAT` names a whole generation; what lies beside it is removed at the next opening. An error on the
+//! way leaves the store as it was.
+
+use super::{
+    DiskStore, State, Writer,
+    contents::CommitRecord,
+    database::OpenDatabase,
+    engine::io_error,
+    format::Format,
+    walk::{Change, Purpose},
+    write_format,
+};
+use crate::crash_point::{self, CrashPoint};
+use std::{
+    fs::{self, DirBuilder},
+    io,
+    os::unix::fs::DirBuilderExt as _,
+    path::Path,
+    sync::{MutexGuard, PoisonError},
+};
+use tidegate_actors::ports::outbox_store::{BATCH_BYTES_MAX, Batch};
+use tidegate_schemas::messages::outbox::StoreError;
+
+/// How many times as much as the store holds its next generation may take, about, while it is written.
+const ROOM_PER_HELD_BYTE: u64 = 2;
+/// And so much more, in bytes.
+const ROOM_BYTES_MIN: u64 = 2 * 1_024 * 1_024;
+/// Should it take more after all, it is given up when there is no more room than this, in bytes: what is committed meanwhile needs some.
+const ROOM_BYTES_LEFT: u64 = 1_024 * 1_024;
+/// When commits have left more than this to be copied again, in bytes, they wait until that is done.
+const BEHIND_BYTES_MAX: usize = 4 * 1_024 * 1_024;
+/// A commit of the copy takes about so much of the largest batch, in bytes.
+const COPY_BATCH_BYTES: usize = BATCH_BYTES_MAX / 2;
+
+/// A generation that is being made.
+struct Draft {
+    database: OpenDatabase,
+    last: CommitRecord,
+    batch: Batch,
+    batch_bytes: usize,
+}
+
+impl DiskStore {
+    /// Writes the store anew. See the module's text.
+    pub(super) fn rewrite(&self, progress: &mut dyn FnMut(u64)) -> Result<(), StoreError> {
+        let _walking = self.begin_walk(Purpose::KeepUp)?;
+        let format = {
+            let writer = self.writer();
+            let held_bytes = writer.last.contents.bytes;
+            self.check_room(held_bytes.saturating_mul(ROOM_PER_HELD_BYTE).saturating_add(ROOM_BYTES_MIN))?;
+            Format { generation: writer.format.generation + 1, ..writer.format }
+        };
+        let dir = self.folder.dir_of(format.generation);
+        let mut draft = Draft::make(&dir, &format, self.cache_bytes)?;
+        let copied = self.copy_into(&mut draft, progress);
+        let prepared = copied.and_then(|()| self.turn_to(format, &dir, &mut draft, progress));
+        let old = match prepared {
+            Ok(writer) => self.replace(writer, format, draft),
+            Err(error) => {
+                let _ = draft.database.close();
+                // Also where it is not known which one `FORMAT` names: then a new one is needed no less than the old one.
+                if self.writer().is_format_sure {
+                    let _ = fs::remove_dir_all(&dir);
+                }
+                return Err(error);
+            }
+        };
+        if let State::Open(old) = old
+            && let Err(error) = old.close()
+        {
+            tracing::warn!(%error, "the old files of the outbox were not closed cleanly");
+        }
+        let cleared =
+            crash_point::hit(CrashPoint::GenerationReplaced).and_then(|()| self.folder.clear_other_generations());
+        if let Err(error) = cleared {
+            tracing::warn!(%error, "the old files of the outbox could not be removed; the next start tries again");
+        }
+        Ok(())
+    }
+
+    /// Whether there is so much room on the disk.
+    fn check_room(&self, wanted: u64) -> Result<(), StoreError> {
+        match self.folder.room() {
+            Ok(free) if free < wanted => Err(StoreError::Refused(format!(
+                "there is no room to write the outbox anew: it may take {wanted} bytes, and the disk has {free}"
+            ))),
+            _ => Ok(()),
+        }
+    }
+
+    /// Copies everything, but for what commits change at the very end.
+    fn copy_into(&self, draft: &mut Draft, progress: &mut dyn FnMut(u64)) -> Result<(), StoreError> {
+        loop {
+            let mut writer = self.writer();
+            let is_behind = writer.walk.as_ref().is_some_and(|walk| walk.kept_bytes() > BEHIND_BYTES_MAX);
+            let Some(changes) = self.step(&mut writer)? else { break };
+            // Whoever commits faster than this copies has to wait for it.
+            let stopped = is_behind.then_some(writer);
+            self.check_room(ROOM_BYTES_LEFT)?;
+            draft.add(changes, progress)?;
+            drop(stopped);
+        }
+        crash_point::hit(CrashPoint::GenerationCopied).map_err(|error| io_error("copying", &error))
+    }
+
+    /// Stops commits, copies the rest, compares, syncs, and has `FORMAT` name the new generation.
+    fn turn_to(
+        &self,
+        format: Format,
+        dir: &Path,
+        draft: &mut Draft,
+        progress: &mut dyn FnMut(u64),
+    ) -> Result<MutexGuard<'_, Writer>, StoreError> {
+        let mut writer = self.writer();
+        while let Some(changes) = self.step(&mut writer)? {
+            draft.add(changes, progress)?;
+        }
+        draft.flush()?;
+        if draft.last.contents != writer.last.contents {
+            return Err(StoreError::Corrupt("what was written anew is not what the outbox holds".into()));
+        }
+        draft.last.commit = writer.last.commit + 1;
+        draft.database.prove_flush(&dir.join(self.folder.files.data), &draft.last)?;
+        let synced = self.folder.sync(dir).and_then(|()| crash_point::hit(CrashPoint::GenerationSynced));
+        synced.map_err(|error| io_error("syncing its folder", &error))?;
+        if let Err(error) = write_format(&self.folder, &format) {
+            // Which one it names now is not known. Were that to stay so, the next commit could be in the one that doesn't count.
+            if write_format(&self.folder, &writer.format).is_err() {
+                writer.is_format_sure = false;
+                let _ = self.take_out(false);
+            }
+            return Err(error);
+        }
+        Ok(writer)
+    }
+
+    /// From here on commits go into the new generation. What was the store until now is handed back.
+    fn replace(&self, mut writer: MutexGuard<'_, Writer>, format: Format, draft: Draft) -> State {
+        self.folder.set_generation(format.generation);
+        writer.format = format;
+        writer.last = draft.last;
+        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        let old = std::mem::replace(&mut *state, State::Open(draft.database));
+        drop(state);
+        if let Err(error) = writer.checkpoint.write(draft.last.commit) {
+            tracing::warn!(%error, "the checkpoint of the outbox could not be written");
+        }
+        old
+    }
+}
+
+impl Draft {
+    fn make(dir: &Path, format: &Format, cache_bytes: u64) -> Result<Self, StoreError> {
+        match fs::remove_dir_all(dir) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(io_error("making a folder", &error)),
+            _ => {}
+        }
+        let made =
+            DirBuilder::new().mode(0o700).create(dir).and_then(|()| crash_point::hit(CrashPoint::GenerationMade));
+        made.map_err(|error| io_error("making a folder", &error))?;
+        let (database, last) = OpenDatabase::make(dir, (format.engine, format.id), cache_bytes)?;
+        Ok(Self { database, last, batch: Batch::default(), batch_bytes: 0 })
+    }
+
+    fn add(&mut self, changes: Vec<Change>, progress: &mut dyn FnMut(u64)) -> Result<(), StoreError> {
+        progress(changes.len() as u64);
+        for (key, value) in changes {
+            self.batch_bytes += key.len() + value.as_ref().map_or(0, Vec::len);
+            self.batch.changes.push((key, value));
+            if self.batch_bytes >= COPY_BATCH_BYTES {
+                self.flush()?;
+            }
+        }
+        Ok(())
+    }
+
+    fn flush(&mut self) -> Result<(), StoreError> {
+        let batch = std::mem::take(&mut self.batch);
+        self.batch_bytes = 0;
+        if !batch.changes.is_empty() {
+            self.last = self.database.commit(&batch, &self.last).map_err(|failure| failure.error)?;
+        }
+        Ok(())
+    }
+}

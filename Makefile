@@ -41,7 +41,7 @@ check: ## the fast lane: format, and lints and tests of schemas/ and actors/
 
 bench: ## the benches, one line a figure: figure NAME VALUE UNIT (a tenth of torture-kill's rounds)
 	$(phase) 'setup' .ci/setup bench
-	$(phase) 'benches' env ROUNDS="$${ROUNDS:-20}" cargo bench --locked -p tidegate $(testnet) --bench '*'
+	$(phase) 'benches' env ROUNDS="$${ROUNDS:-20}" cargo bench --no-fail-fast --locked -p tidegate $(testnet) --bench '*'
 
 # The seed is printed: with SEED= the kills come at the same moments again.
 torture-kill: ## kill -9 at random moments under load: nothing lost, doubled or out of order (ROUNDS=200, SEED=)
@@ -68,7 +68,7 @@ release-check: ## once for each release: release builds, long property tests, be
 	$(phase) 'release build' cargo build --locked --release
 	$(phase) 'no private Tor network in the release' .ci/no-testnet $(target_dir)/release/tidegate
 	$(phase) 'long property tests' env PROPTEST_CASES="$${PROPTEST_CASES:-10000}" cargo test --locked --workspace $(testnet)
-	$(phase) 'benches' cargo bench --locked -p tidegate $(testnet) --bench '*'
+	$(phase) 'benches' cargo bench --no-fail-fast --locked -p tidegate $(testnet) --bench '*'
 
 fmt: ## formats the code
 	cargo fmt --all

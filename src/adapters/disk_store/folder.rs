@@ -1,8 +1,8 @@
 //! The store's folder: its lock, its room on the disk, and what has to be synced.
 //!
 //! sled can't open on a full disk (it writes a snapshot first), so that a backlog could never be drained to make room. A
-//! *ballast* file keeps that room: it is given up when an opening, or a commit that removes something, finds the disk full, and
-//! made again when there is plenty.
+//! *ballast* file keeps that room: it is given up when an opening, a commit that removes something, or the writing of a new generation
+//! finds the disk full, and made again when there is plenty.
 
 use super::{
     engine::{Files, files},
@@ -19,16 +19,17 @@ use std::{
 };
 use tidegate_schemas::{config::file::OutboxEngine, messages::outbox::StoreError};
 
-/// Size of the ballast, in bytes.
-pub(super) const BALLAST_BYTES: u64 = 16 * MIB;
+/// Size of the ballast, in bytes; on a small disk it is a quarter of that.
+const BALLAST_BYTES_MAX: u64 = 16 * MIB;
+const BALLAST_SHARE: u64 = 4;
+/// It is made when so many times as much is free.
+const FREE_FOR_BALLAST: u64 = 3;
 /// Free room below which nothing is added: sled writes several times what it is given, and fails badly when that doesn't fit.
 const FREE_BYTES_MIN: u64 = 8 * MIB;
 /// Free room below which nothing is written at all, even if it removes something.
 const FREE_BYTES_MIN_REMOVING: u64 = 2 * MIB;
 /// A log this many times as large as what it holds has room within itself.
 const LOG_BYTES_PER_HELD_BYTE: u64 = 3;
-/// Free room from which on the ballast is made again.
-const FREE_BYTES_FOR_BALLAST: u64 = 4 * BALLAST_BYTES;
 /// How often, and how long apart, the lock is tried.
 const LOCK_TRIES: u32 = 20;
 const LOCK_PAUSE: Duration = Duration::from_millis(50);
@@ -191,11 +192,13 @@ impl Folder {
     /// Makes the ballast, when it isn't there and there is plenty of room.
     pub fn restore_ballast(&self) {
         let path = self.dir.join(BALLAST_FILE);
-        if path.exists() || self.free_bytes() < FREE_BYTES_FOR_BALLAST {
+        let Ok(disk) = statvfs(&self.dir) else { return };
+        let bytes = (disk.f_blocks.saturating_mul(disk.f_frsize) / BALLAST_SHARE).min(BALLAST_BYTES_MAX);
+        if path.exists() || self.free_bytes() < FREE_FOR_BALLAST * bytes {
             return;
         }
         let made = File::create(&path).and_then(|file| {
-            fallocate(&file, FallocateFlags::empty(), 0, BALLAST_BYTES)?;
+            fallocate(&file, FallocateFlags::empty(), 0, bytes)?;
             file.sync_all()
         });
         if let Err(error) = made {
@@ -209,7 +212,7 @@ impl Folder {
     pub fn give_up_ballast(&self) -> bool {
         let given = fs::remove_file(self.dir.join(BALLAST_FILE)).is_ok();
         if given {
-            tracing::warn!("the disk of the outbox is full: its reserve of {BALLAST_BYTES} bytes was given up");
+            tracing::warn!("the disk of the outbox is full: its reserve was given up");
             if let Ok(dir) = File::open(&self.dir) {
                 // The room is free when the removal is committed.
                 let _ = dir.sync_all();

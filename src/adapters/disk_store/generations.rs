@@ -58,7 +58,12 @@ impl DiskStore {
         let format = {
             let writer = self.writer();
             let held_bytes = writer.last.contents.bytes;
-            self.check_room(held_bytes.saturating_mul(ROOM_PER_HELD_BYTE).saturating_add(ROOM_BYTES_MIN))?;
+            let wanted = held_bytes.saturating_mul(ROOM_PER_HELD_BYTE).saturating_add(ROOM_BYTES_MIN);
+            // This is what the ballast is for, too: afterwards there is room for it again.
+            match self.check_room(wanted) {
+                Err(_) if self.folder.give_up_ballast() => self.check_room(wanted)?,
+                checked => checked?,
+            }
             Format { generation: writer.format.generation + 1, ..writer.format }
         };
         let dir = self.folder.dir_of(format.generation);
@@ -86,6 +91,7 @@ impl DiskStore {
         if let Err(error) = cleared {
             tracing::warn!(%error, "the old files of the outbox could not be removed; the next start tries again");
         }
+        self.folder.restore_ballast();
         Ok(())
     }
 

@@ -70,8 +70,10 @@ pub const PAUSE_MIN: Duration = Duration::from_millis(500);
 pub const PAUSE_MAX: Duration = Duration::from_secs(30);
 /// Longest that a drain waits for what is in hand.
 pub const DRAIN_MAX: Duration = Duration::from_secs(5);
-/// What the last acknowledgements get to leave through the source before its connection is dropped.
+/// What the last acknowledgements get at least to leave through the source before its connection is dropped.
 pub const ACKS_LINGER: Duration = Duration::from_millis(100);
+/// What they get at most.
+pub const ACKS_LINGER_MAX: Duration = Duration::from_secs(2);
 
 /// Bytes of a topic that quarantine keeps.
 const QUARANTINED_TOPIC_BYTES_MAX: usize = 256;

@@ -129,6 +129,7 @@ struct Live {
     connection: u64,
     client: wire::Client,
     outgoing: Arc<outgoing::Outgoing>,
+    acks_waiting: Arc<AtomicU64>,
 }
 
 impl MqttSource {
@@ -177,8 +178,10 @@ impl Shared {
     fn go_live(self: &Arc<Self>, client: wire::Client, receive_maximum: u16) -> Line {
         let connection = self.connections.fetch_add(1, Relaxed) + 1;
         let outgoing = Arc::new(outgoing::Outgoing::new(client.clone(), receive_maximum));
-        *self.live() = Some(Live { connection, client, outgoing: Arc::clone(&outgoing) });
-        Line { shared: Arc::clone(self), connection, outgoing }
+        let acks_waiting = Arc::<AtomicU64>::default();
+        let (outgoing_of, acks_of) = (Arc::clone(&outgoing), Arc::clone(&acks_waiting));
+        *self.live() = Some(Live { connection, client, outgoing: outgoing_of, acks_waiting: acks_of });
+        Line { shared: Arc::clone(self), connection, outgoing, acks_waiting }
     }
 }
 
@@ -187,6 +190,7 @@ struct Line {
     shared: Arc<Shared>,
     connection: u64,
     outgoing: Arc<outgoing::Outgoing>,
+    acks_waiting: Arc<AtomicU64>,
 }
 impl Drop for Line {
     fn drop(&mut self) {
@@ -225,12 +229,21 @@ impl Source for MqttSource {
         match &*self.shared.live() {
             Some(live) if live.connection == token.connection => {
                 crash_point::reach(CrashPoint::BeforeAcknowledgement);
+                // Counted first: it may leave at once.
+                live.acks_waiting.fetch_add(1, Relaxed);
                 let acknowledged = live.client.ack(token.packet_id);
+                if !acknowledged {
+                    live.acks_waiting.fetch_sub(1, Relaxed);
+                }
                 crash_point::reach(CrashPoint::AfterAcknowledgement);
                 acknowledged
             }
             _ => false,
         }
+    }
+
+    fn acks_waiting(&self) -> u64 {
+        self.shared.live().as_ref().map_or(0, |live| live.acks_waiting.load(Relaxed))
     }
 
     fn connection(&self) -> Option<u64> {

@@ -97,7 +97,7 @@ impl AdminClient {
     /// Has long work done, and hears how far it is.
     ///
     /// # Errors
-    /// As [`AdminClient::send`]; when nothing is heard for [`SILENCE_LIMIT_S`].
+    /// As [`AdminClient::send`]; when nothing is heard for a minute.
     pub async fn work<T: DeserializeOwned>(&self, path: &str, mut heard: impl FnMut(Done)) -> Result<T, Failure> {
         let silent =
             || Failure::later(format!("the gateway at {} has said nothing for {SILENCE_LIMIT_S} s", self.address));

@@ -88,6 +88,11 @@ pub trait Source: Send + Sync + 'static {
     /// publication is gone: the broker will deliver it again.
     fn ack(&self, token: AckToken) -> bool;
 
+    /// Acknowledgements that were given to the connection that is up and have not left.
+    fn acks_waiting(&self) -> u64 {
+        0
+    }
+
     /// Number of the connection that is up, from 1. What was announced on an earlier one, the broker may have forgotten.
     fn connection(&self) -> Option<u64>;
 

@@ -1,7 +1,8 @@
 //! The intake: one task that runs the source, hands publications over, and acknowledges in order of receipt.
 
 use super::{
-    ACKS_LINGER, DRAIN_MAX, DrainRequest, EVENTS_MAX, Floor, IN_HAND_MAX, PAUSE_MAX, PAUSE_MIN, RECEIPTS_MAX, State,
+    ACKS_LINGER, ACKS_LINGER_MAX, DRAIN_MAX, DrainRequest, EVENTS_MAX, Floor, IN_HAND_MAX, PAUSE_MAX, PAUSE_MIN,
+    RECEIPTS_MAX, State,
     signals::filters as subscribed_to,
     verdict::{Settled, Verdict, hand_over},
 };
@@ -249,12 +250,17 @@ impl Intake {
         self.let_acks_leave(&mut unheard).await;
     }
 
-    /// Keeps the connection for as long as acknowledgements that were given to it may take to leave.
+    /// Keeps the connection until the acknowledgements that were given to it have left: what is in custody should not come again, and
+    /// behind a broker that sends much at once there may be thousands.
     async fn let_acks_leave(&self, unheard: &mut (impl Future<Output = ()> + Unpin)) {
-        if self.state.borrow().connected {
+        let until = Instant::now() + ACKS_LINGER_MAX;
+        while self.state.borrow().connected {
             tokio::select! {
                 () = sleep(ACKS_LINGER) => {}
-                () = unheard => {}
+                () = &mut *unheard => {}
+            }
+            if self.floor.source.acks_waiting() == 0 || Instant::now() >= until {
+                return;
             }
         }
     }

@@ -10,7 +10,13 @@ use super::{
 };
 use crate::crash_point::{self, CrashPoint};
 use bytes::Bytes;
-use std::{io, net::IpAddr, path::Path, sync::Arc, time::Duration};
+use std::{
+    io,
+    net::IpAddr,
+    path::Path,
+    sync::{Arc, atomic::Ordering::Relaxed},
+    time::Duration,
+};
 use tidegate_actors::ports::source::{AckToken, Announcement, SourceEvent};
 use tidegate_schemas::{
     config::file::MqttProtocol,
@@ -168,6 +174,7 @@ impl<'a> Connection<'a> {
                     }
                     self.announce(&mut greeted).await?;
                 }
+                Ok(Incoming::Acknowledged) => drop(line.acks_waiting.fetch_sub(1, Relaxed)),
                 Ok(Incoming::Sent { packet_id }) => line.outgoing.sent(packet_id),
                 Ok(Incoming::Answered { packet_id, refused }) => line.outgoing.answered(packet_id, refused),
                 Ok(Incoming::Greeted { .. } | Incoming::Other) => {}

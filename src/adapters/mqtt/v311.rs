@@ -70,6 +70,7 @@ impl Wire {
                 receive_maximum: u16::MAX,
             },
             Event::Outgoing(Outgoing::Publish(packet_id)) => Incoming::Sent { packet_id },
+            Event::Outgoing(Outgoing::PubAck(_)) => Incoming::Acknowledged,
             // 3.1.1 has no word for a refusal: a broker that refuses closes the connection, or takes it and forgets it.
             Event::Incoming(Packet::PubAck(answer)) => Incoming::Answered { packet_id: answer.pkid, refused: None },
             Event::Incoming(Packet::SubAck(answer)) => Incoming::Subscribed {

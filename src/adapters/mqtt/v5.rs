@@ -88,6 +88,7 @@ impl Wire {
                 }
             }
             Event::Outgoing(Outgoing::Publish(packet_id)) => Incoming::Sent { packet_id },
+            Event::Outgoing(Outgoing::PubAck(_)) => Incoming::Acknowledged,
             Event::Incoming(Packet::PubAck(answer)) => {
                 let taken = matches!(answer.reason, PubAckReason::Success | PubAckReason::NoMatchingSubscribers);
                 let refused = (!taken).then(|| format!("{:?}", answer.reason));

@@ -42,6 +42,8 @@ pub(super) enum Incoming {
         /// Publications of ours that it takes at once.
         receive_maximum: u16,
     },
+    /// An acknowledgement has left.
+    Acknowledged,
     /// A publication of ours left under this packet id.
     Sent { packet_id: u16 },
     /// The broker's answer to it; a reason if it did not take it.

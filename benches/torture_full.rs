@@ -46,6 +46,7 @@ const OPEN_MAX: Duration = Duration::from_secs(60);
 const DRAIN_MAX: Duration = Duration::from_secs(240);
 /// What may still come after the last one that is awaited, had it been sent twice.
 const AFTERMATH: Duration = Duration::from_secs(3);
+const ENGINES: [&str; 2] = ["sled", "redb"];
 /// The role of this program on the small disk.
 const INSIDE: &str = "inside";
 
@@ -134,13 +135,17 @@ impl Bench {
     }
 
     fn say_how_it_is(&self, folder: &Path) {
-        let outbox = self.gateway.admin.observation("outbox").unwrap_or(Value::Null);
+        let [outbox, subscriber] =
+            ["outbox", "subscriber"].map(|actor| self.gateway.admin.observation(actor).unwrap_or(Value::Null));
         let load = self.gateway.admin.ask("GET", "/api/v1/destinations/ward", None).map(|view| view["load"].clone());
         let log = fs::read_to_string(folder.join("gateway.log")).unwrap_or_default();
         let tail: Vec<&str> = log.lines().rev().take(12).collect();
         let room = Command::new("df").arg("--block-size=1").arg(folder.join("state")).output().map(|done| done.stdout);
         let room = String::from_utf8_lossy(&room.unwrap_or_default()).lines().last().unwrap_or_default().to_owned();
-        say(&format!("disk {room}\noutbox {outbox}\nload {load:?}\nlog, the last first:\n{}", tail.join("\n")));
+        say(&format!(
+            "disk {room}\noutbox {outbox}\nsubscriber {subscriber}\nload {load:?}\nlog, the last first:\n{}",
+            tail.join("\n")
+        ));
     }
 }
 
@@ -213,7 +218,9 @@ fn main() -> ExitCode {
         return if inside(engine, Path::new(folder)) { ExitCode::SUCCESS } else { ExitCode::FAILURE };
     }
     let mut all_clean = true;
-    for engine in ["sled", "redb"] {
+    // Those that are named, or both.
+    let named: Vec<&str> = ENGINES.into_iter().filter(|engine| arguments.iter().any(|it| it == engine)).collect();
+    for engine in if named.is_empty() { ENGINES.to_vec() } else { named } {
         let folder = tempfile::tempdir().expect("a folder");
         let state = folder.path().join("state");
         fs::create_dir(&state).expect("a folder");

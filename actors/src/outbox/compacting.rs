@@ -20,9 +20,9 @@ use tidegate_schemas::messages::tools::Progress;
 const LOOK_EVERY: Duration = Duration::from_secs(30);
 /// Every so many looks the size is compared also where it is not: every ten minutes.
 const LOOKS_BETWEEN: u32 = 20;
-/// Looks that are left out after a writing anew that failed: an hour; on a disk that is short five minutes.
+/// Looks that are left out after a writing anew that failed: an hour; on a disk that is short a minute.
 const LOOKS_AFTER_FAILURE: u32 = 120;
-const LOOKS_AFTER_FAILURE_SHORT: u32 = 10;
+const LOOKS_AFTER_FAILURE_SHORT: u32 = 2;
 /// The disk is short below this much of what is to stay free, in percent: when the gateway says that it fills up.
 const SHORT_PERCENT: u64 = 125;
 /// So many times what is held, in a quiet time.

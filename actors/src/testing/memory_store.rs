@@ -302,30 +302,19 @@ fn check_limits(batch: &Batch) -> Result<(), StoreError> {
 mod tests {
     #![expect(clippy::unwrap_used, reason = "tests")]
     use super::*;
-    use crate::testing::store_conformance::{self, Fixture, Step};
+    use crate::testing::store_conformance::{self, Step};
     use proptest::prelude::*;
-
-    struct Memory(Arc<MemoryStore>);
-
-    impl Fixture for Memory {
-        fn store(&self) -> Arc<dyn OutboxStore> {
-            self.0.clone()
-        }
-        fn restart(&mut self) {
-            self.0.restart();
-        }
-    }
 
     #[test]
     fn it_conforms() {
-        store_conformance::run(|| Memory(Arc::new(MemoryStore::new(1))));
+        store_conformance::run(|| Arc::new(MemoryStore::new(1)));
     }
 
     proptest! {
         #[test]
         fn it_behaves_like_a_map(raw in prop::collection::vec(any::<[u16; 4]>(), 1..80)) {
             let steps: Vec<Step> = raw.into_iter().map(Step::from_numbers).collect();
-            store_conformance::replay(&mut Memory(Arc::new(MemoryStore::new(1))), &steps);
+            store_conformance::replay(&mut Arc::new(MemoryStore::new(1)), &steps);
         }
     }
 

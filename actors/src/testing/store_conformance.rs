@@ -3,6 +3,7 @@
 //! [`run`] checks the sentences of the port one by one; [`replay`] compares a sequence of random steps with a `BTreeMap`. Both
 //! panic with the sentence that is broken: they are called from tests alone.
 
+use super::memory_store::MemoryStore;
 use crate::ports::outbox_store::{BATCH_BYTES_MAX, Batch, OutboxStore, Pair, VALUE_BYTES_MAX};
 use std::{collections::BTreeMap, sync::Arc};
 use tidegate_schemas::messages::outbox::StoreError;
@@ -13,6 +14,15 @@ pub trait Fixture {
     fn store(&self) -> Arc<dyn OutboxStore>;
     /// Closes the store and opens it again, as a new process does.
     fn restart(&mut self);
+}
+
+impl Fixture for Arc<MemoryStore> {
+    fn store(&self) -> Arc<dyn OutboxStore> {
+        self.clone()
+    }
+    fn restart(&mut self) {
+        MemoryStore::restart(self);
+    }
 }
 
 /// Checks every sentence of the port, each on a fresh store that `make` returns.

@@ -35,9 +35,9 @@ use tidegate_schemas::messages::outbox::StoreError;
 /// How many times as much as the store holds its next generation may take, about, while it is written.
 const ROOM_PER_HELD_BYTE: u64 = 2;
 /// And so much more, in bytes.
-const ROOM_BYTES_MIN: u64 = 2 * 1_024 * 1_024;
+const ROOM_BYTES_MIN: u64 = 4 * 1_024 * 1_024;
 /// Should it take more after all, it is given up when there is no more room than this, in bytes: what is committed meanwhile needs some.
-const ROOM_BYTES_LEFT: u64 = 1_024 * 1_024;
+const ROOM_BYTES_LEFT: u64 = 3 * 1_024 * 1_024;
 /// When commits have left more than this to be copied again, in bytes, they wait until that is done.
 const BEHIND_BYTES_MAX: usize = 4 * 1_024 * 1_024;
 /// A commit of the copy takes about so much of the largest batch, in bytes.
@@ -55,15 +55,16 @@ impl DiskStore {
     /// Writes the store anew. See the module's text.
     pub(super) fn rewrite(&self, progress: &mut dyn FnMut(u64)) -> Result<(), StoreError> {
         let _walking = self.begin_walk(Purpose::KeepUp)?;
+        let rewritten = self.make_next(progress);
+        self.folder.restore_ballast();
+        rewritten
+    }
+
+    fn make_next(&self, progress: &mut dyn FnMut(u64)) -> Result<(), StoreError> {
         let format = {
             let writer = self.writer();
             let held_bytes = writer.last.contents.bytes;
-            let wanted = held_bytes.saturating_mul(ROOM_PER_HELD_BYTE).saturating_add(ROOM_BYTES_MIN);
-            // This is what the ballast is for, too: afterwards there is room for it again.
-            match self.check_room(wanted) {
-                Err(_) if self.folder.give_up_ballast() => self.check_room(wanted)?,
-                checked => checked?,
-            }
+            self.find_room(held_bytes.saturating_mul(ROOM_PER_HELD_BYTE).saturating_add(ROOM_BYTES_MIN))?;
             Format { generation: writer.format.generation + 1, ..writer.format }
         };
         let dir = self.folder.dir_of(format.generation);
@@ -91,18 +92,21 @@ impl DiskStore {
         if let Err(error) = cleared {
             tracing::warn!(%error, "the old files of the outbox could not be removed; the next start tries again");
         }
-        self.folder.restore_ballast();
         Ok(())
     }
 
-    /// Whether there is so much room on the disk.
-    fn check_room(&self, wanted: u64) -> Result<(), StoreError> {
-        match self.folder.room() {
-            Ok(free) if free < wanted => Err(StoreError::Refused(format!(
-                "there is no room to write the outbox anew: it may take {wanted} bytes, and the disk has {free}"
-            ))),
-            _ => Ok(()),
+    /// Sees to it that there is so much room on the disk. That is what the ballast is for, too: afterwards there is room for it again.
+    fn find_room(&self, wanted: u64) -> Result<(), StoreError> {
+        let too_little = || self.folder.room().ok().filter(|free| *free < wanted);
+        let mut free = too_little();
+        if free.is_some() && self.folder.give_up_ballast() {
+            free = too_little();
         }
+        free.map_or(Ok(()), |free| {
+            let what =
+                format!("there is no room to write the outbox anew: {wanted} bytes are wanted, the disk has {free}");
+            Err(StoreError::Refused(what))
+        })
     }
 
     /// Copies everything, but for what commits change at the very end.
@@ -113,7 +117,7 @@ impl DiskStore {
             let Some(changes) = self.step(&mut writer)? else { break };
             // Whoever commits faster than this copies has to wait for it.
             let stopped = is_behind.then_some(writer);
-            self.check_room(ROOM_BYTES_LEFT)?;
+            self.find_room(ROOM_BYTES_LEFT)?;
             draft.add(changes, progress)?;
             drop(stopped);
         }

@@ -1,28 +1,13 @@
 //! Random histories against the plain model, over the store in memory. See `testing::outbox_model`.
 
-use crate::{
-    ports::outbox_store::OutboxStore,
-    testing::{
-        cases::cases,
-        memory_store::MemoryStore,
-        outbox_model::{Act, play},
-        store_conformance::Fixture,
-    },
+use crate::testing::{
+    cases::cases,
+    memory_store::MemoryStore,
+    outbox_model::{Act, play},
 };
 use proptest::prelude::*;
 use std::sync::Arc;
 use tidegate_schemas::agreement::HeadOfLine;
-
-struct Memory(Arc<MemoryStore>);
-
-impl Fixture for Memory {
-    fn store(&self) -> Arc<dyn OutboxStore> {
-        self.0.clone()
-    }
-    fn restart(&mut self) {
-        self.0.restart();
-    }
-}
 
 proptest! {
     #![proptest_config(cases(96))]
@@ -36,7 +21,7 @@ proptest! {
     ) {
         actix::System::new().block_on(async move {
             tokio::time::pause();
-            let mut memory = Memory(Arc::new(MemoryStore::new(7)));
+            let mut memory = Arc::new(MemoryStore::new(7));
             play(&mut memory, head_of_line, acts.into_iter().map(Act::from_numbers).collect()).await;
         });
     }

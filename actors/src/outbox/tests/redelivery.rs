@@ -74,6 +74,30 @@ async fn a_redelivered_stray_is_quarantined_once() {
     assert_eq!((seen.account.quarantined, seen.account.accepted, seen.gap), (3, 3, 0));
 }
 
+/// A broker may have sent far more than its limit of messages in flight: mosquitto did with 10,184.
+#[actix::test]
+async fn what_comes_again_after_a_long_flight_is_known_and_an_id_that_came_round_is_new() {
+    let rig = Rig::new();
+    let outbox = rig.start();
+    let send = |packet_id, dup| {
+        let submission = Submission { redelivery: mark(packet_id, dup), ..submission("p", "x") };
+        let limits = limits_of(100_000, 1 << 30);
+        outbox.send(Enqueue { submission, limits, break_glass_per_hour: None, stream: None })
+    };
+    let others = async |ids: std::ops::Range<u16>| {
+        for some in ids.collect::<Vec<_>>().chunks(500) {
+            for answer in futures_util::future::join_all(some.iter().map(|packet_id| send(*packet_id, false))).await {
+                answer.unwrap().unwrap();
+            }
+        }
+    };
+    send(1, false).await.unwrap().unwrap();
+    others(2..12_000).await;
+    assert!(send(1, true).await.unwrap().unwrap().duplicate);
+    others(12_000..40_000).await;
+    assert!(!send(1, true).await.unwrap().unwrap().duplicate);
+}
+
 #[actix::test]
 async fn a_redelivered_refusal_is_counted_once_and_taken_when_there_is_room() {
     let rig = Rig::new();

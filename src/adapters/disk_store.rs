@@ -145,6 +145,10 @@ impl DiskStore {
         if !format.ready {
             folder.clear_unfinished().map_err(|error| io_error("clearing an unfinished store", &error))?;
         }
+        if format.ready && !folder.has_room_to_remove() {
+            // A generation that was being written when the process ended may be what fills the disk.
+            folder.clear_leftovers().map_err(|error| io_error("removing its old files", &error))?;
+        }
         let cache_bytes = options.cache_bytes.clamp(*CACHE_BYTES.start(), *CACHE_BYTES.end());
         let mut checkpoint =
             Checkpoint::open(&folder.dir, format.id).map_err(|error| io_error("opening its checkpoint", &error))?;
@@ -155,7 +159,9 @@ impl DiskStore {
             format.ready = true;
             write_format(&folder, &format)?;
         }
-        folder.clear_other_generations().map_err(|error| io_error("removing its old files", &error))?;
+        if let Err(error) = folder.clear_other_generations() {
+            tracing::warn!(%error, "old files of the outbox could not be removed; the next start tries again");
+        }
         folder.restore_ballast();
         let state = RwLock::new(State::Open(engine));
         let writer = Mutex::new(Writer { checkpoint, last, format, is_format_sure: true, walk: None });
@@ -312,6 +318,8 @@ impl OutboxStore for DiskStore {
         if !writer.is_format_sure {
             let format = Format::read(&self.folder.dir, writer.format.engine)?;
             let format = format.ok_or_else(|| StoreError::Corrupt("its file FORMAT is missing".into()))?;
+            // On a full disk it takes the ballast.
+            let _ = self.folder.has_room_to_remove();
             write_format(&self.folder, &format)?;
             self.folder.set_generation(format.generation);
             (writer.format, writer.is_format_sure) = (format, true);

@@ -14,15 +14,17 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
-use tidegate_schemas::messages::tools::Progress;
+use tidegate_schemas::messages::{outbox::StoreError, tools::Progress};
 
 /// How often is looked whether the disk is short.
 const LOOK_EVERY: Duration = Duration::from_secs(30);
 /// Every so many looks the size is compared also where it is not: every ten minutes.
 const LOOKS_BETWEEN: u32 = 20;
-/// Looks that are left out after a writing anew that failed: an hour; on a disk that is short a minute.
+/// Looks after a writing anew that failed until the next one: an hour; on a disk that is short a minute.
 const LOOKS_AFTER_FAILURE: u32 = 120;
 const LOOKS_AFTER_FAILURE_SHORT: u32 = 2;
+/// So many times what is held the copy may take, about.
+const COPY_FACTOR: u64 = 2;
 /// The disk is short below this much of what is to stay free, in percent: when the gateway says that it fills up.
 const SHORT_PERCENT: u64 = 125;
 /// So many times what is held, in a quiet time.
@@ -58,31 +60,52 @@ pub(super) fn is_due(disk_bytes: u64, held: Held, hour: Hour) -> bool {
     disk_bytes > held.bytes.saturating_mul(factor).saturating_add(allowance)
 }
 
+/// Whether there would be so little room meanwhile that nothing is taken.
+pub(super) fn would_close_intake(free_bytes: u64, held: Held, min_free_disk: u64) -> bool {
+    free_bytes < held.bytes.saturating_mul(COPY_FACTOR).saturating_add(min_free_disk)
+}
+
 /// Looks, and has the store written anew when it is time, for ever.
 pub(super) async fn compact_loop(parts: OutboxParts, shared: Arc<Mutex<Shared>>) {
     let writes = || shared.lock().unwrap_or_else(PoisonError::into_inner).observation.writes;
-    let short_bytes = parts.limits.min_free_disk / 100 * SHORT_PERCENT;
-    let (mut written, mut until_compared, mut leave_out) = (writes(), LOOKS_BETWEEN, 0_u32);
+    let min_free_disk = parts.limits.min_free_disk;
+    let short_bytes = min_free_disk.saturating_mul(SHORT_PERCENT) / 100;
+    let mut written = writes();
+    let mut until_compared = LOOKS_BETWEEN;
+    // Looks that are left out, where the disk is short and where it is not.
+    let (mut left_out_short, mut left_out) = (0_u32, 0_u32);
     loop {
-        tokio::time::sleep(LOOK_EVERY * (1 + std::mem::take(&mut leave_out))).await;
-        until_compared = until_compared.saturating_sub(1);
-        let hour = if until_compared > 0 {
-            None
-        } else {
+        tokio::time::sleep(LOOK_EVERY).await;
+        (left_out_short, left_out) = (left_out_short.saturating_sub(1), left_out.saturating_sub(1));
+        until_compared -= 1;
+        let hour = (until_compared == 0).then(|| {
             until_compared = LOOKS_BETWEEN;
             let before = std::mem::replace(&mut written, writes());
-            Some(if written.saturating_sub(before) > QUIET_WRITES { Hour::Busy } else { Hour::Quiet })
-        };
-        let store = Arc::clone(&parts.store);
+            if written.saturating_sub(before) > QUIET_WRITES { Hour::Busy } else { Hour::Quiet }
+        });
+        let (store, look_at_short, hour) =
+            (Arc::clone(&parts.store), left_out_short == 0, hour.filter(|_| left_out == 0));
         let compacted = blocking(move || {
-            let is_short = store.free_bytes().is_some_and(|free| free < short_bytes);
+            let free_bytes = store.free_bytes().unwrap_or(u64::MAX);
+            let is_short = look_at_short && free_bytes < short_bytes;
             let hour = if is_short { Some(Hour::Short) } else { hour }?;
-            let is_due = is_due(store.disk_bytes(), store.held(), hour);
-            is_due.then(|| (hour, tools::compact(&*store, &Progress::default())))
+            let held = store.held();
+            if !is_due(store.disk_bytes(), held, hour) {
+                return None;
+            }
+            if hour != Hour::Short && would_close_intake(free_bytes, held, min_free_disk) {
+                let what =
+                    format!("meanwhile there would be too little room to take anything: {free_bytes} bytes are free");
+                return Some((hour, Err(StoreError::Refused(what))));
+            }
+            Some((hour, tools::compact(&*store, &Progress::default())))
         });
         if let Some((hour, Err(error))) = compacted.await {
             tracing::warn!(%error, "the outbox takes more of the disk than it needs, and could not be written anew");
-            leave_out = if hour == Hour::Short { LOOKS_AFTER_FAILURE_SHORT } else { LOOKS_AFTER_FAILURE };
+            match hour {
+                Hour::Short => left_out_short = LOOKS_AFTER_FAILURE_SHORT,
+                Hour::Quiet | Hour::Busy => left_out = LOOKS_AFTER_FAILURE,
+            }
         }
     }
 }

@@ -242,8 +242,8 @@ impl Intake {
         while !in_hand.is_empty() {
             tokio::select! {
                 biased;
-                Some(settled) = in_hand.next() => if self.settle(settled).is_err() { return },
-                () = sleep_until(until) => return,
+                Some(settled) = in_hand.next() => if self.settle(settled).is_err() { break },
+                () = sleep_until(until) => break,
                 () = &mut unheard => {}
             }
         }

@@ -22,8 +22,8 @@ use tidegate_schemas::{config::file::OutboxEngine, messages::outbox::StoreError}
 /// Size of the ballast, in bytes; on a small disk it is a quarter of that.
 const BALLAST_BYTES_MAX: u64 = 16 * MIB;
 const BALLAST_SHARE: u64 = 4;
-/// It is made when so many times as much is free.
-const FREE_FOR_BALLAST: u64 = 3;
+/// It is made when this much is free besides, in bytes.
+const FREE_BESIDE_BALLAST: u64 = 16 * MIB;
 /// Free room below which nothing is added: sled writes several times what it is given, and fails badly when that doesn't fit.
 const FREE_BYTES_MIN: u64 = 8 * MIB;
 /// Free room below which nothing is written at all, even if it removes something.
@@ -115,17 +115,22 @@ impl Folder {
     /// Removes every generation but the store's own: the ones before it, and one that did not come to its end.
     pub fn clear_other_generations(&self) -> io::Result<()> {
         let ours = self.data_dir();
-        if ours != self.dir {
-            self.clear_first_generation()?;
-        }
+        // All that can be removed is, whatever else can't.
+        let mut cleared = if ours == self.dir { Ok(()) } else { self.clear_first_generation() };
         for entry in fs::read_dir(&self.dir)? {
             let path = entry?.path();
             let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
             if name.strip_prefix(GENERATION).is_some_and(|number| number.parse::<u64>().is_ok()) && path != ours {
-                fs::remove_dir_all(path)?;
+                cleared = cleared.and(fs::remove_dir_all(path));
             }
         }
-        Ok(())
+        cleared
+    }
+
+    /// The same, when it may be that a crash came before the marker was synced: what it names has to be so for ever first.
+    pub fn clear_leftovers(&self) -> io::Result<()> {
+        File::open(&self.dir)?.sync_all()?;
+        self.clear_other_generations()
     }
 
     /// Removes the engine's files that lie in the folder itself.
@@ -191,10 +196,20 @@ impl Folder {
 
     /// Makes the ballast, when it isn't there and there is plenty of room.
     pub fn restore_ballast(&self) {
+        self.make_ballast(FREE_BESIDE_BALLAST);
+    }
+
+    /// Makes the ballast again that was there a moment ago, when it isn't there and there is room.
+    pub fn return_ballast(&self) {
+        self.make_ballast(FREE_BYTES_MIN_REMOVING);
+    }
+
+    /// Makes the ballast, when it isn't there and this much stays free, in bytes.
+    fn make_ballast(&self, free_beside: u64) {
         let path = self.dir.join(BALLAST_FILE);
         let Ok(disk) = statvfs(&self.dir) else { return };
         let bytes = (disk.f_blocks.saturating_mul(disk.f_frsize) / BALLAST_SHARE).min(BALLAST_BYTES_MAX);
-        if path.exists() || self.free_bytes() < FREE_FOR_BALLAST * bytes {
+        if self.has_ballast() || self.free_bytes() < bytes + free_beside {
             return;
         }
         let made = File::create(&path).and_then(|file| {
@@ -210,7 +225,7 @@ impl Folder {
 
     /// Frees the room of the ballast; says whether there was one.
     pub fn give_up_ballast(&self) -> bool {
-        let given = fs::remove_file(self.dir.join(BALLAST_FILE)).is_ok();
+        let given = self.has_ballast() && fs::remove_file(self.dir.join(BALLAST_FILE)).is_ok();
         if given {
             tracing::warn!("the disk of the outbox is full: its reserve was given up");
             if let Ok(dir) = File::open(&self.dir) {
@@ -223,7 +238,12 @@ impl Folder {
 
     /// Whether the ballast is there.
     pub fn has_ballast(&self) -> bool {
-        self.dir.join(BALLAST_FILE).exists()
+        self.ballast_bytes() > 0
+    }
+
+    /// What the ballast takes, in bytes. A crash in the middle of its making leaves an empty file, which is none.
+    pub fn ballast_bytes(&self) -> u64 {
+        self.dir.join(BALLAST_FILE).metadata().map_or(0, |metadata| metadata.blocks() * 512)
     }
 
     /// What an unprivileged process may still write, in bytes; a lot when that can't be told.

@@ -11,6 +11,8 @@ use tidegate_schemas::{config::file::OutboxEngine, messages::outbox::StoreError}
 use uuid::Uuid;
 
 const FILE: &str = "FORMAT";
+/// The next one, before it counts.
+const DRAFT: &str = "FORMAT.new";
 /// Of a store whose data lies in the folder itself.
 const LAYOUT: &str = "1";
 /// Of one whose data lies in the folder of a generation: a program that knows none of them must not make an empty one beside it.
@@ -46,6 +48,12 @@ impl Format {
 
     /// Writes the marker, whole and durably.
     pub fn write(&self, dir: &Path) -> std::io::Result<()> {
+        self.draft(dir)?;
+        Self::turn(dir)
+    }
+
+    /// Writes what the marker is to say beside it, durably. What it says is not changed by that.
+    pub fn draft(&self, dir: &Path) -> std::io::Result<()> {
         let state = if self.ready { "ready" } else { "creating" };
         let (layout, generation) = match self.generation {
             0 => (LAYOUT, String::new()),
@@ -53,12 +61,15 @@ impl Format {
         };
         let backend = files(self.engine).backend;
         let text = format!("backend={backend}\nlayout={layout}\nuuid={}\nstate={state}\n{generation}", self.id);
-        let draft = dir.join("FORMAT.new");
-        let mut file = fs::File::create(&draft)?;
+        let mut file = fs::File::create(dir.join(DRAFT))?;
         file.write_all(text.as_bytes())?;
         file.sync_all()?;
-        crash_point::hit(CrashPoint::MarkerDrafted)?;
-        fs::rename(&draft, dir.join(FILE))?;
+        crash_point::hit(CrashPoint::MarkerDrafted)
+    }
+
+    /// Makes the draft the marker. After an error it is not known which of the two it is.
+    pub fn turn(dir: &Path) -> std::io::Result<()> {
+        fs::rename(dir.join(DRAFT), dir.join(FILE))?;
         crash_point::hit(CrashPoint::MarkerReplaced)?;
         fs::File::open(dir)?.sync_all()
     }

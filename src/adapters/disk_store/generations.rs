@@ -55,28 +55,44 @@ impl DiskStore {
     /// Writes the store anew. See the module's text.
     pub(super) fn rewrite(&self, progress: &mut dyn FnMut(u64)) -> Result<(), StoreError> {
         let _walking = self.begin_walk(Purpose::KeepUp)?;
+        let had_ballast = self.folder.has_ballast();
         let rewritten = self.make_next(progress);
-        self.folder.restore_ballast();
+        if had_ballast {
+            // It was there, so there is room for it again, whatever became of the copy.
+            self.folder.return_ballast();
+        } else {
+            self.folder.restore_ballast();
+        }
         rewritten
     }
 
     fn make_next(&self, progress: &mut dyn FnMut(u64)) -> Result<(), StoreError> {
         let format = {
             let writer = self.writer();
+            // The folder of the next generation may be the one that counts, as long as `FORMAT` is not known.
+            self.with(|_| ())?;
             let held_bytes = writer.last.contents.bytes;
             self.find_room(held_bytes.saturating_mul(ROOM_PER_HELD_BYTE).saturating_add(ROOM_BYTES_MIN))?;
             Format { generation: writer.format.generation + 1, ..writer.format }
         };
         let dir = self.folder.dir_of(format.generation);
-        let mut draft = Draft::make(&dir, &format, self.cache_bytes)?;
-        let copied = self.copy_into(&mut draft, progress);
-        let prepared = copied.and_then(|()| self.turn_to(format, &dir, &mut draft, progress));
-        let old = match prepared {
-            Ok(writer) => self.replace(writer, format, draft),
+        let made = Draft::make(&dir, &format, self.cache_bytes).and_then(|mut draft| {
+            let copied = self.copy_into(&mut draft, progress);
+            match copied.and_then(|()| self.turn_to(format, &dir, &mut draft, progress)) {
+                Ok(writer) => Ok(self.replace(writer, format, draft)),
+                Err(error) => {
+                    let _ = draft.database.close();
+                    Err(error)
+                }
+            }
+        });
+        let old = match made {
+            Ok(old) => old,
             Err(error) => {
-                let _ = draft.database.close();
-                // Also where it is not known which one `FORMAT` names: then a new one is needed no less than the old one.
-                if self.writer().is_format_sure {
+                // Locked, so that nobody opens it meanwhile. Where it is not known which one `FORMAT` names, both are needed; and a
+                // reopening may have found that it is this one.
+                let writer = self.writer();
+                if writer.is_format_sure && writer.format.generation != format.generation {
                     let _ = fs::remove_dir_all(&dir);
                 }
                 return Err(error);
@@ -87,19 +103,18 @@ impl DiskStore {
         {
             tracing::warn!(%error, "the old files of the outbox were not closed cleanly");
         }
-        let cleared =
-            crash_point::hit(CrashPoint::GenerationReplaced).and_then(|()| self.folder.clear_other_generations());
-        if let Err(error) = cleared {
-            tracing::warn!(%error, "the old files of the outbox could not be removed; the next start tries again");
-        }
-        Ok(())
+        // An error is one of this work, though the new generation counts: the room is not free.
+        crash_point::hit(CrashPoint::GenerationReplaced)
+            .and_then(|()| self.folder.clear_other_generations())
+            .map_err(|error| io_error("removing its old files, which the next start tries again,", &error))
     }
 
-    /// Sees to it that there is so much room on the disk. That is what the ballast is for, too: afterwards there is room for it again.
+    /// Sees to it that there is so much room on the disk. That is what the ballast is for, too, if it is enough: afterwards there is
+    /// room for it again.
     fn find_room(&self, wanted: u64) -> Result<(), StoreError> {
         let too_little = || self.folder.room().ok().filter(|free| *free < wanted);
         let mut free = too_little();
-        if free.is_some() && self.folder.give_up_ballast() {
+        if free.is_some_and(|free| free + self.folder.ballast_bytes() >= wanted) && self.folder.give_up_ballast() {
             free = too_little();
         }
         free.map_or(Ok(()), |free| {
@@ -144,13 +159,15 @@ impl DiskStore {
         draft.database.prove_flush(&dir.join(self.folder.files.data), &draft.last)?;
         let synced = self.folder.sync(dir).and_then(|()| crash_point::hit(CrashPoint::GenerationSynced));
         synced.map_err(|error| io_error("syncing its folder", &error))?;
-        if let Err(error) = write_format(&self.folder, &format) {
+        // Without it the old one still counts.
+        format.draft(&self.folder.dir).map_err(|error| io_error("writing its file FORMAT", &error))?;
+        if let Err(error) = Format::turn(&self.folder.dir) {
             // Which one it names now is not known. Were that to stay so, the next commit could be in the one that doesn't count.
             if write_format(&self.folder, &writer.format).is_err() {
                 writer.is_format_sure = false;
                 let _ = self.take_out(false);
             }
-            return Err(error);
+            return Err(io_error("replacing its file FORMAT", &error));
         }
         Ok(writer)
     }
@@ -160,6 +177,7 @@ impl DiskStore {
         self.folder.set_generation(format.generation);
         writer.format = format;
         writer.last = draft.last;
+        writer.walk = None;
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
         let old = std::mem::replace(&mut *state, State::Open(draft.database));
         drop(state);

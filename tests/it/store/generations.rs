@@ -113,17 +113,16 @@ fn where_it_cannot_be_written_it_stays_as_it_was() {
         let store = fixture.store.clone().unwrap();
         churn(&*store, 1_000);
         let held = all(&*store);
-        let unmovable = fixture.dir().join("FORMAT.new");
-        fs::create_dir(&unmovable).unwrap();
-        // The marker can't be replaced, neither by a new one nor by the old one: which one counts has to be looked up.
+        let draft = fixture.dir().join("FORMAT.new");
+        fs::create_dir(&draft).unwrap();
+        // A new marker can't be written: the old one counts.
         assert!(matches!(store.compact(&mut |_| {}), Err(StoreError::Io(_))));
-        assert_eq!(store.commit(&some_pairs(0..1)), Err(StoreError::Poisoned));
-        assert!(matches!(store.reopen(), Err(StoreError::Io(_))), "nor can it be made sure of");
-        fs::remove_dir(&unmovable).unwrap();
-        store.reopen().unwrap();
+        assert!(!fixture.dir().join("generation-1").exists());
+        store.commit(&some_pairs(0..1)).unwrap();
+        store.commit(&Batch { changes: vec![(some_pairs(0..1).changes.remove(0).0, None)] }).unwrap();
+        fs::remove_dir(&draft).unwrap();
         assert_eq!(all(&*store), held);
         // A folder in its way that is no folder.
-        fs::remove_dir_all(fixture.dir().join("generation-1")).unwrap();
         fs::write(fixture.dir().join("generation-1"), "").unwrap();
         assert!(matches!(store.compact(&mut |_| {}), Err(StoreError::Io(_))));
         store.commit(&some_pairs(0..1)).unwrap();
@@ -133,6 +132,40 @@ fn where_it_cannot_be_written_it_stays_as_it_was() {
         drop(store);
         fixture.store = None;
         assert_eq!(all(&*open_with(engine, &fixture.dir()).unwrap()), held);
+    }
+}
+
+#[test]
+fn where_it_is_not_known_which_one_counts_both_are_kept_until_it_is() {
+    for engine in ENGINES {
+        for turned in [false, true] {
+            let mut fixture = OnDisk::on(engine);
+            let store = fixture.store.clone().unwrap();
+            churn(&*store, 1_000);
+            let held = all(&*store);
+            let [marker, aside, next] = ["FORMAT", "aside", "generation-1"].map(|name| fixture.dir().join(name));
+            // The marker can't be replaced, neither by a new one nor by the old one.
+            fs::rename(&marker, &aside).unwrap();
+            fs::create_dir(&marker).unwrap();
+            assert!(matches!(store.compact(&mut |_| {}), Err(StoreError::Io(_))));
+            assert_eq!(store.commit(&some_pairs(0..1)), Err(StoreError::Poisoned));
+            assert_eq!(store.compact(&mut |_| {}), Err(StoreError::Poisoned), "the next generation may be the one");
+            assert!(matches!(store.reopen(), Err(StoreError::Io(_))), "nor can it be made sure of");
+            assert!(next.join(data_of(engine)).exists());
+            fs::remove_dir(&marker).unwrap();
+            let said = fs::read_to_string(&aside).unwrap();
+            let says = if turned { said.replace("layout=1", "layout=2") + "generation=1\n" } else { said };
+            fs::write(&marker, says).unwrap();
+            fs::remove_file(&aside).unwrap();
+            store.reopen().unwrap();
+            assert_eq!(all(&*store), held);
+            store.commit(&some_pairs(0..1)).unwrap();
+            store.compact(&mut |_| {}).unwrap();
+            let held = all(&*store);
+            drop(store);
+            fixture.store = None;
+            assert_eq!(all(&*open_with(engine, &fixture.dir()).unwrap()), held);
+        }
     }
 }
 

@@ -2,7 +2,10 @@
 
 use super::*;
 use crate::outbox::{
-    compacting::{ALLOWANCE_BYTES, BUSY_FACTOR, Hour, QUIET_FACTOR, SHORT_ALLOWANCE_BYTES, SHORT_FACTOR, is_due},
+    compacting::{
+        ALLOWANCE_BYTES, BUSY_FACTOR, Hour, QUIET_FACTOR, SHORT_ALLOWANCE_BYTES, SHORT_FACTOR, is_due,
+        would_close_intake,
+    },
     tools::stats,
 };
 use crate::ports::outbox_store::Held;
@@ -109,6 +112,8 @@ fn it_is_time_above_a_multiple_of_what_is_held_and_later_where_much_goes_on() {
         assert!(!is_due(limit, held, hour) && is_due(limit + 1, held, hour));
     }
     assert!(!is_due(u64::MAX, Held { pairs: 1, bytes: u64::MAX }, Hour::Quiet));
+    assert!(!would_close_intake(64 + 2_000, Held { pairs: 1, bytes: 1_000 }, 64));
+    assert!(would_close_intake(64 + 1_999, Held { pairs: 1, bytes: 1_000 }, 64));
 }
 
 #[actix::test]

@@ -18,7 +18,10 @@ use std::{
     time::{Duration, Instant},
 };
 use support::{figure, from_env, print, say};
-use tidegate::adapters::disk_store::{DiskOptions, DiskStore};
+use tidegate::{
+    adapters::disk_store::{DiskOptions, DiskStore},
+    cli::arena,
+};
 use tidegate_actors::{ports::outbox_store::OutboxStore as _, testing::sim_clock::SimClock};
 use tidegate_schemas::wire::BATCH_EVENTS_MAX;
 use work::{Custody, DESTINATIONS, memory_mib};
@@ -53,7 +56,10 @@ fn day_messages() -> u64 {
 /// Starts this program in a role; the numbers that it prints.
 fn part(role: &str, folder: &Path) -> Vec<f64> {
     let program = env::current_exe().expect("this program");
-    let done = Command::new(program).env(ROLE, role).env(FOLDER, folder).output().expect("this program");
+    // As a gateway has it.
+    let mut part = Command::new(program);
+    part.env(ROLE, role).env(FOLDER, folder).env(arena::VARIABLE, arena::ARENAS);
+    let done = part.output().expect("this program");
     assert!(done.status.success(), "{role}: {}", String::from_utf8_lossy(&done.stderr));
     eprint_all(&done.stderr);
     String::from_utf8_lossy(&done.stdout).split_whitespace().map(|number| number.parse().expect("a number")).collect()

@@ -4,6 +4,7 @@
 //! `docs/cli.md` ([`exit`]). No command asks a question, so that all of them work in scripts.
 
 pub mod admin_client;
+pub mod arena;
 pub mod config_errors;
 pub mod config_files;
 pub mod exit;

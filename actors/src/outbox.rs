@@ -84,7 +84,7 @@ use tidegate_schemas::{
     view::OutboxObservation,
 };
 use tokio::{
-    sync::{mpsc, oneshot},
+    sync::{Semaphore, mpsc, oneshot},
     time::Instant,
 };
 
@@ -98,6 +98,9 @@ const SWEEP_EVERY: Duration = Duration::from_secs(30);
 const ASK_LIMIT: Duration = Duration::from_secs(5);
 /// After this long a group of writes that is under way is taken for stuck: the disk hangs.
 const STUCK: Duration = Duration::from_secs(30);
+/// How many reads of the store go on at once, tools apart. Each takes a thread of its own, and memory that one thread has freed is of
+/// little use to another: with 64 couriers that pick at once, a long drain took several times as much.
+const READS_AT_ONCE: usize = 2;
 /// Mailbox of the Outbox: intake comes in bursts of the broker's whole in-flight window.
 const MAILBOX: usize = 2_048;
 
@@ -130,6 +133,7 @@ pub struct Outbox {
     ops: Option<mpsc::Sender<Op>>,
     shared: Arc<Mutex<Shared>>,
     streams: Streams,
+    reads: Arc<Semaphore>,
     writer: Option<OwnedTask>,
     sweeper: Option<OwnedTask>,
     archivist: Option<OwnedTask>,
@@ -167,6 +171,7 @@ impl Outbox {
             ops,
             shared,
             streams,
+            reads: Arc::new(Semaphore::new(READS_AT_ONCE)),
             writer: None,
             sweeper: None,
             archivist: None,
@@ -191,8 +196,21 @@ impl Outbox {
         })
     }
 
-    /// Reads on a blocking thread.
+    /// Reads on a blocking thread, when it is its turn.
     fn read<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&dyn OutboxStore) -> Result<T, StoreError> + Send + 'static,
+    ) -> ResponseFuture<Result<T, StoreError>> {
+        let (turn, reading) = (Arc::clone(&self.reads), self.read_long(read));
+        Box::pin(async move {
+            // Never closed.
+            let _turn = turn.acquire().await;
+            reading.await
+        })
+    }
+
+    /// Reads on a blocking thread beside all others: what takes seconds must not hold up a courier.
+    fn read_long<T: Send + 'static>(
         &self,
         read: impl FnOnce(&dyn OutboxStore) -> Result<T, StoreError> + Send + 'static,
     ) -> ResponseFuture<Result<T, StoreError>> {

@@ -1,7 +1,7 @@
 //! `tidegate run`: the gateway itself.
 
 use super::{
-    Global, config_errors,
+    Global, arena, config_errors,
     exit::{self, Failure},
     output, paths,
 };
@@ -13,6 +13,7 @@ use std::{io::IsTerminal as _, process::ExitCode};
 /// # Errors
 /// When there is no config, or it can't start; a wrong config is told at its place, with exit code 78.
 pub fn run(global: &Global) -> Result<ExitCode, Failure> {
+    arena::begin_with_one();
     let path = paths::config_file(global).ok_or_else(|| {
         Failure::config(
             "there is no config file here: name one with --config FILE, or begin with schemas/config/example.toml",

@@ -67,8 +67,20 @@ impl Gateway {
     }
 
     fn start(&mut self) {
+        self.start_with(&[]);
+    }
+
+    /// The same, with these variables in its environment.
+    fn start_with(&mut self, environment: &[(&str, &str)]) {
         let spec = ProcessSpec::new("gateway", env!("CARGO_BIN_EXE_tidegate"), self.folder.path().join("log"));
+        let spec = environment.iter().fold(spec, |spec, (key, value)| spec.env(*key, *value));
         self.process = Some(spec.arg("--config").arg(self.config()).arg("run").spawn().unwrap());
+    }
+
+    /// What Linux says of its process in this file.
+    fn proc(&self, file: &str) -> String {
+        let pid = self.process.as_ref().unwrap().pid().unwrap();
+        String::from_utf8_lossy(&fs::read(format!("/proc/{pid}/{file}")).unwrap()).into_owned()
     }
 
     /// Waits for this.
@@ -153,6 +165,21 @@ async fn a_tor_that_seems_to_end_the_process_is_held_back_and_intake_goes_on() {
     gateway.signal();
     gateway.until("an orderly end", || gateway.log().contains("the gateway has ended").then_some(())).await;
     assert!(crumb.exists(), "an orderly end without Tor says nothing about Tor");
+}
+
+#[actix::test]
+async fn it_has_one_arena_and_keeps_its_name_unless_its_environment_says_how_many() {
+    for (said, has) in [(None, "MALLOC_ARENA_MAX=1"), (Some("3"), "MALLOC_ARENA_MAX=3")] {
+        let mut gateway = Gateway::prepare("");
+        let environment: Vec<_> = said.map(|number| ("MALLOC_ARENA_MAX", number)).into_iter().collect();
+        gateway.start_with(&environment);
+        gateway.hand_in().await;
+        assert!(gateway.proc("environ").split('\0').any(|variable| variable == has), "{has}");
+        assert_eq!(gateway.proc("comm"), "tidegate\n");
+        assert!(gateway.proc("cmdline").starts_with(env!("CARGO_BIN_EXE_tidegate")), "as it was called");
+        gateway.signal();
+        gateway.until("an orderly end", || gateway.log().contains("the gateway has ended").then_some(())).await;
+    }
 }
 
 #[actix::test]

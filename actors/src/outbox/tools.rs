@@ -162,7 +162,7 @@ fn each_pair(
 impl Handler<Check> for Outbox {
     type Result = ResponseFuture<Result<Checked, StoreError>>;
     fn handle(&mut self, message: Check, _: &mut Self::Context) -> Self::Result {
-        self.read(move |store| {
+        self.read_long(move |store| {
             let examined = examine(store, &message.progress)?;
             Ok(examined.told(store.disk_bytes()))
         })
@@ -173,7 +173,7 @@ impl Handler<Export> for Outbox {
     type Result = ResponseFuture<Result<Exported, ExportFailed>>;
     fn handle(&mut self, message: Export, _: &mut Self::Context) -> Self::Result {
         let Export { to, header, progress } = message;
-        let exporting = self.read(move |store| Ok(export(store, to, &header, &progress)));
+        let exporting = self.read_long(move |store| Ok(export(store, to, &header, &progress)));
         Box::pin(async move { exporting.await? })
     }
 }
@@ -181,7 +181,7 @@ impl Handler<Export> for Outbox {
 impl Handler<Compact> for Outbox {
     type Result = ResponseFuture<Result<Compacted, StoreError>>;
     fn handle(&mut self, message: Compact, _: &mut Self::Context) -> Self::Result {
-        self.read(move |store| compact(store, &message.progress))
+        self.read_long(move |store| compact(store, &message.progress))
     }
 }
 
@@ -189,6 +189,6 @@ impl Handler<CountStats> for Outbox {
     type Result = ResponseFuture<Result<Stats, StoreError>>;
     fn handle(&mut self, _: CountStats, _: &mut Self::Context) -> Self::Result {
         let time = self.custody_now();
-        self.read(move |store| stats(store, Some(time)))
+        self.read_long(move |store| stats(store, Some(time)))
     }
 }

@@ -35,6 +35,7 @@ use tidegate_actors::{
     },
     registry::RegistryParts,
     supervision::{Bells, Drain, Gateway, GatewayRun, install_panic_hook},
+    testing::submissions::submission,
 };
 use tidegate_schemas::{
     agreement,
@@ -43,7 +44,7 @@ use tidegate_schemas::{
         gateway::Observe,
         outbox::{Enqueue, StoreError},
     },
-    submission::{Origin, Payload, Submission},
+    submission::{Origin, Submission},
 };
 
 /// Falls that are measured.
@@ -99,18 +100,8 @@ impl OutboxStore for Fragile {
 }
 
 fn message() -> Enqueue {
-    let submission = Submission {
-        device: "patient".parse().expect("an id"),
-        destination: "ward".parse().expect("an id"),
-        label: None,
-        content_type: "text/plain".to_owned(),
-        payload: Payload::new("systolic pressure: 117 mmHg"),
-        origin: Origin::Http,
-        redelivery: None,
-        expiry_s: None,
-        priority: tidegate_schemas::submission::Priority::Normal,
-        reply_to: None,
-    };
+    let submission =
+        Submission { origin: Origin::Http, ..submission("patient", "ward", "systolic pressure: 117 mmHg") };
     Enqueue { submission, limits: agreement::Limits::default(), break_glass_per_hour: None, stream: None }
 }
 

@@ -16,6 +16,7 @@ pub mod seeded_entropy;
 pub mod sim_clock;
 pub mod simulation;
 pub mod store_conformance;
+pub mod submissions;
 pub mod toy_check;
 pub mod toy_registry;
 pub mod world;

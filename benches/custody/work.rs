@@ -12,7 +12,10 @@ use tidegate_actors::{
     outbox::{Lease, Limits, Outbox, OutboxParts},
     ports::{clock::Clock, outbox_store::OutboxStore},
     supervision::{Bells, DeathWatch, Running},
-    testing::toy_registry::{ToyRegistry, destination, snapshot},
+    testing::{
+        submissions::submission,
+        toy_registry::{ToyRegistry, destination, snapshot},
+    },
 };
 use tidegate_schemas::{
     agreement::{self, HeadOfLine, RetryPolicy, ServiceAgreement},
@@ -22,7 +25,6 @@ use tidegate_schemas::{
         gateway::{Observe, Shutdown},
         outbox::{Enqueue, Pick, Settle, Settlement},
     },
-    submission::{Origin, Payload, Priority, Submission},
     view::{Observation, OutboxObservation},
     wire::{BATCH_BYTES_MAX, BATCH_EVENTS_MAX},
 };
@@ -188,18 +190,11 @@ fn batch_len(entries: &[Entry]) -> usize {
 pub fn message(number: u64) -> Enqueue {
     let (least, most) = BODY_BYTES.into_inner();
     let bytes = usize::try_from(least + number.wrapping_mul(7_919) % (most - least + 1)).expect("few");
-    let submission = Submission {
-        device: format!("bed-{}", number / DESTINATIONS % DEVICES).parse().expect("an id"),
-        destination: name(number % DESTINATIONS),
-        label: None,
-        content_type: "text/plain".to_owned(),
-        payload: Payload::new(format!("{number:0bytes$}")),
-        origin: Origin::MqttQos1,
-        redelivery: None,
-        expiry_s: None,
-        priority: Priority::Normal,
-        reply_to: None,
-    };
+    let submission = submission(
+        &format!("bed-{}", number / DESTINATIONS % DEVICES),
+        name(number % DESTINATIONS).as_str(),
+        format!("{number:0bytes$}"),
+    );
     let limits = agreement::Limits { messages: u64::MAX, bytes: u64::MAX, ..agreement::Limits::default() };
     Enqueue { submission, limits, break_glass_per_hour: None, stream: None }
 }

@@ -22,12 +22,14 @@ use tidegate_actors::{
     outbox::{Lease, Limits, Outbox, OutboxParts},
     ports::outbox_store::OutboxStore,
     supervision::{Bells, DeathWatch, Running},
-    testing::toy_registry::{ToyRegistry, destination, snapshot},
+    testing::{
+        submissions::submission,
+        toy_registry::{ToyRegistry, destination, snapshot},
+    },
 };
 use tidegate_schemas::{
     agreement::{self, ServiceAgreement},
     messages::{gateway::Observe, outbox::Enqueue},
-    submission::{Origin, Payload, Priority, Submission},
     view::Observation,
 };
 
@@ -119,18 +121,11 @@ async fn commits(outbox: &Addr<Outbox>) -> u64 {
 }
 
 fn message(number: u32) -> Enqueue {
-    let submission = Submission {
-        device: format!("bed-{number}").parse().expect("an id"),
-        destination: "ward".parse().expect("an id"),
-        label: None,
-        content_type: "text/plain".to_owned(),
-        payload: Payload::new("systolic pressure: 117 mmHg, diastolic pressure: 74 mmHg, pulse: 70"),
-        origin: Origin::MqttQos1,
-        redelivery: None,
-        expiry_s: None,
-        priority: Priority::Normal,
-        reply_to: None,
-    };
+    let submission = submission(
+        &format!("bed-{number}"),
+        "ward",
+        "systolic pressure: 117 mmHg, diastolic pressure: 74 mmHg, pulse: 70",
+    );
     let limits = agreement::Limits { messages: u64::MAX, bytes: u64::MAX, ..agreement::Limits::default() };
     Enqueue { submission, limits, break_glass_per_hour: None, stream: None }
 }

@@ -31,7 +31,10 @@ use tidegate_actors::{
     ports::room::{Room, RoomError},
     reporter::{Reporter, ReporterParts},
     supervision::{Bells, DeathWatch},
-    testing::toy_registry::{ToyRegistry, destination, snapshot},
+    testing::{
+        submissions::submission,
+        toy_registry::{ToyRegistry, destination, snapshot},
+    },
 };
 use tidegate_schemas::{
     agreement::{HeadOfLine, Limits as QueueLimits, RetryPolicy, ServiceAgreement},
@@ -43,7 +46,6 @@ use tidegate_schemas::{
         outbox::{Enqueue, ReportBatch, Settle, Settlement},
     },
     onion::OnionEndpoint,
-    submission::{Origin, Payload, Submission},
     view::{LedgerView, Observation},
 };
 
@@ -240,18 +242,7 @@ impl House {
 
     /// Takes custody of so many messages and has them delivered; their ids.
     async fn deliver(&self, count: usize) -> Vec<String> {
-        let submission = Submission {
-            device: "pacemaker".parse().unwrap(),
-            destination: "cardiology".parse().unwrap(),
-            label: None,
-            content_type: "text/plain".into(),
-            payload: Payload::new("a private reading"),
-            origin: Origin::MqttQos1,
-            redelivery: None,
-            expiry_s: None,
-            priority: tidegate_schemas::submission::Priority::Normal,
-            reply_to: None,
-        };
+        let submission = submission("pacemaker", "cardiology", "a private reading");
         let enqueue = Enqueue { submission, limits: QueueLimits::default(), break_glass_per_hour: None, stream: None };
         let accepted = futures_util::future::join_all((0..count).map(|_| self.outbox.send(enqueue.clone()))).await;
         let accepted: Vec<_> = accepted.into_iter().map(|accepted| accepted.unwrap().unwrap()).collect();

@@ -13,6 +13,7 @@ use crate::{
         memory_store::MemoryStore,
         seeded_entropy::SeededEntropy,
         sim_clock::SimClock,
+        submissions::submission,
         toy_registry::{Become, ToyRegistry, destination, snapshot},
     },
 };
@@ -26,7 +27,6 @@ use tidegate_schemas::{
         registry::{Broken, RegistrySnapshot},
     },
     outcome::DeliveryError,
-    submission::{Origin, Payload, Submission},
     view::{DestinationLoad, DispatcherObservation, OutboxObservation, UplinkStatus},
     window::{RawWindow, RawWindows, WindowSet},
     wire::WireFormat,
@@ -136,18 +136,7 @@ impl Rig {
     }
 
     async fn hand_in(&self, to: &str, device: &str, body: String) {
-        let submission = Submission {
-            device: device.parse().unwrap(),
-            destination: to.parse().unwrap(),
-            label: None,
-            content_type: "text/plain".into(),
-            payload: Payload::new(body),
-            origin: Origin::MqttQos1,
-            redelivery: None,
-            expiry_s: None,
-            priority: tidegate_schemas::submission::Priority::Normal,
-            reply_to: None,
-        };
+        let submission = submission(device, to, body);
         let limits = tidegate_schemas::agreement::Limits::default();
         self.outbox
             .send(Enqueue { submission, limits, break_glass_per_hour: None, stream: None })

@@ -9,6 +9,7 @@ use crate::{
         memory_store::{CommitFault, MemoryStore},
         seeded_entropy::SeededEntropy,
         sim_clock::SimClock,
+        submissions,
         toy_registry::{ToyRegistry, destination, snapshot},
     },
 };
@@ -28,7 +29,7 @@ use tidegate_schemas::{
         tools::Progress,
     },
     outcome::DeliveryError,
-    submission::{Origin, Payload, QuarantineReason, Redelivery, Submission},
+    submission::{Origin, QuarantineReason, Redelivery, Submission},
     view::{DestinationLoad, Observation, Shown},
 };
 
@@ -95,18 +96,7 @@ impl Rig {
 }
 
 fn submission(device: &str, body: impl Into<bytes::Bytes>) -> Submission {
-    Submission {
-        device: device.parse().unwrap(),
-        destination: "ward".parse().unwrap(),
-        label: None,
-        content_type: "text/plain".into(),
-        payload: Payload::new(body),
-        origin: Origin::MqttQos1,
-        redelivery: None,
-        expiry_s: None,
-        priority: tidegate_schemas::submission::Priority::Normal,
-        reply_to: None,
-    }
+    submissions::submission(device, "ward", body)
 }
 
 async fn enqueue(

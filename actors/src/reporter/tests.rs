@@ -11,6 +11,7 @@ use crate::{
         memory_store::MemoryStore,
         seeded_entropy::SeededEntropy,
         sim_clock::SimClock,
+        submissions::submission,
         toy_registry::{ToyRegistry, destination, snapshot},
     },
 };
@@ -19,7 +20,6 @@ use tidegate_schemas::{
     agreement::{HeadOfLine, Limits as QueueLimits, RetryPolicy, ServiceAgreement},
     entry::Event,
     messages::outbox::{Enqueue, Settle, Settlement},
-    submission::{Origin, Payload, Submission},
 };
 use tokio::time::Instant;
 
@@ -62,18 +62,7 @@ impl Rig {
     async fn deliver(&self, count: usize) {
         let mut settlements = Vec::new();
         for _ in 0..count {
-            let submission = Submission {
-                device: "pacemaker".parse().unwrap(),
-                destination: "ward".parse().unwrap(),
-                label: None,
-                content_type: "text/plain".into(),
-                payload: Payload::new("70"),
-                origin: Origin::MqttQos1,
-                redelivery: None,
-                expiry_s: None,
-                priority: tidegate_schemas::submission::Priority::Normal,
-                reply_to: None,
-            };
+            let submission = submission("pacemaker", "ward", "70");
             let limits = QueueLimits { messages: 10_000, bytes: 1 << 24, ..QueueLimits::default() };
             let accepted = self
                 .outbox

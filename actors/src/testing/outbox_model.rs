@@ -9,6 +9,7 @@ use super::{
     seeded_entropy::SeededEntropy,
     sim_clock::SimClock,
     store_conformance::Fixture,
+    submissions,
     toy_registry::{ToyRegistry, destination, snapshot},
 };
 use crate::{
@@ -38,7 +39,7 @@ use tidegate_schemas::{
         tools::Progress,
     },
     record::{self, DestinationRecord, EntryRecord, Meta, RefusedWait, key},
-    submission::{Origin, Payload, Priority, Submission},
+    submission::{Priority, Submission},
     view::{Observation, OutboxObservation, Shown},
 };
 use tokio::time::Instant;
@@ -137,18 +138,7 @@ impl Rig {
 }
 
 fn submission(device: &str, body: Vec<u8>) -> Submission {
-    Submission {
-        device: device.parse().expect("an id"),
-        destination: "ward".parse().expect("an id"),
-        label: None,
-        content_type: "text/plain".into(),
-        payload: Payload::new(body),
-        origin: Origin::MqttQos1,
-        redelivery: None,
-        expiry_s: None,
-        priority: Priority::Normal,
-        reply_to: None,
-    }
+    submissions::submission(device, "ward", body)
 }
 
 /// The places of a pick of everything.

@@ -1,7 +1,11 @@
 //! Alarms through a closed window: where the agreement lets them, so many an hour, and nothing else with them.
 
 use super::*;
-use tidegate_schemas::{agreement::BreakGlass, messages::outbox::ListLedger, submission::Priority};
+use tidegate_schemas::{
+    agreement::BreakGlass,
+    messages::outbox::ListLedger,
+    submission::{Priority, Submission},
+};
 
 /// Opens at night; at noon, when the tests begin, it is closed.
 fn guarded(per_hour: Option<u16>) -> ServiceAgreement {
@@ -10,18 +14,7 @@ fn guarded(per_hour: Option<u16>) -> ServiceAgreement {
 }
 
 async fn alarm(rig: &Rig, body: &str, per_hour: Option<u16>) {
-    let submission = Submission {
-        device: "bed".parse().unwrap(),
-        destination: ward(),
-        label: None,
-        content_type: "text/plain".into(),
-        payload: Payload::new(body.to_owned()),
-        origin: Origin::MqttQos1,
-        redelivery: None,
-        expiry_s: None,
-        priority: Priority::BreakGlass,
-        reply_to: None,
-    };
+    let submission = Submission { priority: Priority::BreakGlass, ..submission("bed", "ward", body.to_owned()) };
     let limits = tidegate_schemas::agreement::Limits::default();
     rig.outbox
         .send(Enqueue { submission, limits, break_glass_per_hour: per_hour, stream: None })

@@ -36,7 +36,7 @@ use std::{
 use tidegate_actors::{
     handles::Handles,
     list::{self, Parts},
-    outbox::{Lease, Limits, OutboxParts},
+    outbox::{Lease, Limits, OutboxParts, restored},
     ports::{
         clock::Clock, entropy::Entropy, ledger_archive::LedgerArchive, outbox_store::OutboxStore,
         registry_store::RegistryStore as _, room::Room, source::Source, transport::Transport,
@@ -324,6 +324,20 @@ fn open_store(config: &Config, clock: &dyn Clock) -> anyhow::Result<Arc<DiskStor
         .with_context(opening),
         opened => opened.with_context(opening),
     }
+    .and_then(|store| hold_what_was_put_back(&store).with_context(opening).map(|()| store))
+}
+
+/// Where the folder of the outbox was put back from an older copy, its destinations wait for a person.
+fn hold_what_was_put_back(store: &DiskStore) -> anyhow::Result<()> {
+    let missing_commits = store.missing_commits();
+    if missing_commits > 0 {
+        let paused = restored::hold(store)?;
+        store.forget_missing()?;
+        tracing::error!(missing_commits, paused, "the outbox was put back from an older copy: what it says waits may have been \
+            delivered since, and would be delivered again; so its destinations are paused. Look at `tidegate outbox list`, then let \
+            them go on with `tidegate destination resume NAME`");
+    }
+    Ok(())
 }
 
 /// In a build with the feature `testnet`, a test can stop this clock, and with it the handler that asks: see `lab::standstill`.

@@ -24,6 +24,7 @@
 
 pub mod custody_clock;
 pub mod examine;
+pub mod restored;
 pub mod tools;
 
 mod archiving;

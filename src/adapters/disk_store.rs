@@ -32,7 +32,7 @@ mod sled_engine;
 mod walk;
 
 use crate::crash_point::{self, CrashPoint};
-use checkpoint::Checkpoint;
+use checkpoint::{Beside, Checkpoint};
 use contents::CommitRecord;
 use database::OpenDatabase;
 use engine::{Failure, files, io_error};
@@ -94,6 +94,7 @@ pub struct DiskStore {
 
 struct Writer {
     checkpoint: Checkpoint,
+    beside: Beside,
     /// The last commit.
     last: CommitRecord,
     format: Format,
@@ -155,6 +156,9 @@ impl DiskStore {
         let (engine, last) = open_engine(&folder, &checkpoint, &format, cache_bytes)?;
         let written = checkpoint.write(last.commit).and_then(|()| checkpoint.sync());
         written.map_err(|error| io_error("writing its checkpoint", &error))?;
+        let mut beside = Beside::open(&folder.dir, format.id, last.commit)
+            .map_err(|error| io_error("opening the checkpoint beside it", &error))?;
+        beside.write(last.commit).map_err(|error| io_error("writing the checkpoint beside it", &error))?;
         if !format.ready {
             format.ready = true;
             write_format(&folder, &format)?;
@@ -164,8 +168,23 @@ impl DiskStore {
         }
         folder.restore_ballast();
         let state = RwLock::new(State::Open(engine));
-        let writer = Mutex::new(Writer { checkpoint, last, format, is_format_sure: true, walk: None });
+        let writer = Mutex::new(Writer { checkpoint, beside, last, format, is_format_sure: true, walk: None });
         Ok(Arc::new(Self { folder, cache_bytes, walking: Mutex::default(), writer, state }))
+    }
+
+    /// How many commits are missing because the whole folder was put back from an older copy: what it says waits may be delivered. 0 else.
+    pub fn missing_commits(&self) -> u64 {
+        self.writer().beside.missing()
+    }
+
+    /// Takes the store for what it is, whatever is missing.
+    ///
+    /// # Errors
+    /// When that can't be written down.
+    pub fn forget_missing(&self) -> Result<(), StoreError> {
+        let mut writer = self.writer();
+        let last = writer.last.commit;
+        writer.beside.forget(last).map_err(|error| io_error("writing the checkpoint beside it", &error))
     }
 
     fn writer(&self) -> MutexGuard<'_, Writer> {
@@ -268,7 +287,11 @@ impl OutboxStore for DiskStore {
             }
         }
         let commit = writer.last.commit;
-        let written = writer.checkpoint.write(commit).and_then(|()| crash_point::hit(CrashPoint::CheckpointWritten));
+        let written = writer
+            .checkpoint
+            .write(commit)
+            .and_then(|()| crash_point::hit(CrashPoint::CheckpointWritten))
+            .and_then(|()| writer.beside.write(commit));
         if let Err(error) = written {
             // The commit is durable; the checkpoint only lags.
             tracing::warn!(%error, "the checkpoint of the outbox could not be written");

@@ -130,22 +130,19 @@ fn fill(store: &dyn OutboxStore, args: &ImportArgs, pairs: u64) -> Result<u64, F
         .map_err(|error| Failure::failed(format!("{} changed while it was read: {error}", args.file.display())))?
     {
         bar.inc(1);
-        match at.first() {
-            _ if at == key::META => {
-                meta = Some(value);
-                continue;
-            }
-            // The broker's session is another one by now: what it sends again is taken again, rather than lost.
-            Some(b'p') => continue,
-            Some(b'd') if !args.as_is => {
-                let mut record: DestinationRecord = record::decode(&at, &value)
-                    .map_err(|error| Failure::failed(format!("a destination can't be read: {error}")))?;
-                record.paused = true;
-                record.signal = None;
+        if at == key::META {
+            meta = Some(value);
+            continue;
+        }
+        let outcome = restored(&at, &value)
+            .map_err(|error| Failure::failed(format!("a destination can't be read: {error}")))?;
+        match outcome {
+            Restored::Gone => continue,
+            Restored::Paused(as_paused) if !args.as_is => {
                 paused += 1;
-                value = record::encode(&at, &record);
+                value = as_paused;
             }
-            _ => {}
+            Restored::Paused(_) | Restored::Same => {}
         }
         batch.put(at, value);
         if batch.bytes() > BATCH_BYTES_MAX / 2 {

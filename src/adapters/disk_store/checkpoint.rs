@@ -6,6 +6,9 @@
 //!
 //! It also says whether the store was closed in order: if so, it need not be read through when it is opened.
 //!
+//! A second one lies beside the folder, under its name and `.checkpoint`. It tells when the whole folder, with the checkpoint in it, was put
+//! back from an older copy: then the store is whole, and still knows nothing of what came after.
+//!
 //! Limits: the checkpoint is synced once a second, so that it doesn't cost a second sync for each commit. After a power cut it
 //! may be a second behind, and then a loss within that second shows only if a record is missed by the account.
 
@@ -34,10 +37,52 @@ pub(super) struct Checkpoint {
     dirty: bool,
 }
 
+/// The checkpoint beside the folder.
+#[derive(Debug)]
+pub(super) struct Beside {
+    checkpoint: Checkpoint,
+    /// How many commits more than the store it knew of at the opening.
+    missing: u64,
+}
+
+impl Beside {
+    /// Opens the file, or makes it, for a store of this folder and id whose last commit is this one.
+    pub fn open(dir: &Path, id: Uuid, last: u64) -> std::io::Result<Self> {
+        let mut name = dir.file_name().unwrap_or_default().to_owned();
+        name.push(format!(".{FILE}"));
+        let checkpoint = Checkpoint::open_file(&dir.with_file_name(name), id)?;
+        let missing = checkpoint.read().saturating_sub(last);
+        Ok(Self { checkpoint, missing })
+    }
+
+    /// How many commits the store lacks since it was put back; 0 when it was not, or once that is [forgotten](Beside::forget).
+    pub fn missing(&self) -> u64 {
+        self.missing
+    }
+
+    /// Records that this commit is durable, unless some are missing: then it stays known how many.
+    pub fn write(&mut self, commit: u64) -> std::io::Result<()> {
+        if self.missing == 0 { self.checkpoint.write(commit) } else { Ok(()) }
+    }
+
+    /// From here on the store is what it is, with this commit as its last.
+    pub fn forget(&mut self, last: u64) -> std::io::Result<()> {
+        for commit in [last, last.saturating_sub(1)] {
+            self.checkpoint.write(commit)?;
+        }
+        self.checkpoint.sync()?;
+        self.missing = 0;
+        Ok(())
+    }
+}
+
 impl Checkpoint {
-    /// Opens the file, or makes it.
+    /// Opens the file in this folder, or makes it.
     pub fn open(dir: &Path, id: Uuid) -> std::io::Result<Self> {
-        let path = dir.join(FILE);
+        Self::open_file(&dir.join(FILE), id)
+    }
+
+    fn open_file(path: &Path, id: Uuid) -> std::io::Result<Self> {
         let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
         Ok(Self { file, id, synced: Instant::now(), dirty: false })
     }
@@ -118,5 +163,22 @@ mod tests {
         assert!(!checkpoint.closed_after(4));
         checkpoint.write_closed(4).unwrap();
         assert!(checkpoint.closed_after(4) && !checkpoint.closed_after(5));
+    }
+
+    #[test]
+    fn the_one_beside_tells_what_is_missing_until_that_is_forgotten() {
+        let folder = tempfile::tempdir().unwrap();
+        let (dir, id) = (folder.path().join("outbox"), Uuid::new_v4());
+        let open = |last| Beside::open(&dir, id, last).unwrap();
+        let mut beside = open(0);
+        (1..=7).for_each(|commit| beside.write(commit).unwrap());
+        assert_eq!((open(7).missing(), open(8).missing(), open(3).missing()), (0, 0, 4));
+        let mut beside = open(3);
+        (4..=6).for_each(|commit| beside.write(commit).unwrap());
+        assert_eq!(open(6).missing(), 1, "what came since is not what is missing");
+        let mut beside = open(6);
+        beside.forget(6).unwrap();
+        assert_eq!((beside.missing(), open(6).missing(), open(5).missing()), (0, 0, 1));
+        assert_eq!(Beside::open(&dir, Uuid::new_v4(), 1).unwrap().missing(), 0, "another store");
     }
 }

@@ -181,7 +181,8 @@ impl DiskStore {
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
         let old = std::mem::replace(&mut *state, State::Open(draft.database));
         drop(state);
-        if let Err(error) = writer.checkpoint.write(draft.last.commit) {
+        let written = writer.checkpoint.write(draft.last.commit).and_then(|()| writer.beside.write(draft.last.commit));
+        if let Err(error) = written {
             tracing::warn!(%error, "the checkpoint of the outbox could not be written");
         }
         old

@@ -45,17 +45,18 @@ async fn a_packet_id_that_stood_for_something_else_since_swallows_nothing() {
     assert_eq!(observe(&outbox).await.account.queued, 3);
 }
 
+/// A broker may have sent far more than its limit of messages in flight: mosquitto did with 10,184.
 #[actix::test]
-async fn a_slot_is_stale_after_ten_thousand_acceptances() {
+async fn a_slot_is_stale_after_half_of_all_packet_ids() {
     let rig = Rig::new();
     let outbox = rig.start();
     is_duplicate(&outbox, 5, false).await;
-    for _ in 0..10 {
+    for _ in 0..32 {
         let strays = (0..999).map(|_| quarantine(&outbox, "stray", None));
         futures_util::future::join_all(strays).await;
     }
     assert!(is_duplicate(&outbox, 5, true).await, "still known");
-    futures_util::future::join_all((0..11).map(|_| quarantine(&outbox, "stray", None))).await;
+    futures_util::future::join_all((0..33).map(|_| quarantine(&outbox, "stray", None))).await;
     assert!(!is_duplicate(&outbox, 5, true).await);
 }
 
@@ -72,30 +73,6 @@ async fn a_redelivered_stray_is_quarantined_once() {
     quarantine(&outbox, "another", mark(5, false)).await;
     let seen = observe(&outbox).await;
     assert_eq!((seen.account.quarantined, seen.account.accepted, seen.gap), (3, 3, 0));
-}
-
-/// A broker may have sent far more than its limit of messages in flight: mosquitto did with 10,184.
-#[actix::test]
-async fn what_comes_again_after_a_long_flight_is_known_and_an_id_that_came_round_is_new() {
-    let rig = Rig::new();
-    let outbox = rig.start();
-    let send = |packet_id, dup| {
-        let submission = Submission { redelivery: mark(packet_id, dup), ..submission("p", "x") };
-        let limits = limits_of(100_000, 1 << 30);
-        outbox.send(Enqueue { submission, limits, break_glass_per_hour: None, stream: None })
-    };
-    let others = async |ids: std::ops::Range<u16>| {
-        for some in ids.collect::<Vec<_>>().chunks(500) {
-            for answer in futures_util::future::join_all(some.iter().map(|packet_id| send(*packet_id, false))).await {
-                answer.unwrap().unwrap();
-            }
-        }
-    };
-    send(1, false).await.unwrap().unwrap();
-    others(2..12_000).await;
-    assert!(send(1, true).await.unwrap().unwrap().duplicate);
-    others(12_000..40_000).await;
-    assert!(!send(1, true).await.unwrap().unwrap().duplicate);
 }
 
 #[actix::test]

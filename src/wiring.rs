@@ -192,7 +192,7 @@ pub async fn start(config: Config, origin: Origin) -> anyhow::Result<Started> {
         reach,
         clock,
         reloader: Some(Arc::clone(&reloader)),
-        state_dir: config.state_dir.clone(),
+        state_dir: std::path::absolute(&config.state_dir).context("finding the state folder")?,
     })?;
     Ok(Started { gateway, reloader, broker, device_endpoint, admin: Some(admin), signals, tor: tor.arti, store })
 }

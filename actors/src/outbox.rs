@@ -130,6 +130,8 @@ pub struct Outbox {
     ops: Option<mpsc::Sender<Op>>,
     shared: Arc<Mutex<Shared>>,
     streams: Streams,
+    /// Held while it is counted for an operator: that reads all entries, so one at a time.
+    counting: Arc<tokio::sync::Mutex<()>>,
     writer: Option<OwnedTask>,
     sweeper: Option<OwnedTask>,
     archivist: Option<OwnedTask>,
@@ -167,6 +169,7 @@ impl Outbox {
             ops,
             shared,
             streams,
+            counting: Arc::default(),
             writer: None,
             sweeper: None,
             archivist: None,

@@ -67,8 +67,17 @@ impl Gateway {
     }
 
     fn start(&mut self) {
-        let spec = ProcessSpec::new("gateway", env!("CARGO_BIN_EXE_tidegate"), self.folder.path().join("log"));
-        self.process = Some(spec.arg("--config").arg(self.config()).arg("run").spawn().unwrap());
+        self.process = Some(self.spec().arg("--config").arg(self.config()).arg("run").spawn().unwrap());
+    }
+
+    /// All paths are relative then.
+    fn start_in_its_folder(&mut self) {
+        let spec = self.spec().folder(self.folder.path()).args(["--config", "tidegate.toml", "run"]);
+        self.process = Some(spec.spawn().unwrap());
+    }
+
+    fn spec(&self) -> ProcessSpec {
+        ProcessSpec::new("gateway", env!("CARGO_BIN_EXE_tidegate"), self.folder.path().join("log"))
     }
 
     /// Waits for this.

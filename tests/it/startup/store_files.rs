@@ -4,6 +4,7 @@ use super::Gateway;
 use rustix::fs::{FlockOperation, flock};
 use std::{
     fs,
+    os::unix::fs::{MetadataExt as _, chown},
     path::Path,
     process::{Command, Output},
 };
@@ -199,4 +200,29 @@ async fn a_folder_that_another_command_has_is_told_as_such() {
     let refused = gateway.tool(&["outbox", "check"]);
     assert_eq!(refused.status.code(), Some(69), "{}", said(&refused));
     assert!(said(&refused).contains("another `tidegate outbox` command has the folder"), "{}", said(&refused));
+}
+
+#[actix::test]
+async fn nobody_but_its_owner_works_on_the_state_folder() {
+    const SOMEBODY: u32 = 54_321;
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let mut gateway = Gateway::prepare("");
+    gateway.start();
+    gateway.hand_in().await;
+    chown(gateway.state(""), Some(SOMEBODY), None).unwrap();
+    // Through the gateway, which has it, it can be done.
+    json(&gateway.tool(&["--json", "outbox", "check"]));
+    gateway.end().await;
+    let file = gateway.folder.path().join("all");
+    fs::write(&file, "").unwrap();
+    let before = fs::metadata(gateway.state("outbox")).unwrap().mtime_nsec();
+    for words in [&["compact"][..], &["backup"], &["check"], &["stats"], &["export", "other"], &["import", "all"]] {
+        let refused = gateway.tool(&[&["outbox"], words].concat());
+        assert_eq!(refused.status.code(), Some(2), "{}", said(&refused));
+        assert!(said(&refused).contains("belongs to user id 54321"), "{}", said(&refused));
+    }
+    assert_eq!(fs::metadata(gateway.state("outbox")).unwrap().mtime_nsec(), before);
+    assert!(!gateway.state("backups").exists());
 }

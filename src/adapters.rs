@@ -2,6 +2,7 @@
 
 pub mod arti;
 pub mod destination_files;
+pub mod disk_room;
 pub mod disk_store;
 pub mod embedded_broker;
 pub mod export_file;

@@ -65,7 +65,7 @@ use actix_web::{
 };
 use std::{collections::BTreeSet, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 use tidegate_actors::ports::clock::Clock;
-use tokio::time::Instant;
+use tokio::{sync::Mutex, time::Instant};
 
 /// Most connections at once; each has at most one request under way.
 pub const CONNECTIONS_MAX: usize = 64;
@@ -87,7 +87,7 @@ pub struct Settings {
     pub clock: Arc<dyn Clock>,
     /// Reloads the config; absent where there are no files.
     pub reloader: Option<Arc<Reloader>>,
-    /// The state folder, for backups.
+    /// The state folder, for backups. An absolute path: an answer that names a file is read by somebody in another folder.
     pub state_dir: PathBuf,
 }
 
@@ -101,6 +101,8 @@ struct App {
     wrong_tokens: guard::WrongTokens,
     started: Instant,
     state_dir: PathBuf,
+    /// Held while a backup is written: one at a time.
+    backing_up: Mutex<()>,
 }
 
 /// One line of the table of routes.
@@ -212,7 +214,8 @@ pub fn start(settings: Settings) -> Result<Serving, ListenError> {
     let Settings { hosts, token, reach, clock, reloader, state_dir, .. } = settings;
     let hosts = guard::hosts(address, &hosts);
     let (wrong_tokens, started) = (guard::wrong_tokens(), Instant::now());
-    let app = Data::new(App { reach, reloader, clock, token, hosts, wrong_tokens, started, state_dir });
+    let backing_up = Mutex::default();
+    let app = Data::new(App { reach, reloader, clock, token, hosts, wrong_tokens, started, state_dir, backing_up });
     let server = HttpServer::new(move || {
         actix_web::App::new()
             .app_data(app.clone())

@@ -192,7 +192,7 @@ pub async fn start(config: Config, origin: Origin) -> anyhow::Result<Started> {
         reach,
         clock,
         reloader: Some(Arc::clone(&reloader)),
-        state_dir: config.state_dir.clone(),
+        state_dir: std::path::absolute(&config.state_dir).context("finding the state folder")?,
     })?;
     Ok(Started { gateway, reloader, broker, device_endpoint, admin: Some(admin), signals, tor: tor.arti, store })
 }
@@ -333,9 +333,13 @@ fn hold_what_was_put_back(store: &DiskStore) -> anyhow::Result<()> {
     if missing_commits > 0 {
         let paused = restored::hold(store)?;
         store.forget_missing()?;
-        tracing::error!(missing_commits, paused, "the outbox was put back from an older copy: what it says waits may have been \
+        tracing::error!(
+            missing_commits,
+            paused,
+            "the outbox was put back from an older copy: what it says waits may have been \
             delivered since, and would be delivered again; so its destinations are paused. Look at `tidegate outbox list`, then let \
-            them go on with `tidegate destination resume NAME`");
+            them go on with `tidegate destination resume NAME`"
+        );
     }
     Ok(())
 }

@@ -135,6 +135,8 @@ pub struct Outbox {
     shared: Arc<Mutex<Shared>>,
     streams: Streams,
     reads: Arc<Semaphore>,
+    /// Held while it is counted for an operator: that reads all entries, so one at a time.
+    counting: Arc<tokio::sync::Mutex<()>>,
     writer: Option<OwnedTask>,
     sweeper: Option<OwnedTask>,
     archivist: Option<OwnedTask>,
@@ -173,6 +175,7 @@ impl Outbox {
             shared,
             streams,
             reads: Arc::new(Semaphore::new(READS_AT_ONCE)),
+            counting: Arc::default(),
             writer: None,
             sweeper: None,
             archivist: None,

@@ -13,9 +13,9 @@
 //! Limits: nothing is appended when less than [`LedgerOptions::min_free_bytes`] of the disk are free, so that these files never take
 //! the room that the outbox needs to take messages.
 
+use super::disk_room;
 use crate::crash_point::{self, CrashPoint};
 use jiff::{Span, Timestamp, civil::Date, tz::TimeZone};
-use rustix::fs::statvfs;
 use std::{
     fs::{self, DirBuilder, File, OpenOptions},
     io,
@@ -170,8 +170,9 @@ impl LedgerFiles {
     }
 
     fn check_room(&self) -> Result<(), ArchiveError> {
-        let room = statvfs(&self.folder).map_err(|error| failed("asking for room on the disk", &error.into()))?;
-        let (free, wanted) = (room.f_bavail.saturating_mul(room.f_frsize), self.options.min_free_bytes);
+        let free =
+            disk_room::free_bytes(&self.folder).map_err(|error| failed("asking for room on the disk", &error))?;
+        let wanted = self.options.min_free_bytes;
         if free < wanted { Err(ArchiveError::Full { free, wanted }) } else { Ok(()) }
     }
 

@@ -37,7 +37,7 @@ const TELL_EVERY: Duration = Duration::from_secs(1);
 /// How long such work may take.
 const WORK_LIMIT: Duration = Duration::from_secs(24 * 3_600);
 /// How long counting may take: it reads all entries.
-const COUNT_LIMIT: Duration = Duration::from_secs(60);
+pub const COUNT_LIMIT: Duration = Duration::from_secs(60);
 
 /// One line of an answer.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -97,42 +97,55 @@ pub(super) async fn backup(app: Data<App>, keep: Query<Keep>) -> Result<HttpResp
     told(shown, async move { writing.await.unwrap_or_else(|_| Err(HttpProblem::restarting())) }).await
 }
 
-/// Counts what waits, by age.
+/// Counts what waits, by age. Refused while that is being done for somebody else.
 pub(super) async fn stats(app: Data<App>) -> Result<Json<Stats>, HttpProblem> {
     Ok(Json(ask_within(app.reach.look().access.count_stats.as_ref(), CountStats, COUNT_LIMIT).await??))
 }
 
 async fn write_backup(app: &App, progress: Progress, keep: usize) -> Result<BackedUp, HttpProblem> {
+    let Ok(_only) = app.backing_up.try_lock() else {
+        let what = "a backup is being written already: try again when that has ended";
+        return Err(StoreError::Refused(what.into()).into());
+    };
     let folder = app.state_dir.join(BACKUP_FOLDER);
     let now = app.clock.now();
-    let (name, file) = begin_backup(&folder, now).map_err(|error| output_failed(&error))?;
-    let records = match export(app, &file, header(now), progress).await {
-        Ok(records) => records,
-        Err(problem) => {
-            file.discard();
-            return Err(problem);
-        }
-    };
-    let path = folder.join(name);
-    let ended = tokio::task::spawn_blocking(move || {
+    let begun = folder.clone();
+    let (name, file) = with_files(move || begin_backup(&begun, now)).await?;
+    let path = folder.join(&name);
+    let records = export(app, &file, header(now), progress).await?;
+    let (bytes, removed) = with_files(move || {
         let bytes = file.finish()?;
-        let removed = if keep == 0 { 0 } else { keep_newest(&folder, keep)? };
+        let (removed, pruned) = keep_newest(&folder, keep, &name);
+        if let Err(error) = pruned {
+            tracing::warn!(%error, removed, "the backup is written, but not all older ones could be removed");
+        }
         Ok((bytes, removed))
-    });
-    let ended = ended.await.unwrap_or_else(|_| Err(io::ErrorKind::Other.into()));
-    let (bytes, removed) = ended.map_err(|error| output_failed(&error))?;
+    })
+    .await?;
     tracing::info!(file = %path.display(), bytes, "a backup of the outbox was written");
     Ok(BackedUp { file: path, records, bytes, removed })
 }
 
 async fn export(app: &App, file: &ExportFile, header: Header, progress: Progress) -> Result<u64, HttpProblem> {
     let to = Box::new(file.writer().map_err(|error| output_failed(&error))?);
-    let message = Export { to, header, progress };
+    let message = Export { to, free_bytes: Box::new(file.free_bytes()), header, progress };
     let exported = ask_within(app.reach.look().access.export.as_ref(), message, WORK_LIMIT).await?;
-    exported.map(|exported| exported.records).map_err(|failed| match failed {
+    exported.map(|exported| exported.records).map_err(export_failed)
+}
+
+fn export_failed(failed: ExportFailed) -> HttpProblem {
+    match failed {
         ExportFailed::Store(error) => error.into(),
-        ExportFailed::Output(error) => output_failed(&io::Error::other(error)),
-    })
+        ExportFailed::Output { kind, reason } => output_failed(&io::Error::new(kind, reason)),
+    }
+}
+
+/// Works on files, on a thread for that.
+async fn with_files<T: Send + 'static>(
+    work: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> Result<T, HttpProblem> {
+    let done = tokio::task::spawn_blocking(work).await.unwrap_or_else(|_| Err(io::ErrorKind::Other.into()));
+    done.map_err(|error| output_failed(&error))
 }
 
 /// The words of the file system stay in the log: they may name paths.
@@ -175,4 +188,106 @@ fn line<T: Serialize>(told: &Told<T>) -> io::Result<Bytes> {
     let mut text = serde_json::to_vec(told)?;
     text.push(b'\n');
     Ok(text.into())
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+    use crate::{
+        adapters::{system_clock::SystemClock, system_entropy::SystemEntropy},
+        admin::{
+            access::{Access, Reach, Situation},
+            guard::wrong_tokens,
+            token::AdminToken,
+        },
+    };
+    use actix::{Actor, Context, Handler, ResponseFuture};
+    use std::{collections::BTreeSet, fs, path::Path, sync::Arc};
+    use tidegate_schemas::messages::tools::Exported;
+    use tokio::{
+        sync::{Mutex, Semaphore},
+        time::Instant,
+    };
+
+    /// Writes a byte for each permit that it gets, and fails as it is told.
+    struct Exporting {
+        gate: Arc<Semaphore>,
+        fails: Option<ExportFailed>,
+    }
+
+    impl Actor for Exporting {
+        type Context = Context<Self>;
+    }
+
+    impl Handler<Export> for Exporting {
+        type Result = ResponseFuture<Result<Exported, ExportFailed>>;
+        fn handle(&mut self, mut message: Export, _: &mut Self::Context) -> Self::Result {
+            let (gate, fails) = (Arc::clone(&self.gate), self.fails.take());
+            Box::pin(async move {
+                gate.acquire().await.unwrap().forget();
+                message.to.write_all(b"x").unwrap();
+                fails.map_or(Ok(Exported { records: 1 }), Err)
+            })
+        }
+    }
+
+    fn app(state_dir: &Path, gate: &Arc<Semaphore>, fails: Option<ExportFailed>) -> App {
+        let export = Exporting { gate: Arc::clone(gate), fails }.start().recipient();
+        let access = Access { export: Some(export), ..Access::default() };
+        App {
+            reach: Reach::new(move || Situation { access: access.clone(), ..Situation::default() }),
+            reloader: None,
+            clock: Arc::new(SystemClock::default()),
+            token: AdminToken::open_or_create(state_dir, &SystemEntropy).unwrap(),
+            hosts: BTreeSet::new(),
+            wrong_tokens: wrong_tokens(),
+            started: Instant::now(),
+            state_dir: state_dir.to_owned(),
+            backing_up: Mutex::default(),
+        }
+    }
+
+    fn backups(state_dir: &Path) -> usize {
+        fs::read_dir(state_dir.join(BACKUP_FOLDER)).unwrap().count()
+    }
+
+    #[actix::test]
+    async fn a_second_backup_is_refused_while_one_is_written_which_goes_on() {
+        let state = tempfile::tempdir().unwrap();
+        let gate = Arc::new(Semaphore::new(0));
+        let app = app(state.path(), &gate, None);
+        let second = async {
+            let refused = write_backup(&app, Progress::default(), 3).await.unwrap_err();
+            gate.add_permits(1);
+            refused
+        };
+        let (first, second) = tokio::join!(write_backup(&app, Progress::default(), 3), second);
+        assert_eq!((second.status, second.kind.as_str()), (409, "urn:tidegate:problem:outbox"));
+        let first = first.unwrap();
+        assert_eq!((first.records, first.bytes, first.file.metadata().unwrap().len()), (1, 1, 1));
+        assert_eq!(backups(state.path()), 1);
+    }
+
+    #[actix::test]
+    async fn a_disk_that_fills_is_told_as_such_and_nothing_is_left() {
+        let full = ExportFailed::Output { kind: io::ErrorKind::StorageFull, reason: "no space".into() };
+        let no_room = ExportFailed::Store(StoreError::Refused("no room".into()));
+        for (fails, status) in [(full, 507), (no_room, 409)] {
+            let state = tempfile::tempdir().unwrap();
+            let app = app(state.path(), &Arc::new(Semaphore::new(1)), Some(fails));
+            assert_eq!(write_backup(&app, Progress::default(), 3).await.unwrap_err().status, status);
+            assert_eq!(backups(state.path()), 0);
+        }
+    }
+
+    #[actix::test]
+    async fn a_backup_that_is_written_is_a_success_whatever_becomes_of_older_ones() {
+        let state = tempfile::tempdir().unwrap();
+        // It can't be removed as a file is.
+        fs::create_dir_all(state.path().join(BACKUP_FOLDER).join("outbox-19700101T000000Z.tidegate")).unwrap();
+        let app = app(state.path(), &Arc::new(Semaphore::new(1)), None);
+        let written = write_backup(&app, Progress::default(), 1).await.unwrap();
+        assert!(written.removed == 0 && written.file.exists());
+    }
 }

@@ -21,8 +21,8 @@ use std::{
 use tidegate_schemas::messages::tools::Done;
 use tokio::net::TcpStream;
 
-/// How long one request may take, in seconds; longer than the endpoint waits for an actor.
-const REQUEST_LIMIT_S: u64 = 15;
+/// How long one request may take; longer than the endpoint waits for an actor.
+pub const REQUEST_LIMIT: Duration = Duration::from_secs(15);
 /// How long nothing may be heard of long work, in seconds.
 const SILENCE_LIMIT_S: u64 = 60;
 /// Longest answer that is read, in bytes (16 MiB: ten thousand destinations).
@@ -33,6 +33,8 @@ const ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;
 pub struct AdminClient {
     address: SocketAddr,
     token: AdminToken,
+    /// What else it may be, when nobody answers.
+    otherwise: &'static str,
 }
 
 impl AdminClient {
@@ -53,7 +55,13 @@ impl AdminClient {
                  The gateway makes the token when it first starts"
             ))
         })?;
-        Ok(Self { address, token })
+        Ok(Self { address, token, otherwise: "" })
+    }
+
+    /// Says this, too, when nobody answers.
+    #[must_use]
+    pub fn or_else(self, otherwise: &'static str) -> Self {
+        Self { otherwise, ..self }
     }
 
     /// Asks for something.
@@ -61,7 +69,15 @@ impl AdminClient {
     /// # Errors
     /// See [`AdminClient::send`].
     pub async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Failure> {
-        self.send(Method::GET, path, None::<&()>).await
+        self.get_within(path, REQUEST_LIMIT).await
+    }
+
+    /// Asks for something that may take so long.
+    ///
+    /// # Errors
+    /// See [`AdminClient::send`].
+    pub async fn get_within<T: DeserializeOwned>(&self, path: &str, limit: Duration) -> Result<T, Failure> {
+        self.answer(Method::GET, path, None::<&()>, limit).await
     }
 
     /// Sends a request with a JSON body, or with none.
@@ -74,10 +90,20 @@ impl AdminClient {
         path: &str,
         body: Option<&impl Serialize>,
     ) -> Result<T, Failure> {
+        self.answer(method, path, body, REQUEST_LIMIT).await
+    }
+
+    async fn answer<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&impl Serialize>,
+        limit: Duration,
+    ) -> Result<T, Failure> {
         let exchange = self.exchange(method, path, body);
-        let answer = tokio::time::timeout(Duration::from_secs(REQUEST_LIMIT_S), exchange).await;
+        let answer = tokio::time::timeout(limit, exchange).await;
         let (status, body) = answer.map_err(|_| {
-            Failure::later(format!("the gateway at {} did not answer within {REQUEST_LIMIT_S} s", self.address))
+            Failure::later(format!("the gateway at {} did not answer within {} s", self.address, limit.as_secs()))
         })??;
         if !(200..300).contains(&status) {
             return Err(refusal(status, &body));
@@ -151,8 +177,8 @@ impl AdminClient {
         let broken = |error: &dyn std::fmt::Display| self.broken(error);
         let stream = TcpStream::connect(self.address).await.map_err(|error| {
             Failure::unreachable(format!(
-                "no gateway answers at {} ({error}): is it running? Start it with `tidegate run`, or name it with --admin",
-                self.address
+                "no gateway answers at {} ({error}): is it running? Start it with `tidegate run`, or name it with --admin{}",
+                self.address, self.otherwise
             ))
         })?;
         let (mut sender, connection) =

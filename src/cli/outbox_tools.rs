@@ -5,29 +5,32 @@
 
 use super::{
     Global,
-    admin_client::AdminClient,
+    admin_client::{AdminClient, REQUEST_LIMIT},
     exit::{self, Failure},
     output, paths, store_files,
 };
 use crate::{
     adapters::{
         disk_store::DiskStore,
-        export_file::{ExportFile, begin_backup, header, keep_newest},
+        export_file::{ExportFile, begin_backup, header, keep_newest, move_whole},
         system_clock::SystemClock,
     },
-    admin::tools::{BACKUP_FOLDER, BACKUPS_KEPT, BackedUp},
+    admin::tools::{BACKUP_FOLDER, BACKUPS_KEPT, BackedUp, COUNT_LIMIT},
 };
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use std::{
-    fs, io,
+    io,
     path::{Path, PathBuf},
     process::ExitCode,
     sync::Arc,
     time::Duration,
 };
 use tidegate_actors::{
-    outbox::{examine::examine, tools},
+    outbox::{
+        examine::examine,
+        tools::{self, Room},
+    },
     ports::{clock::Clock as _, outbox_store::OutboxStore as _},
 };
 use tidegate_schemas::messages::{
@@ -66,7 +69,10 @@ fn place(global: &Global) -> Result<Place, Failure> {
     }
     match store_files::open(global)? {
         Some(store) => Ok(Place::Folder(store, paths::settings(global)?.state_dir)),
-        None => Ok(Place::Gateway(AdminClient::new(global)?)),
+        None => Ok(Place::Gateway(
+            AdminClient::new(global)?
+                .or_else("; or another `tidegate outbox` command has the folder: wait for its end"),
+        )),
     }
 }
 
@@ -127,7 +133,7 @@ fn tell_check(global: &Global, checked: &Checked) -> Result<ExitCode, Failure> {
 /// Counts what waits, by age.
 pub(super) async fn stats(global: &Global) -> Result<ExitCode, Failure> {
     let stats: Stats = match place(global)? {
-        Place::Gateway(client) => client.get("/api/v1/outbox/stats").await?,
+        Place::Gateway(client) => client.get_within("/api/v1/outbox/stats", COUNT_LIMIT + REQUEST_LIMIT).await?,
         Place::Folder(store, _) => {
             let stats = tools::stats(&*store, None).map_err(|error| failed("reading it", &error))?;
             store_files::close(&store)?;
@@ -166,24 +172,28 @@ pub(super) async fn export(global: &Global, args: &ExportArgs) -> Result<ExitCod
         return Err(Failure::usage(format!("{} exists already: name a new file", args.file.display())));
     }
     let bar = bar("records written");
-    let records = match place(global)? {
+    let (records, bytes) = match place(global)? {
         Place::Gateway(client) => {
             // The gateway writes no bodies to the endpoint: its backup is moved to where it is wanted.
             let backup: BackedUp = client.work("/api/v1/outbox/backup?keep=0", |done| show(&bar, done)).await?;
-            moved(&backup.file, &args.file).map_err(|error| {
+            move_whole(&backup.file, &args.file).map_err(|error| {
                 let place = backup.file.display();
                 Failure::failed(format!(
                     "the export is on the gateway's machine, in {place}; it could not be moved: {error}"
                 ))
             })?;
-            backup.records
+            (backup.records, backup.bytes)
         }
         Place::Folder(store, _) => {
             let file = ExportFile::create(&args.file).map_err(|error| unwritten(&args.file, &error))?;
-            write(&store, &bar, file, &args.file)?.0
+            write(&store, &bar, file, &args.file)?
         }
     };
     bar.finish_and_clear();
+    if global.json {
+        output::json(&BackedUp { file: args.file.clone(), records, bytes, removed: 0 })?;
+        return Ok(ExitCode::from(exit::OK));
+    }
     output::message(&format!(
         "{records} records are in {}; it holds the bodies of all messages that wait: keep it as safe as the outbox",
         args.file.display()
@@ -202,9 +212,12 @@ pub(super) async fn backup(global: &Global, args: &BackupArgs) -> Result<ExitCod
             let folder = state_dir.join(BACKUP_FOLDER);
             let io = |error: io::Error| unwritten(&folder, &error);
             let (name, file) = begin_backup(&folder, SystemClock::default().now()).map_err(io)?;
-            let path = folder.join(name);
+            let path = folder.join(&name);
             let (records, bytes) = write(&store, &bar, file, &path)?;
-            let removed = if args.keep == 0 { 0 } else { keep_newest(&folder, args.keep).map_err(io)? };
+            let (removed, pruned) = keep_newest(&folder, args.keep, &name);
+            if let Err(error) = pruned {
+                output::message(&format!("not all older backups in {} could be removed: {error}", folder.display()));
+            }
             BackedUp { file: path, records, bytes, removed }
         }
     };
@@ -250,33 +263,19 @@ fn write(store: &DiskStore, bar: &ProgressBar, file: ExportFile, path: &Path) ->
     let io = |error: io::Error| unwritten(path, &error);
     let to = file.writer().map_err(io)?;
     let header = header(SystemClock::default().now());
-    let records = match watched(bar, |progress| tools::export(store, to, &header, progress)) {
-        Ok(exported) => exported.records,
-        Err(error) => {
-            file.discard();
-            return Err(Failure::failed(format!("writing {} failed: {error}", path.display())));
-        }
-    };
+    let free_bytes = file.free_bytes();
+    let exported = watched(bar, |progress| {
+        // No gateway runs that would need room to take messages: whoever asks decides how full the disk may be.
+        tools::export(store, to, Room { free_bytes: &free_bytes, kept_bytes: 0 }, &header, progress)
+    });
+    let exported = exported.map_err(|error| Failure::failed(format!("writing {} failed: {error}", path.display())))?;
     let bytes = file.finish().map_err(io)?;
     store_files::close(store)?;
-    Ok((records, bytes))
+    Ok((exported.records, bytes))
 }
 
 fn unwritten(path: &Path, error: &io::Error) -> Failure {
     Failure::failed(format!("could not write {}: {error}", path.display()))
-}
-
-/// Moves a file, to another disk if need be.
-fn moved(from: &Path, to: &Path) -> io::Result<()> {
-    match fs::rename(from, to) {
-        Err(error) if error.kind() == io::ErrorKind::CrossesDevices => {
-            let file = ExportFile::create(to)?;
-            io::copy(&mut fs::File::open(from)?, &mut file.writer()?)?;
-            file.finish()?;
-            fs::remove_file(from)
-        }
-        outcome => outcome,
-    }
 }
 
 /// Does it on a thread of its own, while the bar shows how far it is.

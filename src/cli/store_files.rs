@@ -13,23 +13,30 @@ use super::{
 use crate::adapters::disk_store::{DiskOptions, DiskStore, OUTBOX_FOLDER, engine_in};
 use clap::{Args, ValueEnum};
 use indicatif::ProgressBar;
+use rustix::{
+    fs::{FlockOperation, flock},
+    io::Errno,
+    process::geteuid,
+};
 use std::{
-    fs::File,
+    fs::{self, File},
     io::BufReader,
+    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
     process::ExitCode,
     sync::Arc,
 };
 use tidegate_actors::{
-    outbox::examine::examine,
+    outbox::{
+        examine::examine,
+        restored::{Restored, restored},
+    },
     ports::outbox_store::{BATCH_BYTES_MAX, Batch, OutboxStore},
 };
-use tidegate_schemas::{
-    config::file::OutboxEngine,
-    export::Importer,
-    messages::outbox::StoreError,
-    record::{self, DestinationRecord, key},
-};
+use tidegate_schemas::{config::file::OutboxEngine, export::Importer, messages::outbox::StoreError, record::key};
+
+/// The file in the outbox's folder that whoever has it open holds locked.
+const LOCK_FILE: &str = "LOCK";
 
 /// What to import.
 #[derive(Debug, Args)]
@@ -65,6 +72,7 @@ impl From<EngineName> for OutboxEngine {
 pub(super) fn import(global: &Global, args: &ImportArgs) -> Result<ExitCode, Failure> {
     let settings = paths::settings(global)?;
     let folder = settings.state_dir.join(OUTBOX_FOLDER);
+    must_be_owner(&settings.state_dir)?;
     if engine_in(&folder).is_ok_and(|found| found.is_some()) {
         return Err(Failure::usage(format!(
             "there is an outbox in {}: move it away first; two of them can't be made one",
@@ -134,8 +142,8 @@ fn fill(store: &dyn OutboxStore, args: &ImportArgs, pairs: u64) -> Result<u64, F
             meta = Some(value);
             continue;
         }
-        let outcome = restored(&at, &value)
-            .map_err(|error| Failure::failed(format!("a destination can't be read: {error}")))?;
+        let outcome =
+            restored(&at, &value).map_err(|error| Failure::failed(format!("a destination can't be read: {error}")))?;
         match outcome {
             Restored::Gone => continue,
             Restored::Paused(as_paused) if !args.as_is => {
@@ -160,7 +168,12 @@ fn fill(store: &dyn OutboxStore, args: &ImportArgs, pairs: u64) -> Result<u64, F
 
 /// Opens the store of the config; none while a gateway has it.
 pub(super) fn open(global: &Global) -> Result<Option<Arc<DiskStore>>, Failure> {
-    let folder = paths::settings(global)?.state_dir.join(OUTBOX_FOLDER);
+    let state_dir = paths::settings(global)?.state_dir;
+    let folder = state_dir.join(OUTBOX_FOLDER);
+    if let Err(refusal) = must_be_owner(&state_dir) {
+        // Who may not open it may still ask a gateway that has it.
+        return if is_locked(&folder) { Ok(None) } else { Err(refusal) };
+    }
     let engine = engine_in(&folder).map_err(|error| failed("opening it", &error))?;
     let Some(engine) = engine else {
         return Err(Failure::failed(format!(
@@ -175,7 +188,52 @@ pub(super) fn open(global: &Global) -> Result<Option<Arc<DiskStore>>, Failure> {
     }
 }
 
+/// Refuses to work on a state folder that is somebody else's: the files and folders that this makes there, for their owner alone, could
+/// not be used by the gateway any more.
+fn must_be_owner(state_dir: &Path) -> Result<(), Failure> {
+    let us = geteuid().as_raw();
+    // One that isn't there yet will be ours.
+    let Some(owner) = fs::metadata(state_dir).ok().map(|folder| folder.uid()).filter(|owner| *owner != us) else {
+        return Ok(());
+    };
+    let name = name_of_user(owner);
+    Err(Failure::usage(format!(
+        "{} belongs to {}, and no gateway runs there: what this command (run with user id {us}) makes in it would be out of the gateway's \
+         reach. Run it as its owner, such as with `sudo -u {} tidegate outbox ...`",
+        state_dir.display(),
+        name.clone().unwrap_or_else(|| format!("user id {owner}")),
+        name.unwrap_or_else(|| format!("'#{owner}'"))
+    )))
+}
+
+/// The name of a user of this machine.
+fn name_of_user(id: u32) -> Option<String> {
+    let users = fs::read_to_string("/etc/passwd").ok()?;
+    users.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let name = fields.next()?;
+        (fields.nth(1)? == id.to_string()).then(|| name.to_owned())
+    })
+}
+
+/// Whether a process has the outbox open. Nothing is made or changed.
+fn is_locked(folder: &Path) -> bool {
+    let lock = File::open(folder.join(LOCK_FILE));
+    lock.is_ok_and(|lock| flock(&lock, FlockOperation::NonBlockingLockShared) == Err(Errno::WOULDBLOCK))
+}
+
 /// Closes it.
 pub(super) fn close(store: &DiskStore) -> Result<(), Failure> {
     store.close().map_err(|error| failed("closing it", &error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn users_of_this_machine_have_names() {
+        assert_eq!(name_of_user(0).as_deref(), Some("root"));
+        assert_eq!(name_of_user(u32::MAX - 7), None);
+    }
 }

@@ -72,9 +72,18 @@ impl Gateway {
 
     /// The same, with these variables in its environment.
     fn start_with(&mut self, environment: &[(&str, &str)]) {
-        let spec = ProcessSpec::new("gateway", env!("CARGO_BIN_EXE_tidegate"), self.folder.path().join("log"));
-        let spec = environment.iter().fold(spec, |spec, (key, value)| spec.env(*key, *value));
+        let spec = environment.iter().fold(self.spec(), |spec, (key, value)| spec.env(*key, *value));
         self.process = Some(spec.arg("--config").arg(self.config()).arg("run").spawn().unwrap());
+    }
+
+    /// All paths are relative then.
+    fn start_in_its_folder(&mut self) {
+        let spec = self.spec().folder(self.folder.path()).args(["--config", "tidegate.toml", "run"]);
+        self.process = Some(spec.spawn().unwrap());
+    }
+
+    fn spec(&self) -> ProcessSpec {
+        ProcessSpec::new("gateway", env!("CARGO_BIN_EXE_tidegate"), self.folder.path().join("log"))
     }
 
     /// What Linux says of its process in this file.

@@ -234,6 +234,34 @@ fn set_back(engine: OutboxEngine) {
 }
 
 #[test]
+fn a_folder_that_was_put_back_whole_opens_and_says_how_much_is_missing() {
+    for engine in [OutboxEngine::Sled, OutboxEngine::Redb] {
+        let mut fixture = OnDisk::on(engine);
+        fixture.store().commit(&some_pairs(0..10)).unwrap();
+        fixture.store = None;
+        let old = fixture.folder.path().join("old");
+        crashed_copy(&fixture.dir(), &old);
+        let store = open_with(engine, &fixture.dir()).unwrap();
+        (1..4).for_each(|n| store.commit(&some_pairs(n * 10..n * 10 + 10)).unwrap());
+        assert_eq!(store.missing_commits(), 0);
+        drop(store);
+        fs::remove_dir_all(fixture.dir()).unwrap();
+        fs::rename(&old, fixture.dir()).unwrap();
+
+        let store = open_with(engine, &fixture.dir()).unwrap();
+        let missing = store.missing_commits();
+        assert!(missing >= 3, "{missing}");
+        (1..9).for_each(|n| store.commit(&some_pairs(n * 10..n * 10 + 10)).unwrap());
+        store.compact(&mut |_| {}).unwrap();
+        assert_eq!(store.missing_commits(), missing, "what came since is not what is missing");
+        store.forget_missing().unwrap();
+        assert_eq!(store.missing_commits(), 0);
+        drop(store);
+        assert_eq!(open_with(engine, &fixture.dir()).unwrap().missing_commits(), 0);
+    }
+}
+
+#[test]
 fn an_unfinished_first_opening_is_made_again() {
     let fixture = OnDisk::new();
     let half = fixture.folder.path().join("half");

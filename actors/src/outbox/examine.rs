@@ -6,7 +6,7 @@
 use crate::ports::outbox_store::OutboxStore;
 use std::collections::{BTreeMap, BTreeSet};
 use tidegate_schemas::{
-    custody::ClockRecord,
+    custody::{ClockRecord, CustodyTime},
     entry::EntryState,
     messages::{
         outbox::StoreError,
@@ -123,7 +123,8 @@ struct Finder {
     refused_marks: BTreeMap<u32, u64>,
     counted: BTreeMap<(u32, EntryState), u64>,
     damaged: BTreeMap<u32, u64>,
-    now_ms: u64,
+    /// When the last commit was: it comes before the entries, whose ages are those at that time.
+    time: CustodyTime,
 }
 
 impl Finder {
@@ -147,9 +148,9 @@ impl Finder {
         match at.first().copied().unwrap_or_default() {
             0 => {
                 self.seen.meta = self.read("the counters", at, value);
-                self.now_ms = self.seen.meta.as_ref().map_or(0, |meta| meta.custody_ms);
+                self.time.now_ms = self.seen.meta.as_ref().map_or(0, |meta| meta.custody_ms);
             }
-            1 => drop(self.read::<ClockRecord>("the custody clock", at, value)),
+            1 => self.time.clock = self.read::<ClockRecord>("the custody clock", at, value).unwrap_or_default(),
             2 => drop(self.read::<Serials>("the serial numbers", at, value)),
             b'd' => {
                 let Some(record) = self.read::<DestinationRecord>("a destination", at, value) else { return };
@@ -207,7 +208,7 @@ impl Finder {
         if is_queued && entry.due_custody_ms > 0 {
             *self.refused.entry(dest).or_default() += 1;
         }
-        let age_ms = self.now_ms.saturating_sub(entry.envelope.accepted_custody_ms);
+        let age_ms = self.time.age_ms(entry.envelope.accepted_custody_ms);
         let Some(held) = self.held.get_mut(&dest) else {
             return self.problem(format!("entry {dest}/{seq} belongs to no destination"));
         };

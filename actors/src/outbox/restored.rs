@@ -7,7 +7,7 @@
 use crate::ports::outbox_store::{BATCH_BYTES_MAX, Batch, OutboxStore};
 use tidegate_schemas::{
     messages::outbox::StoreError,
-    record::{self, DestinationRecord, RecordError, key},
+    record::{self, DestinationRecord, RecordError},
 };
 
 /// What becomes of a record when the outbox it is of is restored.
@@ -45,8 +45,8 @@ pub fn hold(store: &dyn OutboxStore) -> Result<u64, StoreError> {
     let (mut batch, mut paused) = (Batch::default(), 0);
     for kind in [b'd', b'p'] {
         for (at, value) in store.scan(&[kind], &[kind + 1], usize::MAX, false)? {
-            let outcome =
-                restored(&at, &value).map_err(|error| StoreError::Corrupt(format!("a destination can't be read: {error}")))?;
+            let outcome = restored(&at, &value)
+                .map_err(|error| StoreError::Corrupt(format!("a destination can't be read: {error}")))?;
             match outcome {
                 Restored::Same => {}
                 Restored::Paused(value) => {
@@ -69,7 +69,7 @@ mod tests {
     #![expect(clippy::unwrap_used, reason = "tests")]
     use super::*;
     use crate::testing::memory_store::MemoryStore;
-    use tidegate_schemas::record::PacketSlot;
+    use tidegate_schemas::record::{PacketSlot, key};
 
     #[test]
     fn destinations_are_paused_and_packet_ids_forgotten() {
@@ -78,7 +78,7 @@ mod tests {
         for number in 1..=3 {
             let at = key::destination(number);
             let name = format!("ward-{number}").parse().unwrap();
-            batch.put(at.clone(), record::encode(&at, &DestinationRecord::new(name, number.into())));
+            batch.put(at.clone(), record::encode(&at, &DestinationRecord::new(name)));
         }
         let slot = PacketSlot { session: 1, content: [0; 16], made: None, accepted: 1 };
         batch.put(key::packet(7), record::encode(&key::packet(7), &slot));

@@ -9,7 +9,12 @@ use super::{
 };
 use crate::ports::outbox_store::{OutboxStore, Pair};
 use actix::prelude::*;
-use std::{collections::BTreeMap, io::Write};
+use std::{
+    collections::BTreeMap,
+    future::ready,
+    io::{self, Write},
+    sync::Arc,
+};
 use tidegate_schemas::{
     custody::CustodyTime,
     entry::EntryState,
@@ -24,25 +29,60 @@ use tidegate_schemas::{
     record::{self, DestinationRecord, EntryRecord, Meta, key},
 };
 
+/// What a record takes in an export beyond its key and its value, in bytes.
+const FRAME_BYTES: u64 = 12;
 /// Records read at a time.
 const PAGE: usize = 256;
 
-/// Writes everything that the store holds at one moment.
+/// The room that an export has.
+#[derive(Clone, Copy)]
+pub struct Room<'r> {
+    /// Says what is free where it goes, in bytes; none where that can't be told.
+    pub free_bytes: &'r dyn Fn() -> Option<u64>,
+    /// What of that is to stay free, in bytes.
+    pub kept_bytes: u64,
+}
+
+impl Room<'_> {
+    /// Refuses when so many bytes more would take too much of it.
+    fn check(&self, to_come: u64) -> Result<(), StoreError> {
+        let Some(free) = (self.free_bytes)().filter(|free| *free < to_come.saturating_add(self.kept_bytes)) else {
+            return Ok(());
+        };
+        let kept = match self.kept_bytes {
+            0 => String::new(),
+            kept => format!(", of which outbox.min_free_disk keeps {kept}"),
+        };
+        Err(StoreError::Refused(format!(
+            "there is no room for all of it: {to_come} bytes are to be written yet, and the disk has {free}{kept}"
+        )))
+    }
+}
+
+/// Writes everything that the store holds at one moment. The room for what is still to come is looked at before it begins, and on the way:
+/// others write to that disk, too.
 ///
 /// # Errors
-/// When the store can't be read, or output fails.
+/// When the store can't be read; `Refused` when there is too little room; when output fails.
 pub fn export<W: Write>(
     store: &dyn OutboxStore,
     to: W,
+    room: Room<'_>,
     header: &Header,
     progress: &Progress,
 ) -> Result<Exported, ExportFailed> {
-    let output = |error: std::io::Error| ExportFailed::Output(error.to_string());
-    progress.begin(store.held().pairs);
+    let output = |error: io::Error| ExportFailed::Output { kind: error.kind(), reason: error.to_string() };
+    let held = store.held();
+    progress.begin(held.pairs);
+    let mut to_come = held.bytes.saturating_add(held.pairs.saturating_mul(FRAME_BYTES));
+    room.check(to_come)?;
     let mut exporter = Exporter::begin(to, header).map_err(output)?;
     let mut failure = None;
     let mut each = |pairs: Vec<Pair>| {
+        room.check(to_come)?;
         progress.add(pairs.len() as u64);
+        let bytes = pairs.iter().map(|(at, value)| (at.len() + value.len()) as u64 + FRAME_BYTES);
+        to_come = to_come.saturating_sub(bytes.sum());
         pairs.iter().try_for_each(|(at, value)| exporter.pair(at, value)).map_err(|error| {
             failure = Some(output(error));
             StoreError::Refused("the output failed".into())
@@ -70,7 +110,8 @@ pub fn compact(store: &dyn OutboxStore, progress: &Progress) -> Result<Compacted
     Ok(compacted)
 }
 
-/// Counts what waits. Without a time ages are those at the store's last commit.
+/// Counts what waits, page by page, while commits go on: an entry that is stopped, or goes on, just then may be counted twice or not at
+/// all. It is no walk over the whole store, so that it stands in nobody's way. Without a time ages are those at the store's last commit.
 ///
 /// # Errors
 /// When the store can't be read.
@@ -172,8 +213,12 @@ impl Handler<Check> for Outbox {
 impl Handler<Export> for Outbox {
     type Result = ResponseFuture<Result<Exported, ExportFailed>>;
     fn handle(&mut self, message: Export, _: &mut Self::Context) -> Self::Result {
-        let Export { to, header, progress } = message;
-        let exporting = self.read_long(move |store| Ok(export(store, to, &header, &progress)));
+        let Export { to, free_bytes, header, progress } = message;
+        let kept_bytes = self.parts.limits.min_free_disk;
+        let exporting = self.read_long(move |store| {
+            let room = Room { free_bytes: &*free_bytes, kept_bytes };
+            Ok(export(store, to, room, &header, &progress))
+        });
         Box::pin(async move { exporting.await? })
     }
 }
@@ -188,7 +233,15 @@ impl Handler<Compact> for Outbox {
 impl Handler<CountStats> for Outbox {
     type Result = ResponseFuture<Result<Stats, StoreError>>;
     fn handle(&mut self, _: CountStats, _: &mut Self::Context) -> Self::Result {
+        let Ok(counting) = Arc::clone(&self.counting).try_lock_owned() else {
+            let what = "the outbox is being counted already: try again when that has ended";
+            return Box::pin(ready(Err(StoreError::Refused(what.into()))));
+        };
         let time = self.custody_now();
-        self.read_long(move |store| stats(store, Some(time)))
+        self.read_long(move |store| {
+            // It is counted to its end also when nobody waits for that any more.
+            let _counting = counting;
+            stats(store, Some(time))
+        })
     }
 }

@@ -212,7 +212,7 @@ pub const KEYS: &[ConfigKey] = &[
         "outbox.min_free_disk",
         "size",
         "\"64MiB\"",
-        "Room on the disk of the state folder below which nothing is taken. What waits is delivered all the same.",
+        "Room on the disk of the state folder below which nothing is taken, and which no backup takes. What waits is delivered all the same.",
     ),
     key(
         "outbox.on_corrupt",

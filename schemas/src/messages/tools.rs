@@ -8,7 +8,7 @@ use actix::Message;
 use serde::{Deserialize, Serialize};
 use std::{
     fmt,
-    io::Write,
+    io::{self, Write},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -98,12 +98,18 @@ pub struct CheckedDestination {
     pub by_age: [u64; 4],
 }
 
-/// "Write everything, as it is now, in the form of an export."
+/// Says how much room there is, in bytes; none where that can't be told.
+pub type FreeBytes = Box<dyn Fn() -> Option<u64> + Send>;
+
+/// "Write everything, as it is now, in the form of an export." Refused where that would leave less of the disk that it goes to than the
+/// gateway needs to take messages.
 #[derive(Message)]
 #[rtype(result = "Result<Exported, ExportFailed>")]
 pub struct Export {
     /// Where to; making it durable is the asker's.
     pub to: Box<dyn Write + Send>,
+    /// What is free where it goes.
+    pub free_bytes: FreeBytes,
     /// What stands at its beginning.
     pub header: Header,
     /// How far it is.
@@ -126,12 +132,17 @@ pub struct Exported {
 /// Why it could not be written.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ExportFailed {
-    /// The outbox can't be read.
+    /// The outbox can't be read; `Refused` where there is no room for the export.
     #[error(transparent)]
     Store(#[from] StoreError),
     /// Output failed.
-    #[error("it could not be written: {0}")]
-    Output(String),
+    #[error("it could not be written: {reason}")]
+    Output {
+        /// What kind of failure it was: a full disk is told apart.
+        kind: io::ErrorKind,
+        /// The failure in words.
+        reason: String,
+    },
 }
 
 /// "Write yourself anew, in as little room as it takes."

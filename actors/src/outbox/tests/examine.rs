@@ -1,10 +1,14 @@
 //! The examination finds nothing where nothing is wrong, and whatever is missing, changed or out of place.
 
 use super::*;
-use crate::outbox::examine::{Examined, examine};
+use crate::outbox::{
+    examine::{Examined, examine},
+    tools::stats,
+};
 use std::collections::BTreeMap;
 use tidegate_schemas::{
-    record::{self, EntryRecord, key},
+    custody::ClockRecord,
+    record::{self, EntryRecord, Meta, key},
     submission::Priority,
 };
 
@@ -46,6 +50,23 @@ async fn a_store_of_ours_has_no_problem() {
     let held = &found.destinations[0];
     assert_eq!((held.queued, held.aside, held.by_age, found.ledger), (3, 2, [5, 0, 0, 0], 2));
     assert_eq!(look(Contents::new()), Examined::default(), "nor has an empty one");
+}
+
+#[actix::test]
+async fn a_stop_that_makes_no_message_older_is_left_out_of_ages_as_it_is_where_they_are_counted() {
+    const STOP_MS: u64 = 2 * 3_600_000;
+    let mut contents = filled().await;
+    let mut meta: Meta = record::decode(&key::META, &contents[&key::META[..]]).unwrap();
+    meta.custody_ms += STOP_MS;
+    let mut clock = ClockRecord::default();
+    clock.add_stop(meta.custody_ms, STOP_MS);
+    for (clock, by_age) in [(ClockRecord::default(), [0, 5, 0, 0]), (clock, [5, 0, 0, 0])] {
+        contents.insert(key::META.to_vec(), record::encode(&key::META, &meta));
+        contents.insert(key::CLOCK.to_vec(), record::encode(&key::CLOCK, &clock));
+        assert_eq!(look(contents.clone()).destinations[0].by_age, by_age);
+        let counted = stats(&MemoryStore::with_contents(1, contents.clone()), None).unwrap();
+        assert_eq!(counted.destinations[0].by_age, by_age);
+    }
 }
 
 #[actix::test]

@@ -9,7 +9,10 @@ use crate::outbox::{
     tools::stats,
 };
 use crate::ports::outbox_store::Held;
-use std::io::Write;
+use std::{
+    collections::VecDeque,
+    io::{ErrorKind, Write},
+};
 use tidegate_schemas::{
     export::{FORMAT, Header, Importer},
     messages::tools::{Check, Compact, CountStats, Export, ExportFailed},
@@ -38,6 +41,19 @@ impl Write for Sink {
 
 fn header() -> Header {
     Header { format: FORMAT, layout: LAYOUT, written_by: "test".into(), written_ms: 7 }
+}
+
+/// What is said to be free at each look, in bytes.
+type Looks = Arc<Mutex<VecDeque<Option<u64>>>>;
+
+fn to_sink(sink: &Sink, free: &Looks, progress: &Progress) -> Export {
+    let free = Arc::clone(free);
+    Export {
+        to: Box::new(sink.clone()),
+        free_bytes: Box::new(move || free.lock().unwrap().pop_front().flatten()),
+        header: header(),
+        progress: progress.clone(),
+    }
 }
 
 /// One of each state, an hour apart, the parked one of another destination's name.
@@ -82,7 +98,8 @@ async fn an_export_beside_the_writer_is_the_whole_outbox_and_says_how_far_it_is(
     let rig = long_lived();
     let outbox = filled(&rig).await;
     let (sink, progress) = (Sink::default(), Progress::default());
-    let message = Export { to: Box::new(sink.clone()), header: header(), progress: progress.clone() };
+    let free = Arc::new(Mutex::new(VecDeque::from([Some(u64::MAX), None])));
+    let message = to_sink(&sink, &free, &progress);
     let exported = outbox.send(message).await.unwrap().unwrap();
     let bytes = sink.bytes.lock().unwrap().clone();
     let mut importer = Importer::begin(&bytes[..]).unwrap();
@@ -93,10 +110,43 @@ async fn an_export_beside_the_writer_is_the_whole_outbox_and_says_how_far_it_is(
     assert_eq!(found, rig.store.contents());
     assert_eq!((exported.records, progress.look().done, progress.look().of), (8, 8, 8));
 
-    let full = Export { to: Box::new(Sink { is_full: true, ..sink }), header: header(), progress };
-    assert!(matches!(outbox.send(full).await.unwrap(), Err(ExportFailed::Output(_))));
+    let full = outbox.send(to_sink(&Sink { is_full: true, ..sink }, &free, &progress)).await.unwrap();
+    assert!(matches!(full, Err(ExportFailed::Output { kind: ErrorKind::StorageFull, .. })), "{full:?}");
     let checked = outbox.send(Check { progress: Progress::default() }).await.unwrap().unwrap();
     assert_eq!((checked.problems, checked.waiting, checked.accepted), (vec![], 4, 4));
+}
+
+#[actix::test]
+async fn an_export_is_refused_where_it_would_take_the_room_that_is_to_stay_free_also_on_its_way() {
+    tokio::time::pause();
+    let rig = long_lived();
+    let outbox = filled(&rig).await;
+    let held = rig.store.held();
+    let size = held.bytes + 12 * held.pairs;
+    let least = size + Limits::default().min_free_disk;
+    for (looks, written) in [(vec![least - 1], false), (vec![least, least - 1], true)] {
+        let sink = Sink::default();
+        let free = Arc::new(Mutex::new(looks.into_iter().map(Some).collect()));
+        let refused = outbox.send(to_sink(&sink, &free, &Progress::default())).await.unwrap().unwrap_err();
+        let ExportFailed::Store(StoreError::Refused(why)) = refused else { panic!("{refused:?}") };
+        assert!(why.contains("outbox.min_free_disk"), "{why}");
+        assert_eq!(!sink.bytes.lock().unwrap().is_empty(), written);
+    }
+    let (sink, free) = (Sink::default(), Arc::new(Mutex::new([Some(least); 2].into())));
+    outbox.send(to_sink(&sink, &free, &Progress::default())).await.unwrap().unwrap();
+    // Beside the records there are a header and an end.
+    assert!((size..size + 200).contains(&(sink.bytes.lock().unwrap().len() as u64)));
+}
+
+#[actix::test]
+async fn one_counts_at_a_time() {
+    tokio::time::pause();
+    let rig = long_lived();
+    let outbox = filled(&rig).await;
+    let (one, other) = tokio::join!(outbox.send(CountStats), outbox.send(CountStats));
+    assert!(one.unwrap().is_ok());
+    assert!(matches!(other.unwrap(), Err(StoreError::Refused(_))));
+    assert!(outbox.send(CountStats).await.unwrap().is_ok());
 }
 
 #[test]

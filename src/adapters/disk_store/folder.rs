@@ -5,6 +5,7 @@
 //! finds the disk full, and made again when there is plenty.
 
 use super::{
+    super::disk_room,
     engine::{Files, files},
     format::mismatch,
 };
@@ -253,8 +254,7 @@ impl Folder {
 
     /// What an unprivileged process may still write, in bytes.
     pub fn room(&self) -> io::Result<u64> {
-        let room = statvfs(&self.dir)?;
-        Ok(room.f_bavail.saturating_mul(room.f_frsize))
+        disk_room::free_bytes(&self.dir)
     }
 
     /// Blocks of all files but the ballast, in bytes.

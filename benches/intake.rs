@@ -15,14 +15,14 @@ mod support;
 
 use consumers::{Consumer, trial};
 use std::path::Path;
-use support::{figure, say};
+use support::{figure, from_env, say};
 
 const TURNS: usize = 5;
 /// Messages of a turn against the bare client: some seconds.
 const MESSAGES: u64 = 12_000;
 /// The same where the broker saves less, and is faster by ten times.
 const MESSAGES_SAVING_LESS: u64 = 80_000;
-/// Against Node-RED.
+/// Against Node-RED; `NODE_RED_MESSAGES` is another number. Some seconds: see the README on what longer ones show.
 const MESSAGES_NODE_RED: u64 = 6_000;
 /// Against SQLite, which takes a hundred a second.
 const MESSAGES_SQLITE: u64 = 600;
@@ -83,9 +83,27 @@ fn main() {
         Some(custody::APPEND) => return custody::append(Path::new(&arguments[1])),
         _ => {}
     }
-    in_custody();
+    // Those that are named, or all.
+    let wanted = |name: &str| {
+        let mut named = arguments.iter().filter(|it| !it.starts_with('-')).peekable();
+        named.peek().is_none() || named.any(|it| it == name)
+    };
+    if wanted("custody") {
+        in_custody();
+    }
+    let against = |name: &str, turns, broker, other, count| {
+        if wanted(name) {
+            against(name, turns, broker, other, count);
+        }
+    };
     against("intake_vs_bare", TURNS, &[], Consumer::Bare, MESSAGES);
     against("intake_vs_bare_saving_less", TURNS, SAVES_LESS, Consumer::Bare, MESSAGES_SAVING_LESS);
     against("intake_vs_python_sqlite", TURNS_RIVALS, &[], Consumer::Sqlite, MESSAGES_SQLITE);
-    against("intake_vs_node_red", TURNS_RIVALS, &[], Consumer::NodeRed, MESSAGES_NODE_RED);
+    against(
+        "intake_vs_node_red",
+        TURNS_RIVALS,
+        &[],
+        Consumer::NodeRed,
+        from_env("NODE_RED_MESSAGES").unwrap_or(MESSAGES_NODE_RED),
+    );
 }

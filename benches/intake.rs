@@ -22,7 +22,7 @@ const TURNS: usize = 5;
 const MESSAGES: u64 = 12_000;
 /// The same where the broker saves less, and is faster by ten times.
 const MESSAGES_SAVING_LESS: u64 = 80_000;
-/// Against Node-RED; `NODE_RED_MESSAGES` is another number. Some seconds: see the README on what longer ones show.
+/// Against Node-RED with the guide's settings; `NODE_RED_MESSAGES` is another number. Some seconds: see the README on what longer ones show.
 const MESSAGES_NODE_RED: u64 = 6_000;
 /// Against SQLite, which takes a hundred a second.
 const MESSAGES_SQLITE: u64 = 600;
@@ -99,11 +99,9 @@ fn main() {
     against("intake_vs_bare", TURNS, &[], Consumer::Bare, MESSAGES);
     against("intake_vs_bare_saving_less", TURNS, SAVES_LESS, Consumer::Bare, MESSAGES_SAVING_LESS);
     against("intake_vs_python_sqlite", TURNS_RIVALS, &[], Consumer::Sqlite, MESSAGES_SQLITE);
-    against(
-        "intake_vs_node_red",
-        TURNS_RIVALS,
-        &[],
-        Consumer::NodeRed,
-        from_env("NODE_RED_MESSAGES").unwrap_or(MESSAGES_NODE_RED),
-    );
+    let as_it_comes = Consumer::NodeRed { lasting: false };
+    against("intake_vs_node_red", TURNS_RIVALS, SAVES_LESS, as_it_comes, MESSAGES_SAVING_LESS);
+    let messages = from_env("NODE_RED_MESSAGES").unwrap_or(MESSAGES_NODE_RED);
+    against("intake_vs_node_red_guide", TURNS_RIVALS, &[], as_it_comes, messages);
+    against("intake_vs_node_red_guide_lasting", TURNS_RIVALS, &[], Consumer::NodeRed { lasting: true }, messages);
 }

@@ -99,9 +99,9 @@ const SWEEP_EVERY: Duration = Duration::from_secs(30);
 const ASK_LIMIT: Duration = Duration::from_secs(5);
 /// After this long a group of writes that is under way is taken for stuck: the disk hangs.
 const STUCK: Duration = Duration::from_secs(30);
-/// How many reads of the store go on at once, tools apart. Each takes a thread of its own, and memory that one thread has freed is of
+/// How many couriers' reads of the store go on at once. Each takes a thread of its own, and memory that one thread has freed is of
 /// little use to another: with 64 couriers that pick at once, a long drain took several times as much.
-const READS_AT_ONCE: usize = 2;
+const COURIER_READS_AT_ONCE: usize = 2;
 /// Mailbox of the Outbox: intake comes in bursts of the broker's whole in-flight window.
 const MAILBOX: usize = 2_048;
 
@@ -134,7 +134,7 @@ pub struct Outbox {
     ops: Option<mpsc::Sender<Op>>,
     shared: Arc<Mutex<Shared>>,
     streams: Streams,
-    reads: Arc<Semaphore>,
+    courier_reads: Arc<Semaphore>,
     /// Held while it is counted for an operator: that reads all entries, so one at a time.
     counting: Arc<tokio::sync::Mutex<()>>,
     writer: Option<OwnedTask>,
@@ -174,7 +174,7 @@ impl Outbox {
             ops,
             shared,
             streams,
-            reads: Arc::new(Semaphore::new(READS_AT_ONCE)),
+            courier_reads: Arc::new(Semaphore::new(COURIER_READS_AT_ONCE)),
             counting: Arc::default(),
             writer: None,
             sweeper: None,
@@ -200,21 +200,8 @@ impl Outbox {
         })
     }
 
-    /// Reads on a blocking thread, when it is its turn.
+    /// Reads on a blocking thread.
     fn read<T: Send + 'static>(
-        &self,
-        read: impl FnOnce(&dyn OutboxStore) -> Result<T, StoreError> + Send + 'static,
-    ) -> ResponseFuture<Result<T, StoreError>> {
-        let (turn, reading) = (Arc::clone(&self.reads), self.read_long(read));
-        Box::pin(async move {
-            // Never closed.
-            let _turn = turn.acquire().await;
-            reading.await
-        })
-    }
-
-    /// Reads on a blocking thread beside all others: what takes seconds must not hold up a courier.
-    fn read_long<T: Send + 'static>(
         &self,
         read: impl FnOnce(&dyn OutboxStore) -> Result<T, StoreError> + Send + 'static,
     ) -> ResponseFuture<Result<T, StoreError>> {
@@ -222,6 +209,19 @@ impl Outbox {
         Box::pin(async move {
             let joined = tokio::task::spawn_blocking(move || read(&*store)).await;
             joined.unwrap_or_else(|_| Err(StoreError::Corrupt("reading the store failed unexpectedly".into())))
+        })
+    }
+
+    /// Reads for a courier, when it is its turn. Couriers wait for each other alone: what an operator asks for holds none up.
+    fn read_in_turn<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&dyn OutboxStore) -> Result<T, StoreError> + Send + 'static,
+    ) -> ResponseFuture<Result<T, StoreError>> {
+        let (turn, reading) = (Arc::clone(&self.courier_reads), self.read(read));
+        Box::pin(async move {
+            // Never closed.
+            let _turn = turn.acquire().await;
+            reading.await
         })
     }
 

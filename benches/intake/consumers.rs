@@ -45,7 +45,11 @@ pub enum Consumer {
     /// paho-mqtt with SQLite.
     Sqlite,
     /// Node-RED with a queue in a file context.
-    NodeRed,
+    NodeRed {
+        /// Its session at the broker outlives its connection, as ours does: what is published while it is away waits there, and what the
+        /// broker saves for us it saves for it. Not so unless its user says so.
+        lasting: bool,
+    },
 }
 
 /// A program that says `done` on its standard output. It ends with its value.
@@ -129,7 +133,7 @@ fn start(consumer: Consumer, folder: &Path, broker: SocketAddr, count: u64) -> R
             Running::Other(Talker::start(Command::new(program).args([BARE, &port, &count])))
         }
         Consumer::Sqlite => Running::Other(rivals::sqlite(folder, broker, count)),
-        Consumer::NodeRed => Running::Other(rivals::node_red(folder, broker, count)),
+        Consumer::NodeRed { lasting } => Running::Other(rivals::node_red(folder, broker, count, lasting)),
     }
 }
 

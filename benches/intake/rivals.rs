@@ -23,8 +23,8 @@ pub fn sqlite(folder: &Path, broker: SocketAddr, count: u64) -> Talker {
     Talker::start(&mut command)
 }
 
-/// Node-RED, whose flow pushes every message to a queue in a file context with that context's own settings.
-pub fn node_red(folder: &Path, broker: SocketAddr, count: u64) -> Talker {
+/// Node-RED, whose flow pushes every message to a queue in a file context with that context's own settings; with a session that lasts, or as it comes.
+pub fn node_red(folder: &Path, broker: SocketAddr, count: u64, lasting: bool) -> Talker {
     let program = installed("node-red/node_modules/node-red/red.js");
     let port = ports::free_ports(1).expect("a free port")[0];
     let settings = format!(
@@ -41,7 +41,7 @@ pub fn node_red(folder: &Path, broker: SocketAddr, count: u64) -> Talker {
     let flows = serde_json::json!([
         { "id": "flow", "type": "tab", "label": "readings" },
         { "id": "broker", "type": "mqtt-broker", "broker": "127.0.0.1", "port": broker.port().to_string(),
-          "autoConnect": true, "protocolVersion": "4", "keepalive": "60", "cleansession": true, "usetls": false },
+          "autoConnect": true, "protocolVersion": "4", "keepalive": "60", "cleansession": !lasting, "clientid": if lasting { "node-red" } else { "" }, "usetls": false },
         { "id": "in", "type": "mqtt in", "z": "flow", "x": 100, "y": 100, "topic": "ward/+/pulse", "qos": "1", "datatype": "auto-detect",
           "broker": "broker", "wires": [["push"]] },
         { "id": "push", "type": "function", "z": "flow", "x": 300, "y": 100, "name": "push", "func": push, "outputs": 1,

@@ -7,6 +7,7 @@
 //! | `0x00` | [`Meta`] | counters, custody clock, report position; rewritten in every commit |
 //! | `0x01` | [`ClockRecord`] | what the custody clock remembers; written when it changes |
 //! | `0x02` | [`Serials`] | the first sequence number that nobody was given yet |
+//! | `0x03` | [`FirstSendings`] | publications of a broker that came for the first time: by them the age of a packet's slot is told |
 //! | `d` dest:u32 | [`DestinationRecord`] | FIFO position, counts, back-off, budget of one destination |
 //! | `n` name | [`DestinationNumber`] | directory |
 //! | `m` dest seq:u64 | [`EntryRecord`] | a queued entry; the FIFO is the range from `head_seq` |
@@ -400,11 +401,20 @@ pub struct PacketSlot {
     pub content: [u8; 16],
     /// What was made of it; none for a quarantined or refused publication.
     pub made: Option<(u32, u64, MessageId)>,
-    /// The account's `accepted` then: how long ago that was.
-    pub accepted: u64,
+    /// [`FirstSendings`] then: how long ago that was.
+    pub first_sendings: u64,
 }
-// Version 1 had no `accepted`. A slot of it is taken for an empty one.
-record!(PacketSlot, 5, 2);
+// Version 1 had no age, version 2 counted all acceptances. A slot of these is taken for an empty one.
+record!(PacketSlot, 5, 3);
+
+/// Publications at QoS 1 that brokers sent for the first time, since the outbox was made: what came again and was known, or would have
+/// been if its slot were not stale, does not count.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FirstSendings {
+    /// How many.
+    pub count: u64,
+}
+record!(FirstSendings, 12);
 
 /// What an Idempotency-Key stood for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -67,7 +67,7 @@ pub use identity::{IdentityError, client_id};
 /// Acknowledgements that may wait for the poller (a count).
 pub const ACKS_MAX: usize = 65_536;
 /// Interval of the pings that keep an idle connection.
-pub const KEEP_ALIVE: Duration = Duration::from_secs(30);
+pub const KEEP_ALIVE: Duration = Duration::from_secs(60);
 /// Longest that a TCP connection and the broker's greeting may take together.
 pub const CONNECT_MAX: Duration = Duration::from_secs(5);
 /// Longest that the broker may take to answer a subscription.

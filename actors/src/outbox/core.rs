@@ -26,7 +26,7 @@ use tidegate_schemas::{
     custody::{ClockRecord, CustodyTime},
     id::DestinationId,
     messages::outbox::StoreError,
-    record::{self, DestinationNumber, DestinationRecord, LAYOUT, Meta, Record, RecordError, key},
+    record::{self, DestinationNumber, DestinationRecord, FirstSendings, LAYOUT, Meta, Record, RecordError, key},
 };
 
 /// Limits of the outbox as a whole.
@@ -107,6 +107,9 @@ pub(super) struct Core {
     pub entropy: Arc<dyn Entropy>,
     pub limits: Limits,
     pub meta: Meta,
+    /// As in its record.
+    pub first_sendings: u64,
+    first_sendings_written: u64,
     pub dests: HashMap<u32, Dest>,
     pub names: HashMap<DestinationId, u32>,
     pub moment: Moment,
@@ -195,6 +198,8 @@ impl Core {
             entropy: parts.entropy,
             limits: parts.limits,
             meta: Meta { layout: LAYOUT, ..Meta::default() },
+            first_sendings: 0,
+            first_sendings_written: 0,
             dests: HashMap::new(),
             names: HashMap::new(),
             moment,
@@ -249,6 +254,8 @@ impl Core {
             }
         };
         self.clock_written = stored(&*self.store, &key::CLOCK)?.unwrap_or_default();
+        let FirstSendings { count } = stored(&*self.store, &key::FIRST_SENDINGS)?.unwrap_or_default();
+        (self.first_sendings, self.first_sendings_written) = (count, count);
         if self.meta.layout != LAYOUT {
             return Err(StoreError::Format {
                 found: format!("layout {}", self.meta.layout),
@@ -378,11 +385,16 @@ impl Core {
             self.changed.iter().filter(|n| self.dests.get(n).is_some_and(|dest| dest.dirty)).copied().collect();
         // A jump of the wall clock that only memory knows would be forgotten by a restart.
         let clock_changed = self.clock != self.clock_written;
-        if batch.changes.is_empty() && numbers.is_empty() && !clock_changed {
+        let sent_first = self.first_sendings != self.first_sendings_written;
+        if batch.changes.is_empty() && numbers.is_empty() && !clock_changed && !sent_first {
             return Ok(());
         }
         if clock_changed {
             batch.put(key::CLOCK.to_vec(), record::encode(&key::CLOCK, &self.clock));
+        }
+        if sent_first {
+            let count = self.first_sendings;
+            batch.put(key::FIRST_SENDINGS.to_vec(), record::encode(&key::FIRST_SENDINGS, &FirstSendings { count }));
         }
         for number in numbers {
             if let Some(dest) = self.dests.get_mut(&number) {
@@ -408,6 +420,7 @@ impl Core {
         self.store.commit(&batch)?;
         self.ledger_no_on_disk = self.meta.ledger_no;
         self.clock_written = self.clock.clone();
+        self.first_sendings_written = self.first_sendings;
         self.tally.commits += 1;
         Ok(())
     }

@@ -13,8 +13,8 @@ use tidegate_schemas::{
         tools::{Checked, CheckedDestination, Progress},
     },
     record::{
-        self, DestinationNumber, DestinationRecord, EntryRecord, KeySlot, LedgerRecord, Meta, PacketSlot,
-        QuarantineRecord, Record, RecordError, RefusedWait, key,
+        self, DestinationNumber, DestinationRecord, EntryRecord, FirstSendings, KeySlot, LedgerRecord, Meta,
+        PacketSlot, QuarantineRecord, Record, RecordError, RefusedWait, key,
     },
     tidings::Serials,
 };
@@ -152,6 +152,7 @@ impl Finder {
             }
             1 => self.time.clock = self.read::<ClockRecord>("the custody clock", at, value).unwrap_or_default(),
             2 => drop(self.read::<Serials>("the serial numbers", at, value)),
+            3 => drop(self.read::<FirstSendings>("the count of first sendings", at, value)),
             b'd' => {
                 let Some(record) = self.read::<DestinationRecord>("a destination", at, value) else { return };
                 self.held.insert(dest, Held { record, queued: 0, aside: 0, body_bytes: 0, by_age: [0; 4] });
@@ -176,7 +177,7 @@ impl Finder {
             }
             // Set aside as it was found: that is told where it happened, and is no news.
             b'x' => *self.damaged.entry(dest).or_default() += 1,
-            b'p' => drop(self.read::<PacketSlot>("a packet slot", at, value)),
+            b'p' => self.packet_slot(at, value),
             b'u' => drop(self.read::<KeySlot>("an idempotency slot", at, value)),
             b'q' => {
                 self.seen.quarantine += 1;
@@ -187,6 +188,14 @@ impl Finder {
                 drop(self.read::<LedgerRecord>("a ledger record", at, value));
             }
             other => self.problem(format!("a record of an unknown kind ({other})")),
+        }
+    }
+
+    /// One of an earlier version is taken for an empty one, and is no damage.
+    fn packet_slot(&mut self, at: &[u8], value: &[u8]) {
+        match record::decode::<PacketSlot>(at, value) {
+            Err(RecordError::Kind { found_type: PacketSlot::TYPE, .. }) | Ok(_) => {}
+            Err(error) => self.problem(format!("a packet slot: {error}")),
         }
     }
 

@@ -60,7 +60,7 @@ impl Handler<Pick> for Outbox {
         };
         let Some(head) = head else { return Box::pin(async { Ok(vec![]) }) };
         let (time, destination) = (self.custody_now(), message.destination.clone());
-        let picking = self.read(move |store| pick::pick(store, &message, &time, head));
+        let picking = self.read_in_turn(move |store| pick::pick(store, &message, &time, head));
         let ops = self.ops.clone();
         Box::pin(async move {
             let picked = picking.await?;
@@ -79,7 +79,7 @@ impl Handler<StillQueued> for Outbox {
     type Result = ResponseFuture<Result<Vec<u64>, StoreError>>;
     fn handle(&mut self, message: StillQueued, _: &mut Self::Context) -> Self::Result {
         let time = self.custody_now();
-        self.read(move |store| pick::still_queued(store, &message, &time))
+        self.read_in_turn(move |store| pick::still_queued(store, &message, &time))
     }
 }
 

@@ -6,8 +6,8 @@
 //!
 //! What remains: a broker that hands out a packet id anew, and whose first sending under it got lost with the connection, sends it
 //! again with DUP. If its content equals that of the slot, which nothing has taken over, it is taken for the earlier publication and
-//! a reading is lost. So a slot is worth nothing once [`SLOT_ACCEPTED_MAX`] publications came after it: mosquitto counts its ids up to
-//! 65,535 before it begins again, which closes the hole. A broker that reuses low ids at once (the embedded one) leaves it open, for
+//! a reading is lost. So a slot is worth nothing once [`SLOT_SENDINGS_MAX`] publications came for the first time after it: mosquitto counts
+//! its ids up to 65,535 before it begins again, which closes the hole. A broker that reuses low ids at once (the embedded one) leaves it open, for
 //! equal contents within one flight of a broken connection.
 //!
 //! A slot helps to know a redelivery and is nothing else's only copy: one that can't be read is taken for an empty one.
@@ -25,11 +25,12 @@ use tidegate_schemas::{
 const BUCKET_MS: u64 = 6 * 3_600_000;
 /// Buckets that are looked into: an Idempotency-Key is remembered for 42 to 48 hours.
 const BUCKETS: u32 = 8;
-/// After so many acceptances a packet's slot is stale: half of all packet ids, so that an id comes round only after its slot is stale, and
-/// what a broker has in flight to us is known when it comes again. That can be far more than its limit of messages in flight: mosquitto
-/// 2.0.11, busy with five devices, read one acknowledgement for five publications that it sent, and had sent 10,184 beyond what it had
-/// read acknowledgements for, under a limit of 100.
-const SLOT_ACCEPTED_MAX: u64 = 32_000;
+/// After so many first sendings a packet's slot is stale: three quarters of all packet ids. So much of what a broker has in flight to us
+/// is known when it comes again, and an id comes round only after its slot is stale, as long as a broken connection swallows no more than
+/// the other quarter. In flight can be far more than the broker's limit: mosquitto 2.0.11, which saves after each change and is busy with
+/// sixteen devices, reads one acknowledgement for sixteen publications that it sends, and had sent 42,000 beyond those that it had read
+/// acknowledgements for, under a limit of 100. What is sent again moves nothing on: else the first that are stale make the next ones so.
+const SLOT_SENDINGS_MAX: u64 = 48_000;
 /// Longest topic kept in quarantine, in bytes.
 const TOPIC_BYTES_KEPT: usize = 256;
 
@@ -64,13 +65,10 @@ impl Core {
 
     /// The slot of a publication that is marked as sent before, if it was this one.
     fn packet_slot(&mut self, mark: &Redelivery, content: [u8; 16]) -> Result<Option<PacketSlot>, StoreError> {
-        let Redelivery::Mqtt { session, packet_id, dup: true } = mark else { return Ok(None) };
+        let Redelivery::Mqtt { packet_id, dup: true, .. } = mark else { return Ok(None) };
         let slot: Option<PacketSlot> = self.read_slot(&key::packet(*packet_id))?;
-        let accepted = self.meta.account.accepted;
-        Ok(slot.filter(|slot| {
-            let fresh = accepted.saturating_sub(slot.accepted) <= SLOT_ACCEPTED_MAX;
-            fresh && slot.session == *session && slot.content == content
-        }))
+        let is_fresh = |slot: &PacketSlot| self.first_sendings.saturating_sub(slot.first_sendings) <= SLOT_SENDINGS_MAX;
+        Ok(slot.filter(|slot| is_of(slot, mark, content) && is_fresh(slot)))
     }
 
     fn key_slot(&mut self, submission: &Submission, content: [u8; 16]) -> Result<Option<KeySlot>, EnqueueError> {
@@ -111,9 +109,14 @@ impl Core {
     }
 
     fn remember_packet(&mut self, mark: &Redelivery, content: [u8; 16], made: Option<(u32, u64, MessageId)>) {
-        if let Redelivery::Mqtt { session, packet_id, .. } = mark {
-            let accepted = self.meta.account.accepted;
-            self.put(key::packet(*packet_id), &PacketSlot { session: *session, content, made, accepted });
+        if let Redelivery::Mqtt { session, packet_id, dup } = mark {
+            // What can't be read was told when it was looked for.
+            let slot = if *dup { self.read::<PacketSlot>(&key::packet(*packet_id)).ok().flatten() } else { None };
+            if !slot.is_some_and(|slot| is_of(&slot, mark, content)) {
+                self.first_sendings += 1;
+            }
+            let first_sendings = self.first_sendings;
+            self.put(key::packet(*packet_id), &PacketSlot { session: *session, content, made, first_sendings });
         }
     }
 
@@ -147,7 +150,8 @@ impl Core {
 
     /// Its packet id stands for nothing any more.
     pub fn ignore(&mut self, message: &Ignore) -> Result<(), StoreError> {
-        if let Redelivery::Mqtt { packet_id, .. } = &message.redelivery {
+        if let Redelivery::Mqtt { packet_id, dup, .. } = &message.redelivery {
+            self.first_sendings += u64::from(!dup);
             let at = key::packet(*packet_id);
             if self.read_raw(&at)?.is_some() {
                 self.remove(at);
@@ -164,6 +168,11 @@ impl Core {
     pub fn oldest_bucket_kept(&self) -> u32 {
         self.bucket().saturating_sub(BUCKETS - 1)
     }
+}
+
+/// Whether a slot is of this publication, stale or not.
+fn is_of(slot: &PacketSlot, mark: &Redelivery, content: [u8; 16]) -> bool {
+    matches!(mark, Redelivery::Mqtt { session, .. } if slot.session == *session && slot.content == content)
 }
 
 fn hash(parts: &[&[u8]]) -> [u8; 16] {

@@ -80,7 +80,7 @@ mod tests {
             let name = format!("ward-{number}").parse().unwrap();
             batch.put(at.clone(), record::encode(&at, &DestinationRecord::new(name)));
         }
-        let slot = PacketSlot { session: 1, content: [0; 16], made: None, accepted: 1 };
+        let slot = PacketSlot { session: 1, content: [0; 16], made: None, first_sendings: 1 };
         batch.put(key::packet(7), record::encode(&key::packet(7), &slot));
         batch.put(b"m".to_vec(), b"left alone".to_vec());
         store.commit(&batch).unwrap();

@@ -203,7 +203,7 @@ fn each_pair(
 impl Handler<Check> for Outbox {
     type Result = ResponseFuture<Result<Checked, StoreError>>;
     fn handle(&mut self, message: Check, _: &mut Self::Context) -> Self::Result {
-        self.read_long(move |store| {
+        self.read(move |store| {
             let examined = examine(store, &message.progress)?;
             Ok(examined.told(store.disk_bytes()))
         })
@@ -215,7 +215,7 @@ impl Handler<Export> for Outbox {
     fn handle(&mut self, message: Export, _: &mut Self::Context) -> Self::Result {
         let Export { to, free_bytes, header, progress } = message;
         let kept_bytes = self.parts.limits.min_free_disk;
-        let exporting = self.read_long(move |store| {
+        let exporting = self.read(move |store| {
             let room = Room { free_bytes: &*free_bytes, kept_bytes };
             Ok(export(store, to, room, &header, &progress))
         });
@@ -226,7 +226,7 @@ impl Handler<Export> for Outbox {
 impl Handler<Compact> for Outbox {
     type Result = ResponseFuture<Result<Compacted, StoreError>>;
     fn handle(&mut self, message: Compact, _: &mut Self::Context) -> Self::Result {
-        self.read_long(move |store| compact(store, &message.progress))
+        self.read(move |store| compact(store, &message.progress))
     }
 }
 
@@ -238,7 +238,7 @@ impl Handler<CountStats> for Outbox {
             return Box::pin(ready(Err(StoreError::Refused(what.into()))));
         };
         let time = self.custody_now();
-        self.read_long(move |store| {
+        self.read(move |store| {
             // It is counted to its end also when nobody waits for that any more.
             let _counting = counting;
             stats(store, Some(time))

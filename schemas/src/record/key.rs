@@ -11,6 +11,9 @@ pub const CLOCK: [u8; 1] = [1];
 /// The key of [`super::Serials`].
 pub const SERIALS: [u8; 1] = [2];
 
+/// The key of [`super::FirstSendings`].
+pub const FIRST_SENDINGS: [u8; 1] = [3];
+
 fn numbered(prefix: u8, dest: u32) -> Vec<u8> {
     let mut key = vec![prefix];
     key.extend_from_slice(&dest.to_be_bytes());

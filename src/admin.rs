@@ -24,6 +24,8 @@
 //! | POST `/api/v1/outbox/check`, `/backup`, `/compact`; GET `/stats` | long work, counts by age | `tools` |
 //! | GET `/api/v1/quarantine` | what never became an entry | `records` |
 //! | GET `/api/v1/ledger` | what ended lately | `records` |
+//! | POST `/api/v1/console/link` | an address that logs in to the console, once | `console` |
+//! | `/console`, `/console/...` | pages for people | `console` |
 //!
 //! The whole description is in `docs/admin-api.md`.
 //!
@@ -42,13 +44,14 @@ pub mod status;
 pub mod token;
 pub mod tools;
 
-mod agreements;
-mod destinations;
+pub(crate) mod agreements;
+pub(crate) mod destinations;
+pub(crate) mod records;
+pub(crate) mod signals;
+
 mod guard;
 mod health;
 mod metrics;
-mod records;
-mod signals;
 
 use crate::admin::{
     access::Reach,
@@ -56,7 +59,11 @@ use crate::admin::{
     problem::HttpProblem,
     token::AdminToken,
 };
-use crate::reload::Reloader;
+use crate::{
+    adapters::system_entropy::SystemEntropy,
+    console::{self, Console},
+    reload::Reloader,
+};
 use actix_web::{
     HttpServer, Resource, ResponseError as _, Route,
     http::{Method, header},
@@ -91,14 +98,16 @@ pub struct Settings {
     pub state_dir: PathBuf,
 }
 
-/// What the handlers share.
-struct App {
-    reach: Reach,
+/// What the handlers share, those of the console among them.
+pub(crate) struct App {
+    pub(crate) reach: Reach,
     reloader: Option<Arc<Reloader>>,
-    clock: Arc<dyn Clock>,
-    token: AdminToken,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) token: AdminToken,
     hosts: BTreeSet<String>,
-    wrong_tokens: guard::WrongTokens,
+    pub(crate) wrong_tokens: guard::WrongTokens,
+    /// Who is logged in to the console.
+    pub(crate) console: Console,
     started: Instant,
     state_dir: PathBuf,
     /// Held while a backup is written: one at a time.
@@ -106,17 +115,17 @@ struct App {
 }
 
 /// One line of the table of routes.
-struct Endpoint {
-    method: Method,
-    path: &'static str,
-    route: Route,
+pub(crate) struct Endpoint {
+    pub(crate) method: Method,
+    pub(crate) path: &'static str,
+    pub(crate) route: Route,
 }
 
 /// The table of routes. Lines of one path stand together.
 fn routes() -> Vec<Endpoint> {
     let get = |path, route: Route| Endpoint { method: Method::GET, path, route };
     let post = |path, route: Route| Endpoint { method: Method::POST, path, route };
-    vec![
+    let mut table = vec![
         get("/livez", web::get().to(health::live)),
         get("/readyz", web::get().to(health::ready)),
         get("/metrics", web::get().to(metrics::show)),
@@ -171,7 +180,10 @@ fn routes() -> Vec<Endpoint> {
         Endpoint { method: Method::POST, path: "/api/v1/reload", route: web::post().to(agreements::reload) },
         get("/api/v1/quarantine", web::get().to(records::quarantine)),
         get("/api/v1/ledger", web::get().to(records::ledger)),
-    ]
+        post("/api/v1/console/link", web::post().to(console::link)),
+    ];
+    table.extend(console::routes());
+    table
 }
 
 /// Method and path pattern of every route, for the tests and the documentation's test.
@@ -180,10 +192,16 @@ pub fn route_list() -> Vec<(String, &'static str)> {
     routes().into_iter().map(|endpoint| (endpoint.method.to_string(), endpoint.path)).collect()
 }
 
-/// The paths that need no token.
+/// The paths that need no token; the console's need a session ([`is_console`]).
 #[must_use]
 pub fn is_public(path: &str) -> bool {
-    matches!(path, "/livez" | "/readyz")
+    matches!(path, "/livez" | "/readyz") || console::is_public(path)
+}
+
+/// The paths of pages: they take a session's cookie and forms, and never the token nor JSON.
+#[must_use]
+pub fn is_console(path: &str) -> bool {
+    console::is_console(path)
 }
 
 /// One resource for each path of the table, so that a wrong method gets 405 and not 404.
@@ -202,7 +220,7 @@ fn configure(config: &mut web::ServiceConfig) {
     for (_, resource) in resources {
         config.service(resource);
     }
-    config.default_service(web::to(|| async { HttpProblem::not_found("there is no such address").error_response() }));
+    config.default_service(web::to(console::nowhere));
 }
 
 /// Starts the endpoint. Within an actix System; the requests run on a thread of their own.
@@ -214,8 +232,8 @@ pub fn start(settings: Settings) -> Result<Serving, ListenError> {
     let Settings { hosts, token, reach, clock, reloader, state_dir, .. } = settings;
     let hosts = guard::hosts(address, &hosts);
     let (wrong_tokens, started) = (guard::wrong_tokens(), Instant::now());
-    let backing_up = Mutex::default();
-    let app = Data::new(App { reach, reloader, clock, token, hosts, wrong_tokens, started, state_dir, backing_up });
+    let (backing_up, console) = (Mutex::default(), Console::new(Arc::new(SystemEntropy)));
+    let app = Data::new(App { reach, reloader, clock, token, hosts, wrong_tokens, console, started, state_dir, backing_up });
     let server = HttpServer::new(move || {
         actix_web::App::new()
             .app_data(app.clone())

@@ -13,13 +13,13 @@ mod agreement;
 mod check;
 #[cfg(feature = "testnet")]
 mod demo;
-mod destination;
+pub(crate) mod destination;
 mod device;
 mod embedded_broker;
 mod ledger;
 mod outbox;
 mod outbox_tools;
-mod output;
+pub(crate) mod output;
 mod pacemaker;
 mod paths;
 mod receiver;
@@ -27,7 +27,7 @@ mod reload;
 mod run;
 mod signal;
 mod simulate;
-mod status;
+pub(crate) mod status;
 mod store_files;
 #[cfg(feature = "testnet")]
 mod testnet;

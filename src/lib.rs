@@ -16,3 +16,6 @@ pub mod reload;
 pub mod signal_service;
 pub mod telemetry;
 pub mod wiring;
+
+mod console;
+mod web;

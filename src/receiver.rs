@@ -17,13 +17,11 @@ mod answer;
 mod api;
 mod app;
 mod chart;
-mod form;
 mod intake;
 mod live;
 mod pages;
 mod rights;
 mod serve;
-mod sessions;
 mod speaker;
 mod store;
 mod values;
@@ -34,8 +32,8 @@ pub use serve::{Connection, Duplex, Entrance, EntranceError};
 pub use speaker::{Speaker, SpeakerError, signal_key_file};
 pub use store::{Keep, StoreError, StoreLimits};
 
+use crate::web::sessions::{SESSION, Sessions};
 use app::App;
-use sessions::Sessions;
 use std::{path::PathBuf, sync::Arc, time::Duration};
 use store::Store;
 use tidegate_actors::ports::{clock::Clock, entropy::Entropy};
@@ -179,7 +177,7 @@ impl Receiver {
             assets: App::assets_version(),
             rights,
             open_private_iot: options.open_private_iot,
-            sessions: Sessions::default(),
+            sessions: Sessions::lasting(SESSION),
             reader,
             writer: writer.handle,
             clock: options.clock,

@@ -69,17 +69,17 @@ async fn put_windows(app: &App, id: &str, windows: RawWindows, dry_run: bool) ->
     Ok(Json(agreements::view(app, changed, dry_run).await))
 }
 
-pub(super) fn name(text: &str) -> Result<DestinationId, HttpProblem> {
+pub(crate) fn name(text: &str) -> Result<DestinationId, HttpProblem> {
     text.parse().map_err(|error| HttpProblem::not_found(format!("this is not the name of a destination: {error}")))
 }
 
-pub(super) async fn one(app: &App, wanted: &DestinationId) -> Result<DestinationView, HttpProblem> {
+pub(crate) async fn one(app: &App, wanted: &DestinationId) -> Result<DestinationView, HttpProblem> {
     let found = all(app).await?.into_iter().find(|view| view.destination == *wanted);
     found.ok_or_else(|| HttpProblem::not_found(format!("there is no destination {wanted}")))
 }
 
 /// Every destination as it is now. Without an Outbox the loads are absent, the rest is there.
-pub(super) async fn all(app: &App) -> Result<Vec<DestinationView>, HttpProblem> {
+pub(crate) async fn all(app: &App) -> Result<Vec<DestinationView>, HttpProblem> {
     let Situation { access, .. } = app.reach.look();
     let registry = ask(access.current.as_ref(), Current).await?;
     let loads = ask(access.loads.as_ref(), Loads).await.ok();

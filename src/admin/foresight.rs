@@ -102,7 +102,8 @@ pub(super) async fn openings(
     }))
 }
 
-fn within(agreement: &ServiceAgreement, from: Timestamp, count: usize, for_s: Option<u32>) -> Vec<Opening> {
+/// Openings from a moment on: at most so many, and at most so far ahead. None where it is always open.
+pub(crate) fn within(agreement: &ServiceAgreement, from: Timestamp, count: usize, for_s: Option<u32>) -> Vec<Opening> {
     let end = for_s.and_then(|s| from.checked_add(SignedDuration::from_secs(i64::from(s))).ok());
     let bounded =
         agreement.openings(from).take(count).filter(|opening| opening.start.is_some() || opening.end.is_some());
@@ -143,7 +144,7 @@ pub(super) async fn simulate(
 }
 
 /// `GET /api/v1/outbox/{destination}/{seq}/explain`, `GET /api/v1/outbox/{uuid}/explain`
-pub(super) async fn explain(app: &App, name: EntryName) -> Result<Json<Explanation>, HttpProblem> {
+pub(crate) async fn explain(app: &App, name: EntryName) -> Result<Json<Explanation>, HttpProblem> {
     let shown = ask(app.reach.look().access.show.as_ref(), Show { name }).await??;
     let Some(shown) = shown else {
         return Err(HttpProblem::not_found("there is no such entry, and none in the ledger"));
@@ -206,7 +207,7 @@ async fn foresee(
 }
 
 /// How things stand for a destination now.
-async fn present(app: &App, registered: &RegisteredDestination, now: Timestamp) -> Circumstances {
+pub(crate) async fn present(app: &App, registered: &RegisteredDestination, now: Timestamp) -> Circumstances {
     let Situation { access, .. } = app.reach.look();
     let loads = ask(access.loads.as_ref(), Loads).await.unwrap_or_default();
     let load = loads.iter().find(|load| load.destination == registered.destination.id);
@@ -218,7 +219,8 @@ async fn present(app: &App, registered: &RegisteredDestination, now: Timestamp) 
     }
 }
 
-async fn registered(app: &App, name: &str) -> Result<Arc<RegisteredDestination>, HttpProblem> {
+/// The destination of this name.
+pub(crate) async fn registered(app: &App, name: &str) -> Result<Arc<RegisteredDestination>, HttpProblem> {
     let id: DestinationId = name
         .parse()
         .map_err(|error| HttpProblem::not_found(format!("this is not the name of a destination: {error}")))?;

@@ -6,8 +6,13 @@
 //! 3. `/livez` and `/readyz` end here; they say nothing but a state. Everything else needs the bearer token: 401. There is no
 //!    cookie, so a browser never sends a credential by itself. More than [`WRONG_TOKENS_PER_MINUTE_MAX`] wrong tokens: 429.
 //! 4. A body must be declared as JSON: 415. No CORS header is ever sent.
+//!
+//! After 2. the pages of the console go their own way (`console::guard`): a session's cookie, forms, never the token nor JSON.
 
-use crate::admin::{App, problem::HttpProblem};
+use crate::{
+    admin::{App, problem::HttpProblem},
+    console,
+};
 use actix_web::{
     Error, HttpMessage as _, HttpRequest, ResponseError as _,
     body::MessageBody,
@@ -30,7 +35,7 @@ pub const WRONG_TOKENS_PER_MINUTE_MAX: NonZeroU32 = NonZeroU32::new(5).expect("f
 const CHALLENGE: &str = "Bearer realm=\"tidegate admin\"";
 
 /// Counts wrong tokens.
-pub(super) type WrongTokens = RateLimiter<NotKeyed, InMemoryState, DefaultClock, NoOpMiddleware>;
+pub(crate) type WrongTokens = RateLimiter<NotKeyed, InMemoryState, DefaultClock, NoOpMiddleware>;
 
 /// A fresh count of wrong tokens.
 pub(super) fn wrong_tokens() -> WrongTokens {
@@ -55,15 +60,20 @@ pub(super) fn hosts(address: SocketAddr, more: &[String]) -> BTreeSet<String> {
 
 /// The guard.
 pub(super) async fn guard(
-    request: ServiceRequest,
+    mut request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<impl MessageBody>, Error> {
-    match judge(request.request()) {
-        Ok(()) => next.call(request).await.map(ServiceResponse::map_into_boxed_body),
-        Err(problem) => {
+    let refusal = match judge(request.request()) {
+        Ok(()) if super::is_console(request.path()) => console::guard::admit(&mut request).await.err(),
+        Ok(()) => None,
+        Err(problem) => Some(problem.error_response()),
+    };
+    match refusal {
+        None => next.call(request).await.map(ServiceResponse::map_into_boxed_body),
+        Some(refusal) => {
             let (request, _body) = request.into_parts();
-            tracing::debug!(status = problem.status, path = request.path(), "an admin request was refused");
-            Ok(ServiceResponse::new(request, problem.error_response()))
+            tracing::debug!(status = refusal.status().as_u16(), path = request.path(), "an admin request was refused");
+            Ok(ServiceResponse::new(request, refusal))
         }
     }
 }
@@ -74,6 +84,9 @@ fn judge(request: &HttpRequest) -> Result<(), HttpProblem> {
     };
     same_host(request, &app.hosts)?;
     same_site(request, &app.hosts)?;
+    if super::is_console(request.path()) {
+        return Ok(());
+    }
     if !super::is_public(request.path()) {
         token(request, app)?;
     }

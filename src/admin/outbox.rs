@@ -17,19 +17,19 @@ use tidegate_schemas::{
     explain::Explanation,
     id::{DeviceId, EntryRef, MessageId},
     messages::outbox::{EntryName, List, Operate, Show},
-    view::Shown,
+    view::{EntryView, Shown},
 };
 
 /// What to look at.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Filter {
-    destination: Option<String>,
+pub(crate) struct Filter {
+    pub(crate) destination: Option<String>,
     /// One state or several, with commas between.
-    state: Option<String>,
-    device: Option<String>,
-    cursor: Option<String>,
-    limit: Option<usize>,
+    pub(crate) state: Option<String>,
+    pub(crate) device: Option<String>,
+    pub(crate) cursor: Option<String>,
+    pub(crate) limit: Option<usize>,
 }
 
 /// What an act led to.
@@ -47,10 +47,13 @@ pub(super) async fn list(
     filter: Query<Filter>,
     request: HttpRequest,
 ) -> Result<HttpResponse, HttpProblem> {
-    let message = filter.into_inner().message()?;
-    let page = ask(app.reach.look().access.list.as_ref(), message).await??;
-    let page = Page { items: page.entries, next: page.next.map(|next| next.to_string()) };
-    Ok(page.respond(request.query_string()))
+    Ok(page(&app, filter.into_inner()).await?.respond(request.query_string()))
+}
+
+/// The entries that pass a filter, from its cursor on.
+pub(crate) async fn page(app: &App, filter: Filter) -> Result<Page<EntryView>, HttpProblem> {
+    let page = ask(app.reach.look().access.list.as_ref(), filter.message()?).await??;
+    Ok(Page { items: page.entries, next: page.next.map(|next| next.to_string()) })
 }
 
 /// One entry, by its place.
@@ -89,15 +92,20 @@ async fn show(app: &App, name: EntryName) -> Result<Json<Shown>, HttpProblem> {
 
 /// An operator's act on one entry.
 pub(super) async fn act(app: Data<App>, path: Path<(String, String, String)>) -> Result<Json<Acted>, HttpProblem> {
-    let event = event(&path.2)?;
-    let entry = entry_ref(&path.0, &path.1)?;
-    let message = Operate { entry: entry.clone(), event };
-    let state = ask(app.reach.look().access.operate.as_ref(), message).await??;
-    tracing::info!(%entry, act = %path.2, "an operator acted on an entry");
-    Ok(Json(Acted { entry, state }))
+    operate(&app, entry_ref(&path.0, &path.1)?, &path.2).await.map(Json)
 }
 
-fn event(act: &str) -> Result<Event, HttpProblem> {
+/// Does it, on disk when answered.
+pub(crate) async fn operate(app: &App, entry: EntryRef, act: &str) -> Result<Acted, HttpProblem> {
+    let event = event(act)?;
+    let message = Operate { entry: entry.clone(), event };
+    let state = ask(app.reach.look().access.operate.as_ref(), message).await??;
+    tracing::info!(%entry, %act, "an operator acted on an entry");
+    Ok(Acted { entry, state })
+}
+
+/// The event that an act is.
+pub(crate) fn event(act: &str) -> Result<Event, HttpProblem> {
     match act {
         "hold" => Ok(Event::Hold),
         "release" => Ok(Event::Release),
@@ -107,7 +115,8 @@ fn event(act: &str) -> Result<Event, HttpProblem> {
     }
 }
 
-fn entry_ref(destination: &str, seq: &str) -> Result<EntryRef, HttpProblem> {
+/// The entry at this place.
+pub(crate) fn entry_ref(destination: &str, seq: &str) -> Result<EntryRef, HttpProblem> {
     format!("{destination}/{seq}").parse().map_err(|error| HttpProblem::not_found(format!("{error}")))
 }
 

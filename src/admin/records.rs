@@ -10,7 +10,10 @@ use actix_web::{
     HttpRequest, HttpResponse,
     web::{Data, Query},
 };
-use tidegate_schemas::messages::outbox::{ListLedger, ListQuarantine};
+use tidegate_schemas::{
+    messages::outbox::{ListLedger, ListQuarantine},
+    view::{LedgerView, QuarantineView},
+};
 
 /// A page of the ledger.
 pub(super) async fn ledger(
@@ -18,10 +21,15 @@ pub(super) async fn ledger(
     newest: Query<Newest>,
     request: HttpRequest,
 ) -> Result<HttpResponse, HttpProblem> {
+    Ok(ledger_page(&app, newest.into_inner()).await?.respond(request.query_string()))
+}
+
+/// Its records from a number on, newest first.
+pub(crate) async fn ledger_page(app: &App, newest: Newest) -> Result<Page<LedgerView>, HttpProblem> {
     let limit = pages::limit(newest.limit)?;
     let message = ListLedger { before: newest.cursor, limit };
     let records = ask(app.reach.look().access.ledger.as_ref(), message).await??;
-    Ok(Page::of_newest(records, limit, |record| record.no).respond(request.query_string()))
+    Ok(Page::of_newest(records, limit, |record| record.no))
 }
 
 /// A page of quarantine records.
@@ -30,8 +38,13 @@ pub(super) async fn quarantine(
     newest: Query<Newest>,
     request: HttpRequest,
 ) -> Result<HttpResponse, HttpProblem> {
+    Ok(quarantine_page(&app, newest.into_inner()).await?.respond(request.query_string()))
+}
+
+/// Its records from a number on, newest first.
+pub(crate) async fn quarantine_page(app: &App, newest: Newest) -> Result<Page<QuarantineView>, HttpProblem> {
     let limit = pages::limit(newest.limit)?;
     let message = ListQuarantine { before: newest.cursor, limit };
     let records = ask(app.reach.look().access.quarantine.as_ref(), message).await??;
-    Ok(Page::of_newest(records, limit, |record| record.no).respond(request.query_string()))
+    Ok(Page::of_newest(records, limit, |record| record.no))
 }

@@ -61,7 +61,7 @@ pub(super) async fn show(app: Data<App>) -> Result<Json<StatusView>, HttpProblem
 }
 
 /// Asks every line at once.
-pub(super) async fn collect(app: &App) -> StatusView {
+pub(crate) async fn collect(app: &App) -> StatusView {
     let situation = app.reach.look();
     let (lines, absent) = join(observe(&situation), agreements::absent(app)).await;
     StatusView {

@@ -242,6 +242,7 @@ mod tests {
             token: AdminToken::open_or_create(state_dir, &SystemEntropy).unwrap(),
             hosts: BTreeSet::new(),
             wrong_tokens: wrong_tokens(),
+            console: crate::console::Console::new(Arc::new(SystemEntropy)),
             started: Instant::now(),
             state_dir: state_dir.to_owned(),
             backing_up: Mutex::default(),

@@ -11,6 +11,7 @@ use super::{
 use crate::admin::pages::Page;
 use clap::{Args, Subcommand};
 use http::Method;
+use jiff::Timestamp;
 use std::{path::PathBuf, process::ExitCode};
 use tidegate_schemas::{
     agreement::{Evaluation, Why},
@@ -206,7 +207,7 @@ fn list(views: &[DestinationView]) -> Result<(), Failure> {
         let oldest = load.and_then(|load| load.oldest_age_ms).map(|ms| output::duration(ms / 1_000));
         table.add_row([
             view.destination.to_string(),
-            window(&view.now),
+            window(&view.now, output::moment),
             count(|load| load.queued),
             count(|load| load.held),
             count(|load| load.parked),
@@ -230,7 +231,7 @@ pub(super) fn shown(global: &Global, view: &DestinationView) -> Result<(), Failu
     row("destination", view.destination.to_string());
     row("format", output::word(&view.format));
     row("success", output::word(&view.success));
-    row("window", window(&view.now));
+    row("window", window(&view.now, output::moment));
     row("declared in", view.source.to_string());
     row("agreement", format!("version {}", view.version));
     row("windows", format!("times of {}", view.windows.timezone.as_deref().unwrap_or("UTC")));
@@ -267,8 +268,9 @@ pub(super) fn shown(global: &Global, view: &DestinationView) -> Result<(), Failu
     output::print(&table)
 }
 
-fn window(now: &Evaluation) -> String {
-    let until = now.until.map(output::moment);
+/// How the window is, in words; moments as `moment` writes them.
+pub(crate) fn window(now: &Evaluation, moment: impl Fn(Timestamp) -> String) -> String {
+    let until = now.until.map(moment);
     if now.open {
         return match (until, now.why) {
             (Some(until), _) => format!("open until {until}"),
@@ -294,7 +296,8 @@ fn window(now: &Evaluation) -> String {
     }
 }
 
-fn state(load: &DestinationLoad) -> String {
+/// How a destination is, in words.
+pub(crate) fn state(load: &DestinationLoad) -> String {
     let due = load.due_in_ms.max(load.snoozed_ms) / 1_000;
     match load.last_error {
         _ if load.paused => "paused".to_owned(),
@@ -307,7 +310,8 @@ fn state(load: &DestinationLoad) -> String {
     }
 }
 
-fn written(window: &RawWindow) -> String {
+/// A window as it is written, in a line.
+pub(crate) fn written(window: &RawWindow) -> String {
     match (&window.cron, &window.lasts) {
         (Some(cron), lasts) => format!("{cron} for {}", lasts.as_deref().unwrap_or("?")),
         (None, _) => {

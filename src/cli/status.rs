@@ -47,7 +47,7 @@ fn show(status: &StatusView) -> Result<(), Failure> {
 }
 
 /// What needs a person.
-fn warnings(status: &StatusView) -> Vec<String> {
+pub(crate) fn warnings(status: &StatusView) -> Vec<String> {
     let mut warnings = Vec::new();
     let ClockView { trusted, reason, why, hint } = &status.clock;
     if !trusted {
@@ -147,7 +147,8 @@ fn warnings(status: &StatusView) -> Vec<String> {
     warnings
 }
 
-fn describe(view: &LineView) -> String {
+/// How a line is, in words.
+pub(crate) fn describe(view: &LineView) -> String {
     if let Some(observation) = &view.observation {
         return words(observation);
     }

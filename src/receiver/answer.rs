@@ -1,5 +1,6 @@
 //! Answers: to gateways lean, to browsers with every door shut.
 
+use crate::web::BROWSER_HEADERS;
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Response, StatusCode, header};
 use http_body_util::{BodyExt, Full, combinators::UnsyncBoxBody};
@@ -9,20 +10,6 @@ use std::convert::Infallible;
 pub(crate) type Body = UnsyncBoxBody<Bytes, Infallible>;
 /// An answer.
 pub(crate) type Answer = Response<Body>;
-
-/// Nothing comes from anywhere but this service, nothing inline runs, nobody may frame it.
-const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; img-src 'self'; style-src 'self'; script-src 'self'; \
-     connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
-
-/// What every answer to a browser carries.
-const BROWSER_HEADERS: [(HeaderName, &str); 6] = [
-    (header::CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY),
-    (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
-    (header::REFERRER_POLICY, "no-referrer"),
-    (header::CACHE_CONTROL, "no-store"),
-    (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
-    (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
-];
 
 /// A body that is there already.
 pub(crate) fn full(body: impl Into<Bytes>) -> Body {
@@ -44,8 +31,9 @@ pub(crate) fn browser(status: StatusCode, content_type: &'static str, body: Body
     let headers = answer.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
     for (name, value) in BROWSER_HEADERS {
-        headers.insert(name, HeaderValue::from_static(value));
+        headers.insert(HeaderName::from_static(name), HeaderValue::from_static(value));
     }
+    headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
     answer
 }
 

@@ -2,19 +2,21 @@
 
 use super::{
     answer::{self, Answer},
-    api, form, intake, live,
+    api, intake, live,
     pages::{self, Query},
     rights::Rights,
     serve::Peer,
-    sessions::{SESSION, Sessions},
     store::Reader,
     writer::WriterHandle,
+};
+use crate::web::{
+    self, form,
+    sessions::{SESSION, Sessions},
 };
 use bytes::Bytes;
 use data_encoding::BASE64;
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header};
 use hyper::body::Body;
-use sha2::{Digest, Sha256};
 use std::sync::Arc;
 use tidegate_actors::ports::{clock::Clock, entropy::Entropy};
 use tidegate_schemas::wire::BATCH_PATH;
@@ -27,9 +29,8 @@ const BODIES_MAX: usize = 32;
 /// Pages and listings that are made at once.
 const READS_MAX: usize = 4;
 
-const STYLE: &str = include_str!("templates/style.css");
+const STYLE: &str = concat!(include_str!("../web/base.css"), include_str!("templates/style.css"));
 const SCRIPT: &str = include_str!("templates/live.js");
-const ICON: &[u8] = include_bytes!("templates/icon.png");
 
 /// The application.
 pub(crate) struct App {
@@ -42,7 +43,7 @@ pub(crate) struct App {
     /// Whether the paper's format needs no write key.
     pub(crate) open_private_iot: bool,
     /// Who gave the password.
-    pub(crate) sessions: Sessions,
+    pub(crate) sessions: Sessions<()>,
     /// Reads the store.
     pub(crate) reader: Reader,
     /// Writes it.
@@ -69,8 +70,7 @@ impl App {
 
     /// What stands for the present style and script.
     pub(crate) fn assets_version() -> String {
-        let digest = Sha256::new().chain_update(STYLE).chain_update(SCRIPT).chain_update(ICON).finalize();
-        data_encoding::HEXLOWER.encode(&digest[..6])
+        web::version(&[STYLE.as_bytes(), SCRIPT.as_bytes(), web::ICON])
     }
 
     /// Answers a request.
@@ -95,7 +95,7 @@ impl App {
         match path {
             "/assets/style.css" => return asset("text/css; charset=utf-8", STYLE.as_bytes()),
             "/assets/live.js" => return asset("text/javascript; charset=utf-8", SCRIPT.as_bytes()),
-            "/assets/icon.png" => return asset("image/png", ICON),
+            "/assets/icon.png" => return asset("image/png", web::ICON),
             "/livez" => return answer::lean(StatusCode::OK, "text/plain", "ok\n"),
             BATCH_PATH | "/logout" => return not_allowed("POST"),
             _ => {}
@@ -152,12 +152,12 @@ impl App {
     {
         let peer = Peer::of(&request);
         let form = intake::form(request).await.unwrap_or_default();
-        let next = form::value(&form, "next").filter(|next| is_local(next)).unwrap_or_else(|| "/".to_owned());
+        let next = form::value(&form, "next").filter(|next| web::is_local(next)).unwrap_or_else(|| "/".to_owned());
         if !self.rights.may_read(&form::value(&form, "password").unwrap_or_default()) {
             return pages::login(self, StatusCode::UNAUTHORIZED, &next, true);
         }
         peer.is_known();
-        let token = self.sessions.open(self.entropy.as_ref());
+        let token = self.sessions.open(self.entropy.as_ref(), ());
         let mut answer = answer::see_other(&next);
         set_cookie(&mut answer, &token, SESSION.as_secs());
         answer
@@ -174,15 +174,13 @@ impl App {
 
     /// Whether the request shows an open session or the password.
     fn may_read(&self, headers: &HeaderMap) -> bool {
-        cookie(headers).is_some_and(|token| self.sessions.is_open(token))
+        cookie(headers).is_some_and(|token| self.sessions.find(token).is_some())
             || basic_password(headers).is_some_and(|password| self.rights.may_read(&password))
     }
 }
 
 fn cookie(headers: &HeaderMap) -> Option<&str> {
-    let cookies = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
-    let mut pairs = cookies.flat_map(|cookies| cookies.split(';')).filter_map(|pair| pair.trim().split_once('='));
-    pairs.find(|(name, _)| *name == COOKIE).map(|(_, value)| value)
+    web::cookie(headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok()), COOKIE)
 }
 
 /// Neither script nor another site gets the cookie.
@@ -215,13 +213,6 @@ fn place(path: &str, query: &str) -> String {
     if query.is_empty() { path.to_owned() } else { format!("{path}?{query}") }
 }
 
-/// Whether a place lies on this very service.
-fn is_local(place: &str) -> bool {
-    place.starts_with('/')
-        && !place[1..].starts_with(['/', '\\'])
-        && place.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'\\')
-}
-
 fn asset(content_type: &'static str, bytes: &'static [u8]) -> Answer {
     let mut answer = answer::browser(StatusCode::OK, content_type, answer::full(Bytes::from_static(bytes)));
     answer.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("private, max-age=604800, immutable"));
@@ -236,17 +227,4 @@ fn not_allowed(methods: &'static str) -> Answer {
 
 fn not_found(app: &App) -> Answer {
     pages::message(app, StatusCode::NOT_FOUND, "Not here", "There is no such page, or what it showed was removed.")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::is_local;
-
-    #[test]
-    fn only_places_on_this_service_follow_a_log_in() {
-        assert!(is_local("/") && is_local("/devices/1?live=off"));
-        for bad in ["", "//evil", "/\\evil", "https://evil", "/a\r\nset-cookie: x", "/\\", "/a\\b"] {
-            assert!(!is_local(bad), "{bad:?}");
-        }
-    }
 }

@@ -11,13 +11,13 @@ pub(crate) use reading::{body, reading};
 use super::{
     answer::{self, Answer},
     app::App,
-    form,
     store::{Fill, Room, Row},
     values,
 };
+use crate::web::{form, words::{Time, counted}};
 use askama::Template;
 use http::StatusCode;
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 
 /// Rows of a table on a page.
 const ROWS: usize = 50;
@@ -114,58 +114,6 @@ struct ReadingRow {
     damaged: bool,
 }
 
-/// A time in words and for machines.
-struct Time {
-    /// `2026-11-23 04:05:59`, UTC.
-    text: String,
-    /// RFC 3339.
-    machine: String,
-    /// `2 min ago`.
-    ago: String,
-}
-
-impl Time {
-    fn of(at: Timestamp, now: Timestamp) -> Self {
-        Self {
-            text: at.strftime("%Y-%m-%d %H:%M:%S").to_string(),
-            machine: at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
-            ago: ago(now.duration_since(at)),
-        }
-    }
-}
-
-/// How long ago, in words.
-fn ago(length: SignedDuration) -> String {
-    let seconds = length.as_secs();
-    match seconds {
-        ..0 => "in the future".to_owned(),
-        0..5 => "just now".to_owned(),
-        5..60 => format!("{seconds} s ago"),
-        60..3_600 => format!("{} min ago", seconds / 60),
-        3_600..172_800 => format!("{} h ago", seconds / 3_600),
-        _ => format!("{} days ago", seconds / 86_400),
-    }
-}
-
-/// A count with its thousands apart.
-fn count(number: u64) -> String {
-    let digits = number.to_string();
-    let mut out = String::with_capacity(digits.len() + digits.len() / 3);
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            out.push(',');
-        }
-        out.push(digit);
-    }
-    out
-}
-
-/// `1 reading`, `2 readings`.
-fn counted(number: u64, one: &str) -> String {
-    let plural = if number == 1 { "" } else { "s" };
-    format!("{} {one}{plural}", count(number))
-}
-
 fn device_name(name: Option<&str>) -> String {
     name.map_or_else(|| NAMELESS.to_owned(), |name| values::harmless(name, true))
 }
@@ -235,17 +183,4 @@ fn unreadable(app: &App) -> Answer {
         "The store could not be read",
         "Try again; if it stays so, look at the log.",
     )
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn counts_and_ages_are_words() {
-        assert_eq!([count(0), count(999), count(1_000), count(1_234_567)], ["0", "999", "1,000", "1,234,567"]);
-        assert_eq!(counted(1, "reading"), "1 reading");
-        let words = [-1, 0, 59, 60, 7_199, 172_800].map(|seconds| ago(SignedDuration::from_secs(seconds)));
-        assert_eq!(words, ["in the future", "just now", "59 s ago", "1 min ago", "1 h ago", "2 days ago"]);
-    }
 }

@@ -1,12 +1,12 @@
 //! One device: a chart for each thing that it measures, and its readings.
 
-use super::{Frame, Query, ROWS, ReadingRow, Time, counted, device_name, older, rows, unreadable};
+use crate::web::{form, words::{Time, counted}};
+use super::{Frame, Query, ROWS, ReadingRow, device_name, older, rows, unreadable};
 use crate::receiver::{
     answer::{self, Answer},
     api,
     app::App,
     chart::{self, Theme},
-    form,
     store::{Row, StoreError},
     values,
 };

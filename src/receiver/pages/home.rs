@@ -1,6 +1,7 @@
 //! The first page: devices with their latest values, and the newest readings; and the list of all devices.
 
-use super::{Frame, Query, ROWS, ReadingRow, Time, counted, device_name, older, rows, unreadable};
+use crate::web::words::{Time, counted};
+use super::{Frame, Query, ROWS, ReadingRow, device_name, older, rows, unreadable};
 use crate::receiver::{
     answer::{self, Answer},
     api,

@@ -1,6 +1,7 @@
 //! One reading, whole.
 
-use super::{Frame, Time, device_name, message, unreadable};
+use crate::web::words::Time;
+use super::{Frame, device_name, message, unreadable};
 use crate::receiver::{
     answer::{self, Answer},
     app::App,

@@ -1,6 +1,6 @@
 //! The admin HTTP endpoint: what operators and the command line see and change while the gateway runs.
 //!
-//! It listens on loopback by default, asks for a token that is made on first start, answers known names alone, takes and gives
+//! It listens on loopback by default, asks for a token (one is made on first start, others can be given for less), answers known names alone, takes and gives
 //! JSON, and refuses what a web page of somebody else could send (`guard`). It shows metadata: never a body of a message, never
 //! an onion address. Refusals are problem details (RFC 9457, `problem`). It stands beside the list of actors: while a line that
 //! a request needs is being restarted the answer is 503 with `Retry-After`, and the endpoint itself stays.
@@ -24,6 +24,7 @@
 //! | POST `/api/v1/outbox/check`, `/backup`, `/compact`; GET `/stats` | long work, counts by age | `tools` |
 //! | GET `/api/v1/quarantine` | what never became an entry | `records` |
 //! | GET `/api/v1/ledger` | what ended lately | `records` |
+//! | GET `/api/v1/audit` | who did what | `records` |
 //!
 //! The whole description is in `docs/admin-api.md`.
 //!
@@ -48,15 +49,17 @@ mod guard;
 mod health;
 mod metrics;
 mod records;
+mod rule;
 mod signals;
 
 use crate::admin::{
     access::Reach,
     listener::{ListenError, Serving},
     problem::HttpProblem,
-    token::AdminToken,
+    rule::{Rule, Rules},
+    token::{AdminToken, KnownTokens},
 };
-use crate::reload::Reloader;
+use crate::{audit::AuditLog, reload::Reloader};
 use actix_web::{
     HttpServer, Resource, ResponseError as _, Route,
     http::{Method, header},
@@ -65,6 +68,7 @@ use actix_web::{
 };
 use std::{collections::BTreeSet, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 use tidegate_actors::ports::clock::Clock;
+use tidegate_schemas::audit::Scope;
 use tokio::{sync::Mutex, time::Instant};
 
 /// Most connections at once; each has at most one request under way.
@@ -79,8 +83,10 @@ pub struct Settings {
     pub listen: SocketAddr,
     /// More values of `Host` that are answered.
     pub hosts: Vec<String>,
-    /// The token.
+    /// The gateway's own token. The state folder may have more.
     pub token: AdminToken,
+    /// Where acts are put on record.
+    pub audit: Arc<AuditLog>,
     /// The way to the actors.
     pub reach: Reach,
     /// The wall clock, for windows.
@@ -96,7 +102,9 @@ struct App {
     reach: Reach,
     reloader: Option<Arc<Reloader>>,
     clock: Arc<dyn Clock>,
-    token: AdminToken,
+    tokens: KnownTokens,
+    rules: Rules,
+    audit: Arc<AuditLog>,
     hosts: BTreeSet<String>,
     wrong_tokens: guard::WrongTokens,
     started: Instant,
@@ -109,68 +117,68 @@ struct App {
 struct Endpoint {
     method: Method,
     path: &'static str,
+    rule: Rule,
     route: Route,
 }
 
 /// The table of routes. Lines of one path stand together.
 fn routes() -> Vec<Endpoint> {
-    let get = |path, route: Route| Endpoint { method: Method::GET, path, route };
-    let post = |path, route: Route| Endpoint { method: Method::POST, path, route };
+    use Scope::{Admin, Operate, Read};
+    let line = |method, path, rule, route| Endpoint { method, path, rule, route };
+    let get = |path, route: Route| line(Method::GET, path, Rule::look(), route);
+    let post = |path, rule, route: Route| line(Method::POST, path, rule, route);
+    let put = |path, rule, route: Route| line(Method::PUT, path, rule, route);
+    let delete = |path, rule, route: Route| line(Method::DELETE, path, rule, route);
+    let destination = "/api/v1/destinations/{destination}";
+    let windows = "/api/v1/destinations/{destination}/windows";
     vec![
         get("/livez", web::get().to(health::live)),
         get("/readyz", web::get().to(health::ready)),
         get("/metrics", web::get().to(metrics::show)),
         get("/api/v1/status", web::get().to(status::show)),
         get("/api/v1/destinations", web::get().to(destinations::list)),
-        get("/api/v1/destinations/{destination}", web::get().to(destinations::show)),
-        Endpoint {
-            method: Method::PUT,
-            path: "/api/v1/destinations/{destination}",
-            route: web::put().to(agreements::put),
-        },
-        Endpoint {
-            method: Method::DELETE,
-            path: "/api/v1/destinations/{destination}",
-            route: web::delete().to(agreements::remove),
-        },
+        get(destination, web::get().to(destinations::show)),
+        put(destination, Rule::change(Admin, "destination.put"), web::put().to(agreements::put)),
+        delete(destination, Rule::change(Admin, "destination.remove"), web::delete().to(agreements::remove)),
         get("/api/v1/destinations/{destination}/history", web::get().to(agreements::history)),
         get("/api/v1/destinations/{destination}/openings", web::get().to(foresight::openings)),
         get("/api/v1/destinations/{destination}/forecast", web::get().to(foresight::forecast)),
-        Endpoint {
-            method: Method::POST,
-            path: "/api/v1/destinations/{destination}/simulate",
-            route: web::post().to(foresight::simulate),
-        },
-        Endpoint {
-            method: Method::PUT,
-            path: "/api/v1/destinations/{destination}/windows",
-            route: web::put().to(destinations::set_windows),
-        },
-        Endpoint {
-            method: Method::DELETE,
-            path: "/api/v1/destinations/{destination}/windows",
-            route: web::delete().to(destinations::reset_windows),
-        },
-        post("/api/v1/destinations/{destination}/signal", web::post().to(signals::signal)),
-        post("/api/v1/destinations/{destination}/pause", web::post().to(signals::pause)),
-        post("/api/v1/destinations/{destination}/resume", web::post().to(signals::resume)),
+        post(
+            "/api/v1/destinations/{destination}/simulate",
+            Rule::without_act(Read),
+            web::post().to(foresight::simulate),
+        ),
+        put(windows, Rule::change(Admin, "windows.set"), web::put().to(destinations::set_windows)),
+        delete(windows, Rule::change(Admin, "windows.reset"), web::delete().to(destinations::reset_windows)),
+        post(
+            "/api/v1/destinations/{destination}/signal",
+            Rule::act_of(Operate, "signal"),
+            web::post().to(signals::signal),
+        ),
+        post(
+            "/api/v1/destinations/{destination}/pause",
+            Rule::act_of(Operate, "pause"),
+            web::post().to(signals::pause),
+        ),
+        post(
+            "/api/v1/destinations/{destination}/resume",
+            Rule::act_of(Operate, "resume"),
+            web::post().to(signals::resume),
+        ),
         get("/api/v1/outbox", web::get().to(outbox::list)),
-        post("/api/v1/outbox/check", web::post().to(tools::check)),
-        post("/api/v1/outbox/backup", web::post().to(tools::backup)),
-        post("/api/v1/outbox/compact", web::post().to(tools::compact)),
+        post("/api/v1/outbox/check", Rule::without_act(Operate), web::post().to(tools::check)),
+        post("/api/v1/outbox/backup", Rule::act_of(Operate, "backup"), web::post().to(tools::backup)),
+        post("/api/v1/outbox/compact", Rule::act_of(Operate, "compact"), web::post().to(tools::compact)),
         get("/api/v1/outbox/stats", web::get().to(tools::stats)),
         get("/api/v1/outbox/{id}", web::get().to(outbox::show_id)),
         get("/api/v1/outbox/{id}/explain", web::get().to(outbox::explain_id)),
         get("/api/v1/outbox/{destination}/{seq}", web::get().to(outbox::show_place)),
         get("/api/v1/outbox/{destination}/{seq}/explain", web::get().to(outbox::explain_place)),
-        Endpoint {
-            method: Method::POST,
-            path: "/api/v1/outbox/{destination}/{seq}/{act}",
-            route: web::post().to(outbox::act),
-        },
-        Endpoint { method: Method::POST, path: "/api/v1/reload", route: web::post().to(agreements::reload) },
+        post("/api/v1/outbox/{destination}/{seq}/{act}", Rule::act_of(Operate, "entry"), web::post().to(outbox::act)),
+        post("/api/v1/reload", Rule::change(Admin, "reload"), web::post().to(agreements::reload)),
         get("/api/v1/quarantine", web::get().to(records::quarantine)),
         get("/api/v1/ledger", web::get().to(records::ledger)),
+        get("/api/v1/audit", web::get().to(records::audit)),
     ]
 }
 
@@ -178,6 +186,12 @@ fn routes() -> Vec<Endpoint> {
 #[must_use]
 pub fn route_list() -> Vec<(String, &'static str)> {
     routes().into_iter().map(|endpoint| (endpoint.method.to_string(), endpoint.path)).collect()
+}
+
+/// The scope that each of them asks for, in the same order.
+#[must_use]
+pub fn scope_list() -> Vec<Scope> {
+    routes().into_iter().map(|endpoint| endpoint.rule.scope).collect()
 }
 
 /// The paths that need no token.
@@ -211,11 +225,25 @@ fn configure(config: &mut web::ServiceConfig) {
 /// When the address can't be had.
 pub fn start(settings: Settings) -> Result<Serving, ListenError> {
     let (listener, address) = listener::bind(settings.listen, "admin endpoint", "listen in [admin]")?;
-    let Settings { hosts, token, reach, clock, reloader, state_dir, .. } = settings;
+    let Settings { hosts, token, audit, reach, clock, reloader, state_dir, .. } = settings;
+    let tokens = KnownTokens::open(token, &state_dir).map_err(|error| ListenError::Tokens(error.to_string()))?;
+    let rules = routes().into_iter().map(|line| ((line.method, line.path), line.rule)).collect();
     let hosts = guard::hosts(address, &hosts);
     let (wrong_tokens, started) = (guard::wrong_tokens(), Instant::now());
     let backing_up = Mutex::default();
-    let app = Data::new(App { reach, reloader, clock, token, hosts, wrong_tokens, started, state_dir, backing_up });
+    let app = Data::new(App {
+        reach,
+        reloader,
+        clock,
+        tokens,
+        rules,
+        audit,
+        hosts,
+        wrong_tokens,
+        started,
+        state_dir,
+        backing_up,
+    });
     let server = HttpServer::new(move || {
         actix_web::App::new()
             .app_data(app.clone())

@@ -3,11 +3,18 @@
 //! Against malware on the LAN and web pages in an operator's browser (DNS rebinding, cross-site requests), in this order:
 //! 1. `Host` must be one that we are known by: 403. A page that rebinds its own name to us is refused here.
 //! 2. An `Origin` other than our own, or `Sec-Fetch-Site` other than `none` or `same-origin`: 403.
-//! 3. `/livez` and `/readyz` end here; they say nothing but a state. Everything else needs the bearer token: 401. There is no
+//! 3. `/livez` and `/readyz` end here; they say nothing but a state. Everything else needs a bearer token: 401. There is no
 //!    cookie, so a browser never sends a credential by itself. More than [`WRONG_TOKENS_PER_MINUTE_MAX`] wrong tokens: 429.
-//! 4. A body must be declared as JSON: 415. No CORS header is ever sent.
+//! 4. The token's scope must be enough for the route: 403. From here on it is known who it is.
+//! 5. A body must be declared as JSON: 415. No CORS header is ever sent.
+//!
+//! An act is put on record before it is done, and how it ended before that is answered ([`crate::audit`]); one that was refused for its
+//! scope, too.
 
-use crate::admin::{App, problem::HttpProblem};
+use crate::{
+    admin::{App, problem::HttpProblem, token::Who},
+    audit::Act,
+};
 use actix_web::{
     Error, HttpMessage as _, HttpRequest, ResponseError as _,
     body::MessageBody,
@@ -58,26 +65,56 @@ pub(super) async fn guard(
     request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<impl MessageBody>, Error> {
-    match judge(request.request()) {
-        Ok(()) => next.call(request).await.map(ServiceResponse::map_into_boxed_body),
-        Err(problem) => {
-            let (request, _body) = request.into_parts();
-            tracing::debug!(status = problem.status, path = request.path(), "an admin request was refused");
-            Ok(ServiceResponse::new(request, problem.error_response()))
+    let refused = match judge(request.request()) {
+        Ok(None) => return next.call(request).await.map(ServiceResponse::map_into_boxed_body),
+        Ok(Some((app, act))) => match app.audit.begin(act.clone()).await {
+            Ok(of) => {
+                let answered = next.call(request).await?;
+                app.audit.end(of, Act { target: None, detail: None, ..act }, answered.status().as_u16()).await;
+                return Ok(answered.map_into_boxed_body());
+            }
+            Err(error) => HttpProblem::unrecorded(&error),
+        },
+        Err((Some((app, act)), problem)) => {
+            if let Ok(of) = app.audit.begin(act.clone()).await {
+                app.audit.end(of, Act { target: None, detail: None, ..act }, problem.status).await;
+            }
+            problem
         }
-    }
+        Err((None, problem)) => problem,
+    };
+    let (request, _body) = request.into_parts();
+    tracing::debug!(status = refused.status, path = request.path(), "an admin request was refused");
+    Ok(ServiceResponse::new(request, refused.error_response()))
 }
 
-fn judge(request: &HttpRequest) -> Result<(), HttpProblem> {
+/// An act that is to be put on record, and where.
+type Recorded = (web::Data<App>, Act);
+
+/// Whether it may go on; with it, or with what keeps it out, the act that it is.
+fn judge(request: &HttpRequest) -> Result<Option<Recorded>, (Option<Recorded>, HttpProblem)> {
     let Some(app) = request.app_data::<web::Data<App>>() else {
-        return Err(HttpProblem::unavailable("the admin endpoint is not set up"));
+        return Err((None, HttpProblem::unavailable("the admin endpoint is not set up")));
     };
-    same_host(request, &app.hosts)?;
-    same_site(request, &app.hosts)?;
+    let nameless = |problem| (None, problem);
+    same_host(request, &app.hosts).map_err(nameless)?;
+    same_site(request, &app.hosts).map_err(nameless)?;
+    let mut recorded = None;
     if !super::is_public(request.path()) {
-        token(request, app)?;
+        let who = token(request, app).map_err(nameless)?;
+        let pattern = request.match_pattern();
+        if let Some(rule) =
+            pattern.as_ref().and_then(|pattern| app.rules.get(&(request.method().clone(), pattern.as_str())))
+        {
+            recorded =
+                rule.act(&who.name, pattern.as_deref().unwrap_or_default(), request).map(|act| (app.clone(), act));
+            if who.scope < rule.scope {
+                return Err((recorded, HttpProblem::beyond_scope(who.scope, rule.scope)));
+            }
+        }
     }
-    json_only(request)
+    json_only(request).map_err(|problem| (None, problem))?;
+    Ok(recorded)
 }
 
 fn one<'r>(request: &'r HttpRequest, name: &header::HeaderName) -> Option<&'r str> {
@@ -112,14 +149,14 @@ fn same_site(request: &HttpRequest, hosts: &BTreeSet<String>) -> Result<(), Http
     Err(HttpProblem::forbidden("requests from other web sites are refused"))
 }
 
-fn token(request: &HttpRequest, app: &App) -> Result<(), HttpProblem> {
+fn token(request: &HttpRequest, app: &App) -> Result<Who, HttpProblem> {
     let presented = one(request, &header::AUTHORIZATION).and_then(|value| {
         let (scheme, token) = value.split_once(' ')?;
         scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
     });
-    match presented {
-        Some(token) if app.token.matches(token) => Ok(()),
-        Some(_) if app.wrong_tokens.check().is_err() => Err(HttpProblem::too_many(60)),
+    match presented.map(|token| app.tokens.who(token)) {
+        Some(Some(who)) => Ok(who),
+        Some(None) if app.wrong_tokens.check().is_err() => Err(HttpProblem::too_many(60)),
         _ => Err(HttpProblem::unauthorized(
             CHALLENGE,
             "send the token of admin.token in the gateway's state folder: Authorization: Bearer TOKEN",

@@ -251,6 +251,7 @@ mod tests {
             clock: ClockTrust::Apart.view(),
             phase: "running".into(),
             ready: true,
+            audit_failures: 0,
             lines: lines.into(),
         };
         let told = warnings(&status).join("\n");
@@ -287,6 +288,7 @@ mod tests {
             clock: ClockTrust::Assumed.view(),
             phase: "running".into(),
             ready: true,
+            audit_failures: 0,
             lines,
         };
         let told = warnings(&status).join("\n");

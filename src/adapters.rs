@@ -1,6 +1,7 @@
 //! One adapter a file: the only places that name rumqttc, arti, sled, redb and ruma.
 
 pub mod arti;
+pub mod chain_files;
 pub mod destination_files;
 pub mod disk_room;
 pub mod disk_store;
@@ -8,7 +9,6 @@ pub mod embedded_broker;
 pub mod export_file;
 pub mod http_lane;
 pub mod kernel_clock;
-pub mod ledger_files;
 pub mod matrix;
 pub mod mqtt;
 pub mod mqtt_publisher;

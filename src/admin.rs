@@ -1,6 +1,6 @@
 //! The admin HTTP endpoint: what operators and the command line see and change while the gateway runs.
 //!
-//! It listens on loopback by default, asks for a token that is made on first start, answers known names alone, takes and gives
+//! It listens on loopback by default, asks for a token (one is made on first start, others can be given for less), answers known names alone, takes and gives
 //! JSON, and refuses what a web page of somebody else could send (`guard`). It shows metadata: never a body of a message, never
 //! an onion address. Refusals are problem details (RFC 9457, `problem`). It stands beside the list of actors: while a line that
 //! a request needs is being restarted the answer is 503 with `Retry-After`, and the endpoint itself stays.
@@ -24,7 +24,7 @@
 //! | POST `/api/v1/outbox/check`, `/backup`, `/compact`; GET `/stats` | long work, counts by age | `tools` |
 //! | GET `/api/v1/quarantine` | what never became an entry | `records` |
 //! | GET `/api/v1/ledger` | what ended lately | `records` |
-//! | POST `/api/v1/console/link` | an address that logs in to the console, once | `console` |
+//! | GET `/api/v1/audit` | who did what | `records` |
 //! | `/console`, `/console/...` | pages for people | `console` |
 //!
 //! The whole description is in `docs/admin-api.md`.
@@ -46,10 +46,11 @@ pub mod tools;
 
 pub(crate) mod agreements;
 pub(crate) mod destinations;
+pub(crate) mod guard;
 pub(crate) mod records;
+pub(crate) mod rule;
 pub(crate) mod signals;
 
-mod guard;
 mod health;
 mod metrics;
 
@@ -57,10 +58,12 @@ use crate::admin::{
     access::Reach,
     listener::{ListenError, Serving},
     problem::HttpProblem,
-    token::AdminToken,
+    rule::{Rule, Rules},
+    token::{AdminToken, KnownTokens},
 };
 use crate::{
     adapters::system_entropy::SystemEntropy,
+    audit::AuditLog,
     console::{self, Console},
     reload::Reloader,
 };
@@ -72,6 +75,7 @@ use actix_web::{
 };
 use std::{collections::BTreeSet, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 use tidegate_actors::ports::clock::Clock;
+use tidegate_schemas::audit::Scope;
 use tokio::{sync::Mutex, time::Instant};
 
 /// Most connections at once; each has at most one request under way.
@@ -86,8 +90,10 @@ pub struct Settings {
     pub listen: SocketAddr,
     /// More values of `Host` that are answered.
     pub hosts: Vec<String>,
-    /// The token.
+    /// The gateway's own token. The state folder may have more.
     pub token: AdminToken,
+    /// Where acts are put on record.
+    pub audit: Arc<AuditLog>,
     /// The way to the actors.
     pub reach: Reach,
     /// The wall clock, for windows.
@@ -103,9 +109,11 @@ pub(crate) struct App {
     pub(crate) reach: Reach,
     reloader: Option<Arc<Reloader>>,
     pub(crate) clock: Arc<dyn Clock>,
-    pub(crate) token: AdminToken,
+    tokens: KnownTokens,
+    rules: Rules,
+    audit: Arc<AuditLog>,
     hosts: BTreeSet<String>,
-    pub(crate) wrong_tokens: guard::WrongTokens,
+    wrong_tokens: guard::WrongTokens,
     /// Who is logged in to the console.
     pub(crate) console: Console,
     started: Instant,
@@ -118,96 +126,105 @@ pub(crate) struct App {
 pub(crate) struct Endpoint {
     pub(crate) method: Method,
     pub(crate) path: &'static str,
+    pub(crate) rule: Rule,
     pub(crate) route: Route,
 }
 
 /// The table of routes. Lines of one path stand together.
 fn routes() -> Vec<Endpoint> {
-    let get = |path, route: Route| Endpoint { method: Method::GET, path, route };
-    let post = |path, route: Route| Endpoint { method: Method::POST, path, route };
-    let mut table = vec![
+    use Scope::{Admin, Operate, Read};
+    let line = |method, path, rule, route| Endpoint { method, path, rule, route };
+    let get = |path, route: Route| line(Method::GET, path, Rule::look(), route);
+    let post = |path, rule, route: Route| line(Method::POST, path, rule, route);
+    let put = |path, rule, route: Route| line(Method::PUT, path, rule, route);
+    let delete = |path, rule, route: Route| line(Method::DELETE, path, rule, route);
+    let destination = "/api/v1/destinations/{destination}";
+    let windows = "/api/v1/destinations/{destination}/windows";
+    vec![
         get("/livez", web::get().to(health::live)),
         get("/readyz", web::get().to(health::ready)),
         get("/metrics", web::get().to(metrics::show)),
         get("/api/v1/status", web::get().to(status::show)),
         get("/api/v1/destinations", web::get().to(destinations::list)),
-        get("/api/v1/destinations/{destination}", web::get().to(destinations::show)),
-        Endpoint {
-            method: Method::PUT,
-            path: "/api/v1/destinations/{destination}",
-            route: web::put().to(agreements::put),
-        },
-        Endpoint {
-            method: Method::DELETE,
-            path: "/api/v1/destinations/{destination}",
-            route: web::delete().to(agreements::remove),
-        },
+        get(destination, web::get().to(destinations::show)),
+        put(destination, Rule::change(Admin, "destination.put"), web::put().to(agreements::put)),
+        delete(destination, Rule::change(Admin, "destination.remove"), web::delete().to(agreements::remove)),
         get("/api/v1/destinations/{destination}/history", web::get().to(agreements::history)),
         get("/api/v1/destinations/{destination}/openings", web::get().to(foresight::openings)),
         get("/api/v1/destinations/{destination}/forecast", web::get().to(foresight::forecast)),
-        Endpoint {
-            method: Method::POST,
-            path: "/api/v1/destinations/{destination}/simulate",
-            route: web::post().to(foresight::simulate),
-        },
-        Endpoint {
-            method: Method::PUT,
-            path: "/api/v1/destinations/{destination}/windows",
-            route: web::put().to(destinations::set_windows),
-        },
-        Endpoint {
-            method: Method::DELETE,
-            path: "/api/v1/destinations/{destination}/windows",
-            route: web::delete().to(destinations::reset_windows),
-        },
-        post("/api/v1/destinations/{destination}/signal", web::post().to(signals::signal)),
-        post("/api/v1/destinations/{destination}/pause", web::post().to(signals::pause)),
-        post("/api/v1/destinations/{destination}/resume", web::post().to(signals::resume)),
+        post(
+            "/api/v1/destinations/{destination}/simulate",
+            Rule::without_act(Read),
+            web::post().to(foresight::simulate),
+        ),
+        put(windows, Rule::change(Admin, "windows.set"), web::put().to(destinations::set_windows)),
+        delete(windows, Rule::change(Admin, "windows.reset"), web::delete().to(destinations::reset_windows)),
+        post(
+            "/api/v1/destinations/{destination}/signal",
+            Rule::act_of(Operate, "signal"),
+            web::post().to(signals::signal),
+        ),
+        post(
+            "/api/v1/destinations/{destination}/pause",
+            Rule::act_of(Operate, "pause"),
+            web::post().to(signals::pause),
+        ),
+        post(
+            "/api/v1/destinations/{destination}/resume",
+            Rule::act_of(Operate, "resume"),
+            web::post().to(signals::resume),
+        ),
         get("/api/v1/outbox", web::get().to(outbox::list)),
-        post("/api/v1/outbox/check", web::post().to(tools::check)),
-        post("/api/v1/outbox/backup", web::post().to(tools::backup)),
-        post("/api/v1/outbox/compact", web::post().to(tools::compact)),
+        post("/api/v1/outbox/check", Rule::without_act(Operate), web::post().to(tools::check)),
+        post("/api/v1/outbox/backup", Rule::act_of(Operate, "backup"), web::post().to(tools::backup)),
+        post("/api/v1/outbox/compact", Rule::act_of(Operate, "compact"), web::post().to(tools::compact)),
         get("/api/v1/outbox/stats", web::get().to(tools::stats)),
         get("/api/v1/outbox/{id}", web::get().to(outbox::show_id)),
         get("/api/v1/outbox/{id}/explain", web::get().to(outbox::explain_id)),
         get("/api/v1/outbox/{destination}/{seq}", web::get().to(outbox::show_place)),
         get("/api/v1/outbox/{destination}/{seq}/explain", web::get().to(outbox::explain_place)),
-        Endpoint {
-            method: Method::POST,
-            path: "/api/v1/outbox/{destination}/{seq}/{act}",
-            route: web::post().to(outbox::act),
-        },
-        Endpoint { method: Method::POST, path: "/api/v1/reload", route: web::post().to(agreements::reload) },
+        post("/api/v1/outbox/{destination}/{seq}/{act}", Rule::act_of(Operate, "entry"), web::post().to(outbox::act)),
+        post("/api/v1/reload", Rule::change(Admin, "reload"), web::post().to(agreements::reload)),
         get("/api/v1/quarantine", web::get().to(records::quarantine)),
         get("/api/v1/ledger", web::get().to(records::ledger)),
-        post("/api/v1/console/link", web::post().to(console::link)),
-    ];
-    table.extend(console::routes());
-    table
+        get("/api/v1/audit", web::get().to(records::audit)),
+    ]
 }
 
-/// Method and path pattern of every route, for the tests and the documentation's test.
+/// Method and path pattern of every route but the console's, for the tests and the documentation's test.
 #[must_use]
 pub fn route_list() -> Vec<(String, &'static str)> {
     routes().into_iter().map(|endpoint| (endpoint.method.to_string(), endpoint.path)).collect()
 }
 
-/// The paths that need no token; the console's need a session ([`is_console`]).
+/// The scope that each of them asks for, in the same order.
 #[must_use]
-pub fn is_public(path: &str) -> bool {
-    matches!(path, "/livez" | "/readyz") || console::is_public(path)
+pub fn scope_list() -> Vec<Scope> {
+    routes().into_iter().map(|endpoint| endpoint.rule.scope).collect()
 }
 
-/// The paths of pages: they take a session's cookie and forms, and never the token nor JSON.
+/// Method, path pattern and scope of every route of the console, for the tests.
 #[must_use]
-pub fn is_console(path: &str) -> bool {
-    console::is_console(path)
+pub fn console_list() -> Vec<(String, &'static str, Scope)> {
+    console::routes().into_iter().map(|line| (line.method.to_string(), line.path, line.rule.scope)).collect()
+}
+
+/// Whether a path of the console needs no session.
+#[must_use]
+pub fn is_public_page(path: &str) -> bool {
+    console::is_public(path)
+}
+
+/// The paths that need no token.
+#[must_use]
+pub fn is_public(path: &str) -> bool {
+    matches!(path, "/livez" | "/readyz")
 }
 
 /// One resource for each path of the table, so that a wrong method gets 405 and not 404.
 fn configure(config: &mut web::ServiceConfig) {
     let mut resources: Vec<(&'static str, Resource)> = Vec::new();
-    for Endpoint { path, route, .. } in routes() {
+    for Endpoint { path, route, .. } in routes().into_iter().chain(console::routes()) {
         match resources.pop() {
             Some((last, resource)) if last == path => resources.push((path, resource.route(route))),
             earlier => {
@@ -229,11 +246,27 @@ fn configure(config: &mut web::ServiceConfig) {
 /// When the address can't be had.
 pub fn start(settings: Settings) -> Result<Serving, ListenError> {
     let (listener, address) = listener::bind(settings.listen, "admin endpoint", "listen in [admin]")?;
-    let Settings { hosts, token, reach, clock, reloader, state_dir, .. } = settings;
+    let Settings { hosts, token, audit, reach, clock, reloader, state_dir, .. } = settings;
+    let tokens = KnownTokens::open(token, &state_dir).map_err(|error| ListenError::Tokens(error.to_string()))?;
+    let rules =
+        routes().into_iter().chain(console::routes()).map(|line| ((line.method, line.path), line.rule)).collect();
     let hosts = guard::hosts(address, &hosts);
     let (wrong_tokens, started) = (guard::wrong_tokens(), Instant::now());
     let (backing_up, console) = (Mutex::default(), Console::new(Arc::new(SystemEntropy)));
-    let app = Data::new(App { reach, reloader, clock, token, hosts, wrong_tokens, console, started, state_dir, backing_up });
+    let app = Data::new(App {
+        reach,
+        reloader,
+        clock,
+        tokens,
+        rules,
+        audit,
+        hosts,
+        wrong_tokens,
+        console,
+        started,
+        state_dir,
+        backing_up,
+    });
     let server = HttpServer::new(move || {
         actix_web::App::new()
             .app_data(app.clone())

@@ -10,18 +10,19 @@ pub mod config_files;
 pub mod exit;
 
 mod agreement;
+mod chain;
 mod check;
 #[cfg(feature = "testnet")]
 mod demo;
 pub(crate) mod destination;
 mod device;
 mod embedded_broker;
-mod ledger;
 mod outbox;
 mod outbox_tools;
 pub(crate) mod output;
 mod pacemaker;
 mod paths;
+mod private_file;
 mod receiver;
 mod reload;
 mod run;
@@ -31,6 +32,7 @@ pub(crate) mod status;
 mod store_files;
 #[cfg(feature = "testnet")]
 mod testnet;
+mod token;
 mod windows;
 
 use clap::{Args, Parser, Subcommand};
@@ -97,7 +99,13 @@ pub enum Command {
     Outbox(outbox::OutboxCommand),
     /// Look after the files of what ended
     #[command(subcommand)]
-    Ledger(ledger::LedgerCommand),
+    Ledger(chain::LedgerCommand),
+    /// See who did what, and look after the files of that
+    #[command(subcommand)]
+    Audit(chain::AuditCommand),
+    /// Give others a token for the admin endpoint, with as much as they may do
+    #[command(subcommand)]
+    Token(token::TokenCommand),
     /// Show when destinations open
     #[command(subcommand)]
     Windows(windows::WindowsCommand),
@@ -145,7 +153,9 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Reload(args) => block_on(reload::run(&global, &args)),
         Command::Status => block_on(status::run(&global)),
         Command::Outbox(command) => block_on(outbox::run(&global, command)),
-        Command::Ledger(command) => ledger::run(&global, command),
+        Command::Ledger(command) => chain::ledger(&global, command),
+        Command::Audit(command) => chain::audit(&global, command),
+        Command::Token(command) => token::run(&global, command),
         Command::Destination(command) => block_on(destination::run(&global, command)),
         Command::Windows(command) => block_on(windows::run(&global, command)),
         Command::Simulate(args) => block_on(simulate::run(&global, args)),

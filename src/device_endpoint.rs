@@ -31,9 +31,10 @@ use crate::{
         problem::HttpProblem,
     },
     device_endpoint::{
-        credentials::{Caller, Credentials},
+        credentials::{Caller, read_devices},
         rate::{Key, Rate},
     },
+    reread::Reread,
 };
 use actix_web::{
     HttpRequest, HttpServer, ResponseError as _,
@@ -42,6 +43,7 @@ use actix_web::{
     web::{self, Data},
 };
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use tidegate_schemas::config::devices::Devices;
 
 /// Most connections at once; each has at most one request under way.
 pub const CONNECTIONS_MAX: usize = 256;
@@ -68,7 +70,7 @@ pub struct Settings {
 /// What the handlers share.
 struct App {
     reach: Reach,
-    credentials: Credentials,
+    credentials: Reread<Devices>,
     rate: Rate,
     loopback: bool,
 }
@@ -79,7 +81,8 @@ struct App {
 /// When the address can't be had; when it is not loopback and no device has credentials; when the devices file is not to be read.
 pub fn start(settings: Settings) -> Result<Serving, ListenError> {
     let Settings { listen, requests_per_minute, devices_file, reach } = settings;
-    let credentials = Credentials::open(devices_file).map_err(|error| ListenError::Devices(error.to_string()))?;
+    let credentials =
+        Reread::open(devices_file, read_devices).map_err(|error| ListenError::Devices(error.to_string()))?;
     let loopback = listen.ip().is_loopback();
     if !loopback && credentials.now().is_empty() {
         return Err(ListenError::NoCredentials { endpoint: NAME, key: KEY, address: listen });

@@ -5,6 +5,7 @@
 
 pub mod adapters;
 pub mod admin;
+pub mod audit;
 pub mod cli;
 pub mod crash_point;
 pub mod device_endpoint;
@@ -13,6 +14,7 @@ pub mod lab;
 pub mod lifecycle;
 pub mod receiver;
 pub mod reload;
+pub mod reread;
 pub mod signal_service;
 pub mod telemetry;
 pub mod wiring;

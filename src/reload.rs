@@ -8,6 +8,7 @@ use crate::{
         access::{Reach, ask_within},
         problem::HttpProblem,
     },
+    audit::{Act, AuditLog},
     cli::config_errors::{self, Report},
 };
 use std::{path::PathBuf, sync::Arc, time::Duration};
@@ -48,6 +49,7 @@ pub struct Reloader {
     /// What it was started with.
     running: settings::Settings,
     reach: Reach,
+    audit: Arc<AuditLog>,
     /// One at a time: what was read last is in force last.
     turn: Mutex<()>,
 }
@@ -65,8 +67,8 @@ pub struct Outcome {
 impl Reloader {
     /// For a gateway that was started with this config.
     #[must_use]
-    pub fn new(origin: Origin, config: &Config, reach: Reach) -> Self {
-        Self { origin, running: config.settings.clone(), reach, turn: Mutex::new(()) }
+    pub fn new(origin: Origin, config: &Config, reach: Reach, audit: Arc<AuditLog>) -> Self {
+        Self { origin, running: config.settings.clone(), reach, audit, turn: Mutex::new(()) }
     }
 
     /// Reads the files and lets the Registry take over what they say.
@@ -93,7 +95,15 @@ impl Reloader {
     /// As a signal asks for it: the outcome is in the log.
     pub async fn by_signal(&self) {
         tracing::info!("SIGHUP: reading the config again");
-        if let Err(problem) = self.reload(false).await {
+        let act = Act { who: "signal".to_owned(), act: "reload".to_owned(), ..Act::default() };
+        // Whoever can send a signal has the machine: it goes on also where it can't be put on record, which is told.
+        let of = self.audit.begin(act.clone()).await.ok();
+        let reloaded = self.reload(false).await;
+        if let Some(of) = of {
+            let status = reloaded.as_ref().map_or_else(|problem| problem.status, |_| 200);
+            self.audit.end(of, act, status).await;
+        }
+        if let Err(problem) = reloaded {
             for error in &problem.errors {
                 tracing::error!(at = error.place.as_deref().unwrap_or_default(), "{}", error.detail);
             }

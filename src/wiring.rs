@@ -10,10 +10,10 @@
 use crate::{
     adapters::{
         arti::{ArtiSettings, ArtiTransport, LazyArti},
+        chain_files::{ChainFiles, ChainOptions},
         destination_files::DestinationFiles,
         disk_store::{DiskOptions, DiskStore, OUTBOX_FOLDER, engine_in, set_aside},
         embedded_broker::{BrokerSpec, EmbeddedBroker},
-        ledger_files::{LEDGER_FOLDER, LedgerFiles, LedgerOptions},
         matrix::MatrixRoom,
         mqtt::{self, MqttSource},
         registry_file::RegistryFile,
@@ -22,6 +22,7 @@ use crate::{
         system_entropy::SystemEntropy,
     },
     admin::{self, access::Reach, listener::Serving, token::AdminToken},
+    audit::AuditLog,
     cli::config_files,
     device_endpoint,
     reload::{Origin, Reloader},
@@ -45,6 +46,8 @@ use tidegate_actors::{
     supervision::{Bells, Gateway, GatewayRun},
 };
 use tidegate_schemas::{
+    chain::Chain,
+    clock::TrustPolicy,
     config::{
         devices::DEVICES_FILE,
         file::{Config, MatrixConfig, MqttConfig, OnCorrupt, TorTransport},
@@ -166,7 +169,9 @@ pub async fn start(config: Config, origin: Origin) -> anyhow::Result<Started> {
     let gateway =
         Gateway::start(list::children(&parts), list::options(&parts)).context("starting the list of actors")?;
     let reach = reach_of(&gateway);
-    let reloader = Arc::new(Reloader::new(origin, &config, reach.clone()));
+    let audit = AuditLog::in_folder(&config.state_dir, config.ledger.retention_days, Arc::clone(&clock));
+    audit.note("start", start_note(&config)).await;
+    let reloader = Arc::new(Reloader::new(origin, &config, reach.clone(), Arc::clone(&audit)));
     let device_endpoint = match &config.http {
         Some(http) => Some(device_endpoint::start(device_endpoint::Settings {
             listen: http.listen,
@@ -189,6 +194,7 @@ pub async fn start(config: Config, origin: Origin) -> anyhow::Result<Started> {
         listen: config.admin.listen,
         hosts: config.admin.hosts.clone(),
         token,
+        audit,
         reach,
         clock,
         reloader: Some(Arc::clone(&reloader)),
@@ -381,11 +387,22 @@ fn outbox_parts(
 
 /// What the outbox has to keep free is kept free twice, so that these files never take the last room that there is for messages.
 fn ledger_files(config: &Config) -> Arc<dyn LedgerArchive> {
-    let options = LedgerOptions {
+    let options = ChainOptions {
         retention_days: config.ledger.retention_days,
         min_free_bytes: config.outbox.min_free_disk.saturating_mul(2),
     };
-    Arc::new(LedgerFiles::in_folder(config.state_dir.join(LEDGER_FOLDER), options))
+    Arc::new(ChainFiles::of(Chain::Ledger, &config.state_dir, options))
+}
+
+/// What is put on record of a start: the version, and whether somebody said that the clock is right.
+fn start_note(config: &Config) -> String {
+    let version = env!("CARGO_PKG_VERSION");
+    match config.clock.trust {
+        TrustPolicy::Assume => {
+            format!("version {version}; the clock is believed because the config says so (clock.trust)")
+        }
+        TrustPolicy::Auto => format!("version {version}"),
+    }
 }
 
 /// How the endpoints find the actors: by the view that the supervisor publishes.

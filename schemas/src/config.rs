@@ -17,6 +17,7 @@ pub mod raw;
 pub mod settings;
 pub mod source;
 pub mod suggest;
+pub mod tokens;
 
 /// One thing that is wrong in a config or in a request body.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -90,6 +90,12 @@ text_id!(
     "A-Z, a-z, 0-9, ., _ and -",
     |c| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-')
 );
+text_id!(
+    /// The name of a token for the admin endpoint: who an operator's act is by.
+    TokenName,
+    "A-Z, a-z, 0-9, ., _ and -",
+    |c| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-')
+);
 
 /// The id that a message carries on the wire: a random UUID (version 4), because an ordered id would tell a receiver how
 /// much else the gateway sends. The same on every attempt (CU-3).

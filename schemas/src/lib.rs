@@ -32,7 +32,11 @@ pub mod signal;
 
 pub mod record;
 
+pub mod chain;
+
 pub mod archive;
+
+pub mod audit;
 
 pub mod export;
 

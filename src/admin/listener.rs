@@ -68,6 +68,9 @@ pub enum ListenError {
         /// Where.
         address: SocketAddr,
     },
+    /// The file of tokens can't be read.
+    #[error("{0}")]
+    Tokens(String),
     /// The devices file can't be read.
     #[error("{0}")]
     Devices(String),

@@ -100,6 +100,7 @@ fn gateway(registry: &mut Registry, status: &StatusView) {
     let reasons = ClockTrust::ALL.map(|why| (label("reason", why.name()), i64::from(why == status.clock.reason)));
     measures(registry, "clock_trust", "1 at the reason why the wall clock is believed or not", reasons);
     measure(registry, "ready", "1 if every line of the list runs", i64::from(status.ready));
+    count(registry, "audit_failures", "Lines that the audit log could not take", status.audit_failures);
     let lines = || status.lines.iter().map(|view| &view.line);
     let up = lines().map(|line| (label("actor", &line.name), i64::from(line.up)));
     measures(registry, "actor_up", "1 if the actor runs", up);

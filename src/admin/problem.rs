@@ -11,7 +11,9 @@ use actix_web::{
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use tidegate_actors::ports::destination_check::PATH;
+use tidegate_actors::ports::ledger_archive::ArchiveError;
 use tidegate_schemas::{
+    audit::Scope,
     config::{Problem, Problems},
     messages::{
         outbox::{OperateError, SignalError, StoreError},
@@ -92,6 +94,22 @@ impl HttpProblem {
     /// Not for this one.
     pub fn forbidden(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::FORBIDDEN, "forbidden", "This is not allowed", detail)
+    }
+    /// Not with this token.
+    #[must_use]
+    pub fn beyond_scope(has: Scope, wanted: Scope) -> Self {
+        Self::new(
+            StatusCode::FORBIDDEN,
+            "scope",
+            "This token does not allow it",
+            format!("this needs a token of scope {wanted}; this one has {has}"),
+        )
+    }
+    /// An act that can't be put on record.
+    #[must_use]
+    pub fn unrecorded(error: &ArchiveError) -> Self {
+        let detail = format!("what can't be put on record is not done; the audit log could not be written: {error}");
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "audit", "It was not done", detail).after(RETRY_AFTER_S)
     }
     /// Who are you?
     pub fn unauthorized(challenge: &'static str, detail: impl Into<String>) -> Self {

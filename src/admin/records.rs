@@ -1,16 +1,21 @@
-//! Lists that are numbered from the newest: what ended lately, and what never became an entry.
+//! Lists that are numbered from the newest: what ended lately, what never became an entry, and who did what.
 
-use crate::admin::{
-    App,
-    access::ask,
-    pages::{self, Newest, Page},
-    problem::HttpProblem,
+use crate::{
+    adapters::chain_files::newest_lines,
+    admin::{
+        App,
+        access::ask,
+        pages::{self, Newest, Page},
+        problem::HttpProblem,
+    },
 };
 use actix_web::{
     HttpRequest, HttpResponse,
     web::{Data, Query},
 };
 use tidegate_schemas::{
+    audit::AuditEntry,
+    chain::Chain,
     messages::outbox::{ListLedger, ListQuarantine},
     view::{LedgerView, QuarantineView},
 };
@@ -47,4 +52,24 @@ pub(crate) async fn quarantine_page(app: &App, newest: Newest) -> Result<Page<Qu
     let message = ListQuarantine { before: newest.cursor, limit };
     let records = ask(app.reach.look().access.quarantine.as_ref(), message).await??;
     Ok(Page::of_newest(records, limit, |record| record.no))
+}
+
+/// A page of the audit log.
+pub(super) async fn audit(
+    app: Data<App>,
+    newest: Query<Newest>,
+    request: HttpRequest,
+) -> Result<HttpResponse, HttpProblem> {
+    Ok(audit_page(&app, newest.into_inner()).await?.respond(request.query_string()))
+}
+
+/// Its lines from a number on, newest first.
+pub(crate) async fn audit_page(app: &App, newest: Newest) -> Result<Page<AuditEntry>, HttpProblem> {
+    let limit = pages::limit(newest.limit)?;
+    let (folder, before) = (app.state_dir.join(Chain::Audit.name()), newest.cursor);
+    let read = tokio::task::spawn_blocking(move || newest_lines::<AuditEntry>(&folder, before, limit)).await;
+    let lines = read
+        .map_err(|_| HttpProblem::unavailable("reading the audit log failed unexpectedly"))?
+        .map_err(|error| HttpProblem::unavailable(format!("the audit log could not be read: {error}")))?;
+    Ok(Page::of_newest(lines, limit, |line| line.no))
 }

@@ -31,6 +31,9 @@ pub struct StatusView {
     pub phase: String,
     /// Whether every line is up.
     pub ready: bool,
+    /// Lines that could not be put into the audit log since the start. An act that can't be put on record is not done.
+    #[serde(default)]
+    pub audit_failures: u64,
     /// Every line of the list, lowest first.
     pub lines: Vec<LineView>,
     /// Messages that wait for destinations that aren't there: nothing is delivered and nothing expires until they are.
@@ -71,6 +74,7 @@ pub(crate) async fn collect(app: &App) -> StatusView {
         clock: app.clock.trust().view(),
         ready: situation.ready(),
         phase: situation.phase,
+        audit_failures: app.audit.failures(),
         lines,
         absent,
     }

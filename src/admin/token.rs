@@ -1,5 +1,7 @@
-//! The admin endpoint's bearer token: 256 random bits, made on first start, readable by the gateway's user alone.
+//! The admin endpoint's bearer tokens: the gateway's own, 256 random bits, made on first start, readable by the gateway's user alone; and
+//! named ones with a scope (`tidegate token add`), of which hashes alone are kept.
 
+use crate::reread::{self, Reread, RereadError};
 use std::{
     fmt,
     fs::{self, OpenOptions},
@@ -9,6 +11,13 @@ use std::{
 };
 use subtle::ConstantTimeEq as _;
 use tidegate_actors::ports::entropy::Entropy;
+use tidegate_schemas::{
+    audit::Scope,
+    config::{
+        devices::hash_secret,
+        tokens::{NamedToken, TOKENS_FILE, Tokens},
+    },
+};
 
 /// Name of the token's file in the state folder.
 pub const TOKEN_FILE: &str = "admin.token";
@@ -94,6 +103,61 @@ impl AdminToken {
     #[must_use]
     pub fn matches(&self, presented: &str) -> bool {
         self.0.as_bytes().ct_eq(presented.as_bytes()).into()
+    }
+}
+
+/// Who makes a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Who {
+    /// The name of the token.
+    pub name: String,
+    /// How much it allows.
+    pub scope: Scope,
+}
+
+/// Reads a file of named tokens; one that does not exist has none.
+///
+/// # Errors
+/// When it can't be read or understood.
+pub fn read_tokens(path: &Path) -> Result<Tokens, RereadError> {
+    reread::read(path, Tokens::parse)
+}
+
+/// All tokens that are known now.
+pub(super) struct KnownTokens {
+    own: AdminToken,
+    named: Reread<Tokens>,
+}
+
+impl KnownTokens {
+    /// The gateway's own, and those that are named in its state folder.
+    ///
+    /// # Errors
+    /// When their file can't be read or understood.
+    pub fn open(own: AdminToken, state_dir: &Path) -> Result<Self, RereadError> {
+        Ok(Self { own, named: Reread::open(state_dir.join(TOKENS_FILE), read_tokens)? })
+    }
+
+    /// Whose token this text is. All are compared, each in constant time.
+    pub fn who(&self, presented: &str) -> Option<Who> {
+        if self.own.matches(presented) {
+            return Some(Self::own());
+        }
+        let hash = hash_secret(presented)?;
+        let named = self.named.now();
+        let equal = |token: &&NamedToken| bool::from(token.token_sha256.ct_eq(&hash));
+        let found = named.iter().filter(equal).last()?;
+        Some(Who { name: found.name.to_string(), scope: found.scope })
+    }
+
+    /// Whether a token of this name still allows as much: who logged in with it is out when it is taken away.
+    pub fn stands(&self, who: &Who) -> bool {
+        let same = |token: &NamedToken| token.name.to_string() == who.name && token.scope == who.scope;
+        *who == Self::own() || self.named.now().iter().any(same)
+    }
+
+    fn own() -> Who {
+        Who { name: "admin".to_owned(), scope: Scope::Admin }
     }
 }
 

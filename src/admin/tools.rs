@@ -199,8 +199,10 @@ mod tests {
         admin::{
             access::{Access, Reach, Situation},
             guard::wrong_tokens,
-            token::AdminToken,
+            rule::Rules,
+            token::{AdminToken, KnownTokens},
         },
+        audit::AuditLog,
     };
     use actix::{Actor, Context, Handler, ResponseFuture};
     use std::{collections::BTreeSet, fs, path::Path, sync::Arc};
@@ -239,7 +241,10 @@ mod tests {
             reach: Reach::new(move || Situation { access: access.clone(), ..Situation::default() }),
             reloader: None,
             clock: Arc::new(SystemClock::default()),
-            token: AdminToken::open_or_create(state_dir, &SystemEntropy).unwrap(),
+            tokens: KnownTokens::open(AdminToken::open_or_create(state_dir, &SystemEntropy).unwrap(), state_dir)
+                .unwrap(),
+            rules: Rules::default(),
+            audit: AuditLog::in_folder(state_dir, 1, Arc::new(SystemClock::default())),
             hosts: BTreeSet::new(),
             wrong_tokens: wrong_tokens(),
             console: crate::console::Console::new(Arc::new(SystemEntropy)),

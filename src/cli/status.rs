@@ -252,6 +252,7 @@ mod tests {
             clock: ClockTrust::Apart.view(),
             phase: "running".into(),
             ready: true,
+            audit_failures: 0,
             lines: lines.into(),
         };
         let told = warnings(&status).join("\n");
@@ -288,6 +289,7 @@ mod tests {
             clock: ClockTrust::Assumed.view(),
             phase: "running".into(),
             ready: true,
+            audit_failures: 0,
             lines,
         };
         let told = warnings(&status).join("\n");

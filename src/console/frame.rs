@@ -3,7 +3,7 @@
 use super::{ASSETS, ROOT, guard::Visitor};
 use crate::{
     admin::problem::HttpProblem,
-    web::{BROWSER_HEADERS, words::Time},
+    web::{BROWSER_HEADERS, SCRIPTLESS_POLICY},
 };
 use actix_web::{
     HttpRequest, HttpResponse, HttpResponseBuilder, ResponseError,
@@ -13,20 +13,10 @@ use askama::Template;
 use jiff::Timestamp;
 use std::fmt;
 
-/// How often a page loads itself again, in seconds; the script has the same.
+/// How often a page loads itself again where that is asked for, in seconds.
 const REFRESH_S: u32 = 15;
 /// The pages that stand in the navigation.
-const NAV: [(&str, &str); 9] = [
-    ("/console", "Overview"),
-    ("/console/destinations", "Destinations"),
-    ("/console/outbox", "Outbox"),
-    ("/console/ledger", "Ledger"),
-    ("/console/quarantine", "Quarantine"),
-    ("/console/actors", "Parts"),
-    ("/console/tor", "Tor"),
-    ("/console/matrix", "Matrix"),
-    ("/console/privacy", "Privacy"),
-];
+const NAV: [(&str, &str); 1] = [("/console", "Overview")];
 
 /// What stands around a page.
 pub(super) struct Frame {
@@ -34,7 +24,7 @@ pub(super) struct Frame {
     pub(super) page: String,
     /// Which entry of the navigation it belongs to.
     here: &'static str,
-    /// The version of style and script.
+    /// The version of style and icon.
     pub(super) assets: &'static str,
     /// Who is logged in.
     pub(super) visitor: Option<Visitor>,
@@ -50,7 +40,7 @@ pub(super) struct Live {
     pub(super) as_of: String,
     /// The page itself.
     pub(super) again: String,
-    /// Whether it loads itself again without a script.
+    /// Whether it loads itself again.
     pub(super) by_itself: bool,
     /// The page with that switched.
     pub(super) switch: String,
@@ -80,7 +70,7 @@ impl Frame {
             if pairs.is_empty() { path.to_owned() } else { format!("{path}?{}", pairs.join("&")) }
         };
         self.live = Some(Live {
-            as_of: now.strftime("%H:%M:%S").to_string(),
+            as_of: now.strftime("%Y-%m-%d %H:%M:%S").to_string(),
             again: place(by_itself),
             by_itself,
             switch: place(!by_itself),
@@ -100,9 +90,11 @@ impl Frame {
         self.visitor.as_ref().map_or("", |visitor| &visitor.csrf)
     }
 
-    /// Who is logged in.
-    pub(super) fn who(&self) -> &str {
-        self.visitor.as_ref().map_or("", |visitor| &visitor.who.name)
+    /// Who is logged in, and with how much.
+    pub(super) fn who(&self) -> String {
+        self.visitor
+            .as_ref()
+            .map_or_else(String::new, |visitor| format!("{} ({})", visitor.who.name, visitor.who.scope))
     }
 }
 
@@ -127,6 +119,7 @@ pub(super) fn browser(mut answer: HttpResponseBuilder) -> HttpResponseBuilder {
     for header in BROWSER_HEADERS {
         answer.insert_header(header);
     }
+    answer.insert_header((header::CONTENT_SECURITY_POLICY, SCRIPTLESS_POLICY));
     answer.insert_header((header::REFERRER_POLICY, "same-origin"));
     answer
 }
@@ -143,11 +136,6 @@ pub(super) fn page(status: StatusCode, template: &impl Template) -> HttpResponse
 /// "Go there and look": the answer to a form.
 pub(super) fn see_other(place: &str) -> HttpResponse {
     browser(HttpResponse::SeeOther()).insert_header((header::LOCATION, place)).finish()
-}
-
-/// A moment for a page, and how long ago it is.
-pub(super) fn time_ms(ms: i64, now: Timestamp) -> Time {
-    Time::of(Timestamp::from_millisecond(ms).unwrap_or_default(), now)
 }
 
 /// A refusal, as a page.

@@ -1,19 +1,26 @@
 //! Who may see the console's pages, and whose forms are taken. Called for every request below `/console`, after `Host` and `Origin`
 //! were looked at, so that no route can be without it.
 //!
-//! 1. Without an open session a page leads to the log-in, and a form is refused: 403. The admin token as a bearer is not looked at.
+//! 1. Without an open session a page leads to the log-in, and a form is refused: 403. A bearer token is not looked at.
 //! 2. A form must be declared as one (`application/x-www-form-urlencoded`): 415.
 //! 3. It must carry the CSRF token of its session: 403. Logging in, which has no session yet, is kept from other sites by `Origin`.
+//! 4. The scope of the token with which the session began must be enough, by the rule of the route, as for the API: 403. When that token
+//!    is taken away, the session is over.
 //!
 //! What passes has its [`Visitor`] and its [`Form`] with it; a handler that takes them can't be reached without.
 
-use super::{LOGIN, ROOT, frame, is_public, login::Who};
+use super::{LOGIN, ROOT, frame, is_public, refused};
 use crate::{
-    admin::{App, body, problem::HttpProblem},
+    admin::{
+        App, body,
+        guard::{self, Recorded},
+        problem::HttpProblem,
+        token::Who,
+    },
     web::{self, form},
 };
 use actix_web::{
-    FromRequest, HttpMessage as _, HttpRequest, HttpResponse, ResponseError as _,
+    FromRequest, HttpMessage as _, HttpRequest, HttpResponse,
     dev::{Payload, ServiceRequest},
     http::{
         Method, StatusCode,
@@ -23,6 +30,7 @@ use actix_web::{
 };
 use std::future::{Ready, ready};
 use subtle::ConstantTimeEq as _;
+use tidegate_schemas::audit::Scope;
 
 /// The name of the session's cookie.
 pub(super) const COOKIE: &str = "tidegate-console";
@@ -39,6 +47,11 @@ pub(crate) struct Visitor {
 }
 
 impl Visitor {
+    /// Whether they may act on entries and destinations.
+    pub(super) fn operates(&self) -> bool {
+        self.who.scope >= Scope::Operate
+    }
+
     fn sent(&self, form: &Form) -> bool {
         form.value("csrf").is_some_and(|token| token.as_bytes().ct_eq(self.csrf.as_bytes()).into())
     }
@@ -78,15 +91,24 @@ pub(super) fn cookie(headers: &HeaderMap) -> Option<&str> {
     web::cookie(headers.get_all(header::COOKIE).filter_map(|value| value.to_str().ok()), COOKIE)
 }
 
-/// Lets a request pass, or says what is answered instead.
-pub(crate) async fn admit(request: &mut ServiceRequest) -> Result<(), HttpResponse> {
-    let refused = |problem: HttpProblem| frame::Refused(problem).error_response();
-    let Some(app) = request.app_data::<Data<App>>().cloned() else {
-        return Err(refused(HttpProblem::unavailable("the admin endpoint is not set up")));
-    };
+/// Lets a request pass, with the act that it is; or says what is answered instead, and the act that is refused.
+pub(crate) async fn admit(
+    app: &Data<App>,
+    request: &mut ServiceRequest,
+) -> Result<Option<Recorded>, (Option<Recorded>, HttpResponse)> {
+    let visitor = enter(app, request).await.map_err(|refused| (None, refused))?;
+    let Some(visitor) = visitor else { return Ok(None) };
+    let permitted = guard::permit(app, &visitor.who, request.request());
+    request.extensions_mut().insert(visitor);
+    permitted.map_err(|(act, problem)| (act, refused(problem)))
+}
+
+/// Steps 1 to 3. Nobody comes in where no session is needed and none is open.
+async fn enter(app: &Data<App>, request: &mut ServiceRequest) -> Result<Option<Visitor>, HttpResponse> {
     let public = is_public(request.path());
     let reads = matches!(*request.method(), Method::GET | Method::HEAD);
     let visitor = cookie(request.headers()).and_then(|token| app.console.sessions.find(token));
+    let visitor = visitor.filter(|visitor| guard::stands(app, &visitor.who));
     if visitor.is_none() && !public {
         return Err(if reads {
             frame::see_other(&login_for(request.request()))
@@ -100,10 +122,13 @@ pub(crate) async fn admit(request: &mut ServiceRequest) -> Result<(), HttpRespon
                 StatusCode::UNSUPPORTED_MEDIA_TYPE,
                 "forms-only",
                 "Only forms are taken here",
-                "programs use /api with the token",
+                "programs use /api with a token",
             )));
         }
-        let payload = request.extract().await.map_err(|_| refused(HttpProblem::bad_request("there is no body")))?;
+        let payload = request
+            .extract::<actix_web::web::Payload>()
+            .await
+            .map_err(|_| refused(HttpProblem::bad_request("there is no body")))?;
         let bytes = body::read(payload, FORM_BYTES_MAX).await.map_err(refused)?;
         let form = Form(String::from_utf8_lossy(&bytes).into_owned());
         if let Some(visitor) = visitor.as_ref().filter(|_| !public)
@@ -113,10 +138,7 @@ pub(crate) async fn admit(request: &mut ServiceRequest) -> Result<(), HttpRespon
         }
         request.extensions_mut().insert(form);
     }
-    if let Some(visitor) = visitor {
-        request.extensions_mut().insert(visitor);
-    }
-    Ok(())
+    Ok(visitor)
 }
 
 /// The log-in that leads back to what was asked for.

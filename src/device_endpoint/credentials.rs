@@ -4,118 +4,27 @@
 //! library has no Basic. The file keeps hashes alone; they are compared in constant time, and a name that doesn't exist
 //! takes as long as one that does.
 
-use crate::admin::problem::HttpProblem;
-use actix_web::{HttpRequest, http::header};
-use std::{
-    fs, io,
-    path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
-    time::{Duration, SystemTime},
+use crate::{
+    admin::problem::HttpProblem,
+    reread::{self, RereadError},
 };
+use actix_web::{HttpRequest, http::header};
+use std::path::Path;
 use subtle::ConstantTimeEq as _;
 use tidegate_schemas::{
-    config::devices::{DeviceCredential, Devices, ParseDevicesError, hash_secret},
+    config::devices::{DeviceCredential, Devices, hash_secret},
     id::DeviceId,
 };
-use tokio::time::Instant;
 
-/// How often the file is looked at, at most, in milliseconds.
-const LOOK_EVERY_MS: u64 = 500;
-/// Longest file of credentials, in bytes (8 MiB: ten thousand devices with many destinations each).
-const DEVICES_FILE_BYTES_MAX: u64 = 8 * 1024 * 1024;
 /// What is asked of a device without credentials.
 const CHALLENGE: &str = "Basic realm=\"tidegate\", charset=\"UTF-8\"";
-
-/// Why there are no credentials.
-#[derive(Debug, thiserror::Error)]
-pub enum CredentialsError {
-    /// The file can't be read.
-    #[error("could not read the device credentials {}: {source}", path.display())]
-    Io {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
-    /// It is not what it should be.
-    #[error("the device credentials {} are not to be used: {source}", path.display())]
-    Parse {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: ParseDevicesError,
-    },
-}
 
 /// Reads a file of credentials; one that does not exist has none.
 ///
 /// # Errors
 /// When it can't be read or understood.
-pub fn read_devices(path: &Path) -> Result<Devices, CredentialsError> {
-    let failed = |source| CredentialsError::Io { path: path.to_owned(), source };
-    match fs::metadata(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Devices::default()),
-        Err(error) => return Err(failed(error)),
-        Ok(metadata) if metadata.len() > DEVICES_FILE_BYTES_MAX => {
-            return Err(failed(io::Error::other("it is larger than 8 MiB")));
-        }
-        Ok(_) => {}
-    }
-    let text = fs::read_to_string(path).map_err(failed)?;
-    Devices::parse(&text).map_err(|source| CredentialsError::Parse { path: path.to_owned(), source })
-}
-
-/// The credentials as they are now.
-#[derive(Debug)]
-pub struct Credentials {
-    path: PathBuf,
-    known: Mutex<Known>,
-}
-
-#[derive(Debug)]
-struct Known {
-    devices: Arc<Devices>,
-    /// Modification time and length of the file that was read.
-    version: Option<(SystemTime, u64)>,
-    looked: Instant,
-}
-
-impl Credentials {
-    /// Reads the file.
-    ///
-    /// # Errors
-    /// When it can't be read or understood.
-    pub fn open(path: PathBuf) -> Result<Self, CredentialsError> {
-        let version = version(&path);
-        let devices = Arc::new(read_devices(&path)?);
-        Ok(Self { path, known: Mutex::new(Known { devices, version, looked: Instant::now() }) })
-    }
-
-    /// The credentials now. A file that has become unreadable leaves those that were read last in force.
-    pub fn now(&self) -> Arc<Devices> {
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        if known.looked.elapsed() < Duration::from_millis(LOOK_EVERY_MS) {
-            return known.devices.clone();
-        }
-        known.looked = Instant::now();
-        let version = version(&self.path);
-        if version != known.version {
-            match read_devices(&self.path) {
-                Ok(devices) => {
-                    tracing::info!(devices = devices.len(), "the device credentials were read again");
-                    known.devices = Arc::new(devices);
-                }
-                Err(error) => tracing::error!(%error, "the former device credentials stay in force"),
-            }
-            known.version = version;
-        }
-        known.devices.clone()
-    }
-}
-
-fn version(path: &Path) -> Option<(SystemTime, u64)> {
-    let metadata = fs::metadata(path).ok()?;
-    Some((metadata.modified().ok()?, metadata.len()))
+pub fn read_devices(path: &Path) -> Result<Devices, RereadError> {
+    reread::read(path, Devices::parse)
 }
 
 /// Who makes a request.

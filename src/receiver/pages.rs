@@ -14,7 +14,7 @@ use super::{
     store::{Fill, Room, Row},
     values,
 };
-use crate::web::{form, words::{Time, counted}};
+use crate::web::{form, words::Time};
 use askama::Template;
 use http::StatusCode;
 use jiff::Timestamp;

@@ -75,7 +75,9 @@ mod tests {
     async fn a_session_ends_by_time_by_log_out_and_to_make_room() {
         let (sessions, entropy) = (Sessions::lasting(SESSION), SeededEntropy::new(1));
         let first = sessions.open(&entropy, 7);
-        assert!(sessions.find(&first) == Some(7) && sessions.find("").is_none() && sessions.find(&first[1..]).is_none());
+        assert!(
+            sessions.find(&first) == Some(7) && sessions.find("").is_none() && sessions.find(&first[1..]).is_none()
+        );
         tokio::time::advance(SESSION).await;
         assert!(sessions.find(&first).is_none());
         let second = sessions.open(&entropy, 7);

@@ -1,5 +1,7 @@
 //! The admin endpoint from outside: who is let in, what is answered, how pages and problems look.
 
+mod scopes;
+
 use crate::http_support::{self as support, Answer, OutboxActor, Record, RegistryActor, StandingClock, send};
 use actix::{Actor as _, Addr};
 use std::{
@@ -22,7 +24,7 @@ struct World {
     address: SocketAddr,
     token: String,
     record: Arc<Mutex<Record>>,
-    _state: TempDir,
+    state: TempDir,
 }
 
 async fn start_with(registry: Option<RegistryActor>, outbox: bool) -> World {
@@ -36,13 +38,14 @@ async fn start_with(registry: Option<RegistryActor>, outbox: bool) -> World {
         listen: "127.0.0.1:0".parse().unwrap(),
         hosts: vec!["gateway.home".into()],
         token: token.clone(),
+        audit: support::audit_log(state.path()),
         reach: support::reach(registry.as_ref(), outbox.as_ref()),
         clock: Arc::new(StandingClock("2027-01-04T12:00:00Z".parse().unwrap())),
         reloader: None,
         state_dir: state.path().to_owned(),
     })
     .unwrap();
-    World { address: serving.address(), serving, token: token.reveal().to_owned(), record, _state: state }
+    World { address: serving.address(), serving, token: token.reveal().to_owned(), record, state }
 }
 
 async fn start() -> World {
@@ -118,7 +121,7 @@ async fn nobody_gets_past_the_guard_on_any_route_by_any_of_the_tricks() {
             allowed += u32::from(method != "GET" && answer.status < 400);
         }
     }
-    assert_eq!((allowed, routes.len()), (0, 30));
+    assert_eq!((allowed, routes.len()), (0, 31));
     assert!(world.record.lock().unwrap().operated.is_empty());
     // Wrong tokens come last: after a few of them the answer is 429, and the right token passes all the same.
     let mut last = 0;

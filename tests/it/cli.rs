@@ -1,5 +1,8 @@
 //! The command line as an operator sees it: the built program against a running admin endpoint, its two outputs, its exit codes.
 
+mod chains;
+mod tokens;
+
 use crate::http_support::{self as support, OutboxActor, Record, StandingClock};
 use actix::Actor as _;
 use std::{
@@ -9,14 +12,11 @@ use std::{
     sync::{Arc, Mutex},
 };
 use tempfile::TempDir;
-use tidegate::adapters::ledger_files::{LEDGER_FOLDER, LedgerFiles, LedgerOptions};
 use tidegate::admin::{self, Settings, listener::Serving, token::AdminToken};
-use tidegate_actors::{ports::ledger_archive::LedgerArchive as _, testing::seeded_entropy::SeededEntropy};
+use tidegate_actors::testing::seeded_entropy::SeededEntropy;
 use tidegate_schemas::{
-    archive::ArchivedEntry,
     config::devices::{DEVICES_FILE, Devices, hash_secret},
-    entry::{EntryState, Event},
-    id::MessageId,
+    entry::Event,
     onion::OnionAddress,
     route::Routes,
 };
@@ -40,6 +40,7 @@ async fn start(outbox_up: bool) -> World {
         listen: "127.0.0.1:0".parse().unwrap(),
         hosts: vec![],
         token,
+        audit: support::audit_log(state.path()),
         reach: support::reach(Some(&registry), outbox_up.then_some(&outbox)),
         clock: Arc::new(StandingClock("2027-01-04T12:00:00Z".parse().unwrap())),
         reloader: None,
@@ -383,68 +384,4 @@ async fn what_the_receiver_can_not_keep_is_a_mistake_in_the_command() {
         assert_eq!(refused.status.code(), Some(2), "{option} {value}: {refused:?}");
     }
     assert!(!folder.path().join("receiver").exists());
-}
-
-#[tokio::test]
-async fn the_ledgers_files_are_verified_and_the_line_that_was_changed_is_named() {
-    let state = tempfile::tempdir().unwrap();
-    write_config(state.path(), "127.0.0.1:1");
-    let verify = async |more: &[&str]| tidegate(state.path(), &[&["ledger", "verify"], more].concat()).await;
-    let nothing = verify(&[]).await;
-    assert!(nothing.status.code() == Some(1) && text(&nothing.stderr).contains("nothing is verified"), "{nothing:?}");
-
-    let folder = state.path().join(LEDGER_FOLDER);
-    let options = LedgerOptions { retention_days: 1, min_free_bytes: 0 };
-    let entry = |no: u64| ArchivedEntry {
-        no,
-        id: MessageId::from_random([7; 16]),
-        destination: "cardiology".parse().unwrap(),
-        seq: no,
-        device: "pacemaker".parse().unwrap(),
-        state: EntryState::Delivered,
-        accepted_ms: 1_795_435_200_000,
-        ended_ms: 1_795_435_200_000 + i64::try_from(no).unwrap() * 21_600_000,
-        attempts: 1,
-        reason: None,
-        ended_by: None,
-        break_glass: false,
-        receipt_sha256: None,
-    };
-    LedgerFiles::in_folder(folder.clone(), options).append(&[1, 2, 3, 6, 7, 8].map(entry)).unwrap();
-    let shown = verify(&[]).await;
-    let told = text(&shown.stdout);
-    assert!(
-        shown.status.success() && told.contains("3 files, 7 lines: the chain is whole, from no. 1 to no. 8"),
-        "{told}"
-    );
-    assert!(told.contains("begins with the first line") && told.contains("2 end states were lost"), "{told}");
-    let hash = told.lines().find_map(|line| line.strip_prefix("last hash: ")).unwrap();
-    let has = verify(&["--has", hash, "--json"]).await;
-    let has: serde_json::Value = serde_json::from_str(&text(&has.stdout)).unwrap();
-    assert_eq!((&has["whole"], &has["has_expected"], &has["last_hash"]), (&true.into(), &true.into(), &hash.into()));
-    let other = verify(&["--has", &"0f".repeat(32)]).await;
-    assert!(other.status.code() == Some(1) && text(&other.stderr).contains("not in this chain"), "{other:?}");
-    assert_eq!(verify(&["--has", "short"]).await.status.code(), Some(2));
-
-    let file = folder.join("2026-11-24.jsonl");
-    let whole = fs::read_to_string(&file).unwrap();
-    fs::write(&file, whole.replacen("delivered", "expired", 1)).unwrap();
-    let broken = verify(&[]).await;
-    let said = text(&broken.stderr);
-    assert!(broken.status.code() == Some(1) && broken.stdout.is_empty(), "{broken:?}");
-    assert!(said.contains("2026-11-24.jsonl:1: this line was changed"), "{said}");
-    let broken: serde_json::Value = serde_json::from_str(&text(&verify(&["--json"]).await.stdout)).unwrap();
-    assert_eq!((&broken["whole"], &broken["broken"]["line"]), (&false.into(), &1.into()));
-    fs::write(&file, &whole).unwrap();
-
-    // Of a copy, from which retention took the first file, and whose last line is cut.
-    fs::remove_file(folder.join("2026-11-23.jsonl")).unwrap();
-    let copy = folder.to_str().unwrap();
-    let shown = text(&verify(&["--folder", copy]).await.stdout);
-    assert!(shown.contains("what came before was removed"), "{shown}");
-    let newest = folder.join("2026-11-25.jsonl");
-    let rest = fs::read_to_string(&newest).unwrap();
-    fs::write(&newest, &rest[..rest.len() - 9]).unwrap();
-    let said = text(&verify(&["--folder", copy]).await.stderr);
-    assert!(said.contains("2026-11-25.jsonl:") && said.contains("cut short"), "{said}");
 }

@@ -8,9 +8,13 @@ use jiff::Timestamp;
 use std::{
     collections::{BTreeMap, HashMap},
     net::SocketAddr,
+    path::Path,
     sync::{Arc, Mutex},
 };
-use tidegate::admin::access::{Access, Line, Reach, Situation};
+use tidegate::{
+    admin::access::{Access, Line, Reach, Situation},
+    audit::AuditLog,
+};
 use tidegate_actors::{
     ports::{clock::Clock, destination_check::DestinationCheck as _},
     testing::toy_check::ToyCheck,
@@ -96,6 +100,11 @@ pub async fn send(
     let body = body.collect().await.unwrap().to_bytes();
     connection.abort();
     Answer { status: parts.status.as_u16(), headers: parts.headers, body: String::from_utf8(body.to_vec()).unwrap() }
+}
+
+/// The audit log of a gateway whose clock stands at noon of 4 January 2027.
+pub fn audit_log(state_dir: &Path) -> Arc<AuditLog> {
+    AuditLog::in_folder(state_dir, 30, Arc::new(StandingClock("2027-01-04T12:00:00Z".parse().unwrap())))
 }
 
 /// A clock that stands.

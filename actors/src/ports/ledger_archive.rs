@@ -1,6 +1,6 @@
 //! Where the ledger goes for good: a chain of lines that outlives the store's own, bounded ledger. Nothing of files shows here.
 //!
-//! All calls block, and are made from blocking threads only. What a line holds and how lines hang together: `tidegate_schemas::archive`.
+//! All calls block, and are made from blocking threads only. What a line holds and how lines hang together: `tidegate_schemas::chain`.
 
 use jiff::civil::Date;
 use tidegate_schemas::archive::ArchivedEntry;
@@ -12,7 +12,7 @@ pub const APPEND_ENTRIES_MAX: usize = 256;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ArchiveError {
     /// There is too little room: what is left of the disk is for the outbox.
-    #[error("the disk has too little room for the ledger's files ({free} bytes, {wanted} are to stay free)")]
+    #[error("the disk has too little room for these files ({free} bytes, {wanted} are to stay free)")]
     Full {
         /// Room there is, in bytes.
         free: u64,

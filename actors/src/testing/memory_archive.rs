@@ -5,7 +5,10 @@
 use crate::ports::ledger_archive::{APPEND_ENTRIES_MAX, ArchiveError, LedgerArchive};
 use jiff::civil::Date;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use tidegate_schemas::archive::{ArchivedEntry, Tip, Verifier, Whole};
+use tidegate_schemas::{
+    archive::ArchivedEntry,
+    chain::{Chain, Tip, Verifier, Whole},
+};
 
 /// Outlives the actors that use it, as a disk does.
 #[derive(Debug)]
@@ -24,7 +27,13 @@ struct Inner {
 
 impl Default for MemoryArchive {
     fn default() -> Self {
-        let inner = Inner { tip: Tip::START, text: Vec::new(), failure: None, appends: 0, pruned_on: Vec::new() };
+        let inner = Inner {
+            tip: Tip::start(Chain::Ledger),
+            text: Vec::new(),
+            failure: None,
+            appends: 0,
+            pruned_on: Vec::new(),
+        };
         Self { inner: Mutex::new(inner) }
     }
 }
@@ -53,7 +62,7 @@ impl MemoryArchive {
     /// When what is kept is no chain.
     #[must_use]
     pub fn whole(&self) -> Whole {
-        let mut verifier = Verifier::default();
+        let mut verifier = Verifier::of(Chain::Ledger);
         for line in self.lock().text.split_inclusive(|byte| *byte == b'\n') {
             verifier.take(line).expect("the lines are a chain");
         }

@@ -1,6 +1,5 @@
 //! One device: a chart for each thing that it measures, and its readings.
 
-use crate::web::{form, words::{Time, counted}};
 use super::{Frame, Query, ROWS, ReadingRow, device_name, older, rows, unreadable};
 use crate::receiver::{
     answer::{self, Answer},
@@ -9,6 +8,10 @@ use crate::receiver::{
     chart::{self, Theme},
     store::{Row, StoreError},
     values,
+};
+use crate::web::{
+    form,
+    words::{Time, counted},
 };
 use askama::Template;
 use http::StatusCode;

@@ -1,6 +1,5 @@
 //! The first page: devices with their latest values, and the newest readings; and the list of all devices.
 
-use crate::web::words::{Time, counted};
 use super::{Frame, Query, ROWS, ReadingRow, device_name, older, rows, unreadable};
 use crate::receiver::{
     answer::{self, Answer},
@@ -9,6 +8,7 @@ use crate::receiver::{
     store::Device,
     values::{self, UNNAMED},
 };
+use crate::web::words::{Time, counted};
 use askama::Template;
 use http::StatusCode;
 use jiff::Timestamp;

@@ -1,12 +1,12 @@
 //! One reading, whole.
 
-use crate::web::words::Time;
 use super::{Frame, device_name, message, unreadable};
 use crate::receiver::{
     answer::{self, Answer},
     app::App,
     values,
 };
+use crate::web::words::Time;
 use askama::Template;
 use http::{HeaderValue, StatusCode, header};
 use tidegate_schemas::wire::receipt;

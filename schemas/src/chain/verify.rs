@@ -1,6 +1,6 @@
 //! Verifying: lines in, in order; the first that is wrong out, or what the whole of them is.
 
-use super::{ChainHash, Link, Tip};
+use super::{Chain, ChainHash, Link, Tip};
 use serde::Serialize;
 
 /// What is wrong with a line.
@@ -56,12 +56,15 @@ pub struct Whole {
 /// Verifies a chain line by line, in no more memory than a line.
 #[derive(Debug, Clone)]
 pub struct Verifier {
+    chain: Chain,
     whole: Whole,
     expected: Option<ChainHash>,
 }
 
-impl Default for Verifier {
-    fn default() -> Self {
+impl Verifier {
+    /// A verifier of a chain.
+    #[must_use]
+    pub const fn of(chain: Chain) -> Self {
         let whole = Whole {
             lines: 0,
             first_no: 0,
@@ -72,17 +75,14 @@ impl Default for Verifier {
             last_hash: ChainHash::NONE,
             has_expected: None,
         };
-        Self { whole, expected: None }
+        Self { chain, whole, expected: None }
     }
-}
 
-impl Verifier {
-    /// A verifier that looks out for a hash that was noted earlier. It is found also where it is of the line before the first.
+    /// Looks out for a hash that was noted earlier. It is found also where it is of the line before the first.
     #[must_use]
-    pub fn expecting(hash: Option<ChainHash>) -> Self {
-        let mut verifier = Self { expected: hash, ..Self::default() };
-        verifier.whole.has_expected = hash.map(|_| false);
-        verifier
+    pub fn expecting(self, hash: Option<ChainHash>) -> Self {
+        let whole = Whole { has_expected: hash.map(|_| false), ..self.whole };
+        Self { whole, expected: hash, ..self }
     }
 
     /// Takes the next line, with its end.
@@ -91,7 +91,7 @@ impl Verifier {
     /// What is wrong with it. Nothing can be said of what comes after.
     pub fn take(&mut self, line: &[u8]) -> Result<(), Wrong> {
         let line = line.strip_suffix(b"\n").ok_or(Wrong::CutShort)?;
-        let link = Link::read(line).ok_or(Wrong::Changed)?;
+        let link = Link::read(self.chain, line).ok_or(Wrong::Changed)?;
         if self.whole.lines == 0 {
             self.begin(&link);
         } else {
@@ -113,7 +113,7 @@ impl Verifier {
     }
 
     fn fits(&self, link: &Link) -> Result<(), Wrong> {
-        let Tip { no, hash } = self.tip();
+        let Tip { no, hash, .. } = self.tip();
         if link.from > no + 1 {
             return Err(Wrong::Missing { from: no + 1, to: link.from - 1 });
         }
@@ -132,7 +132,7 @@ impl Verifier {
     /// Where the lines taken so far end.
     #[must_use]
     pub fn tip(&self) -> Tip {
-        Tip { no: self.whole.last_no, hash: self.whole.last_hash }
+        Tip { chain: self.chain, no: self.whole.last_no, hash: self.whole.last_hash }
     }
 
     /// What the lines are, taken together.

@@ -1,21 +1,21 @@
-//! The ledger's archive in files: `ledger/2026-11-23.jsonl` in the state folder, one file a day (UTC), one line an end state.
+//! A chain of lines in files: `ledger/2026-11-23.jsonl` or `audit/2026-11-23.jsonl` in the state folder, one file a day (UTC).
 //!
-//! What a line holds and how lines hang together is `tidegate_schemas::archive`'s; this file appends, syncs and removes.
+//! What a line holds and how lines hang together is `tidegate_schemas::chain`'s; this file appends, syncs and removes.
 //!
 //! - **Durable on return**: after an append the file is synced, and the folder when a file was made. A file that is gone on with after a
-//!   start is synced first, so that what is there is on disk before the outbox lets go of it.
-//! - **A torn end** is what a crash in the middle of an append leaves: the last line is not whole. It was not confirmed, so it is cut off
-//!   and comes again.
-//! - **The order of the files is the order of the numbers**: an entry that ended, by the wall clock, before the newest file's day goes into
-//!   the newest file all the same.
+//!   start is synced first, so that what is there is on disk before anybody counts on it.
+//! - **A torn end** is what a crash in the middle of an append leaves: the last line is not whole. It was not confirmed, so it is cut off;
+//!   what has to be there comes again.
+//! - **The order of the files is the order of the numbers**: a line of a day, by the wall clock, before the newest file's goes into the
+//!   newest file all the same.
 //! - **Retention** goes by the day in the name. The newest file stays, however old: it holds the hash that the next line names.
 //!
-//! Limits: nothing is appended when less than [`LedgerOptions::min_free_bytes`] of the disk are free, so that these files never take
-//! the room that the outbox needs to take messages.
+//! Limits: nothing is appended when less than [`ChainOptions::min_free_bytes`] of the disk are free.
 
 use super::disk_room;
 use crate::crash_point::{self, CrashPoint};
 use jiff::{Span, Timestamp, civil::Date, tz::TimeZone};
+use serde::de::DeserializeOwned;
 use std::{
     fs::{self, DirBuilder, File, OpenOptions},
     io,
@@ -24,10 +24,11 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 use tidegate_actors::ports::ledger_archive::{APPEND_ENTRIES_MAX, ArchiveError, LedgerArchive};
-use tidegate_schemas::archive::{ArchivedEntry, LINE_BYTES_MAX, Link, Tip};
+use tidegate_schemas::{
+    archive::ArchivedEntry,
+    chain::{Chain, LINE_BYTES_MAX, Line, Link, Tip},
+};
 
-/// Folder of the files, in the state folder.
-pub const LEDGER_FOLDER: &str = "ledger";
 /// What follows the day in a file's name.
 const ENDING: &str = ".jsonl";
 /// How much of the newest file's end is read at the start, in bytes: as much as one append may have left there.
@@ -35,18 +36,19 @@ const TAIL_BYTES: usize = APPEND_ENTRIES_MAX * LINE_BYTES_MAX;
 
 /// What an operator decides about the files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct LedgerOptions {
+pub struct ChainOptions {
     /// How many days a file is kept after its own.
     pub retention_days: u32,
     /// Room on the disk below which nothing is appended, in bytes.
     pub min_free_bytes: u64,
 }
 
-/// The archive. One of these per process; the gateway's own lock on its outbox keeps other processes away.
+/// The files of a chain. One of these per process; the gateway's own lock on its outbox keeps other processes away.
 #[derive(Debug)]
-pub struct LedgerFiles {
+pub struct ChainFiles {
+    chain: Chain,
     folder: PathBuf,
-    options: LedgerOptions,
+    options: ChainOptions,
     /// None until the folder was read, and after a failure.
     open: Mutex<Option<Open>>,
 }
@@ -79,6 +81,33 @@ pub fn files_in(folder: &Path) -> io::Result<Vec<(Date, PathBuf)>> {
     Ok(files)
 }
 
+/// The newest lines of a folder's files, newest first: at most as many as asked, with numbers below `before`. What is torn or no such line
+/// is left out.
+///
+/// # Errors
+/// When a file can't be read.
+pub fn newest_lines<L: Line + DeserializeOwned>(
+    folder: &Path,
+    before: Option<u64>,
+    count: usize,
+) -> io::Result<Vec<L>> {
+    let mut newest: Vec<L> = Vec::new();
+    for (_, path) in files_in(folder)?.into_iter().rev() {
+        let text = match fs::read(path) {
+            // Retention took it.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => break,
+            text => text?,
+        };
+        let lines = text.split(|byte| *byte == b'\n').rev().filter_map(|line| serde_json::from_slice::<L>(line).ok());
+        let older = lines.filter(|line| before.is_none_or(|before| line.no() < before));
+        newest.extend(older.take(count - newest.len()));
+        if newest.len() >= count {
+            break;
+        }
+    }
+    Ok(newest)
+}
+
 /// The day of a file's name; none for any other spelling.
 fn day_of(name: &str) -> Option<Date> {
     let day: Date = name.strip_suffix(ENDING)?.parse().ok()?;
@@ -93,11 +122,11 @@ fn failed(what: &str, error: &io::Error) -> ArchiveError {
     ArchiveError::Io(what.to_owned(), error.to_string())
 }
 
-impl LedgerFiles {
-    /// The files in this folder, which is made when the first is. Nothing is read yet.
+impl ChainFiles {
+    /// The files of a chain in its own folder of this state folder, which is made when the first file is. Nothing is read yet.
     #[must_use]
-    pub fn in_folder(folder: PathBuf, options: LedgerOptions) -> Self {
-        Self { folder, options, open: Mutex::new(None) }
+    pub fn of(chain: Chain, state_dir: &Path, options: ChainOptions) -> Self {
+        Self { chain, folder: state_dir.join(chain.name()), options, open: Mutex::new(None) }
     }
 
     fn path(&self, day: Date) -> PathBuf {
@@ -118,7 +147,8 @@ impl LedgerFiles {
 
     /// Finds the last line, and cuts off what an append that never ended left after it.
     fn read_end(&self) -> Result<Open, ArchiveError> {
-        let files = files_in(&self.folder).map_err(|error| failed("listing the ledger's files", &error))?;
+        let files = files_in(&self.folder)
+            .map_err(|error| failed(&format!("listing the files of the {}", self.chain), &error))?;
         let newest = files.last().map(|(day, _)| *day);
         if newest.is_some() {
             self.sync_folder()?;
@@ -127,7 +157,7 @@ impl LedgerFiles {
             let reading = |error: io::Error| failed(&format!("reading {}", name_of(*day)), &error);
             let file = OpenOptions::new().read(true).write(true).open(path).map_err(reading)?;
             let length = file.metadata().map_err(reading)?.len();
-            let (end, link) = last_line(&file, length).map_err(reading)?;
+            let (end, link) = last_line(self.chain, &file, length).map_err(reading)?;
             if end < length {
                 self.cut(&file, *day, newest, length, end)?;
             }
@@ -138,35 +168,44 @@ impl LedgerFiles {
                 return Ok(Open { tip: link.tip(), newest });
             }
             if end > 0 {
-                return Err(damaged(*day));
+                return Err(self.damaged(*day));
             }
             // An empty one was made right before a crash.
         }
-        Ok(Open { tip: Tip::START, newest: newest.map(|newest| (newest, 0)) })
+        Ok(Open { tip: Tip::start(self.chain), newest: newest.map(|newest| (newest, 0)) })
     }
 
     fn cut(&self, file: &File, day: Date, newest: Option<Date>, length: u64, end: u64) -> Result<(), ArchiveError> {
         // Only the newest file can have an append that never ended.
         if newest != Some(day) {
-            return Err(damaged(day));
+            return Err(self.damaged(day));
         }
         let (file_name, bytes) = (name_of(day), length - end);
         tracing::warn!(
+            chain = %self.chain,
             file = file_name,
             bytes,
-            "the ledger's newest file does not end with a whole line: what follows its last one is cut off, and comes again"
+            "the newest file of a chain does not end with a whole line: what follows its last one is cut off"
         );
         file.set_len(end).map_err(|error| failed(&format!("cutting {file_name}"), &error))
     }
 
+    fn damaged(&self, day: Date) -> ArchiveError {
+        let (chain, name) = (self.chain, name_of(day));
+        ArchiveError::Damaged(format!(
+            "{name} is damaged at its end, so that the {chain} can't be gone on with; `tidegate {chain} verify` shows the place. Restore \
+             the file, or move the folder away to begin a new chain"
+        ))
+    }
+
     fn sync_folder(&self) -> Result<(), ArchiveError> {
         let synced = File::open(&self.folder).and_then(|folder| folder.sync_all());
-        synced.map_err(|error| failed("syncing the ledger's folder", &error))
+        synced.map_err(|error| failed(&format!("syncing the folder of the {}", self.chain), &error))
     }
 
     fn make_folder(&self) -> Result<(), ArchiveError> {
         let made = DirBuilder::new().recursive(true).mode(0o700).create(&self.folder);
-        made.map_err(|error| failed("making the ledger's folder", &error))
+        made.map_err(|error| failed(&format!("making the folder of the {}", self.chain), &error))
     }
 
     fn check_room(&self) -> Result<(), ArchiveError> {
@@ -176,10 +215,10 @@ impl LedgerFiles {
         if free < wanted { Err(ArchiveError::Full { free, wanted }) } else { Ok(()) }
     }
 
-    /// The file of an entry: its day's, but never one before the newest.
-    fn day_for(entry: &ArchivedEntry, newest: Option<Date>) -> Date {
-        let ended = Timestamp::from_millisecond(entry.ended_ms.max(0)).unwrap_or(Timestamp::UNIX_EPOCH);
-        let day = ended.to_zoned(TimeZone::UTC).date();
+    /// The file of a line: its day's, but never one before the newest.
+    fn day_for(line: &impl Line, newest: Option<Date>) -> Date {
+        let at = Timestamp::from_millisecond(line.at_ms().max(0)).unwrap_or(Timestamp::UNIX_EPOCH);
+        let day = at.to_zoned(TimeZone::UTC).date();
         newest.map_or(day, |newest| newest.max(day))
     }
 
@@ -199,9 +238,9 @@ impl LedgerFiles {
         }
         let written = file
             .write_all_at(lines, from)
-            .and_then(|()| crash_point::hit(CrashPoint::LedgerWritten))
+            .and_then(|()| self.crash_point(CrashPoint::LedgerWritten))
             .and_then(|()| file.sync_data())
-            .and_then(|()| crash_point::hit(CrashPoint::LedgerSynced));
+            .and_then(|()| self.crash_point(CrashPoint::LedgerSynced));
         if let Err(error) = written {
             // It is not known to be on disk: it must not be taken for archived by the next look.
             let undone = file.set_len(from).and_then(|()| file.sync_data());
@@ -216,52 +255,39 @@ impl LedgerFiles {
         *open = Open { tip, newest: Some((day, from + lines.len() as u64)) };
         Ok(())
     }
-}
 
-fn damaged(day: Date) -> ArchiveError {
-    ArchiveError::Damaged(format!(
-        "{} is damaged at its end, so that the ledger can't be gone on with; `tidegate ledger verify` shows the place. Restore the file, or \
-         move the folder away to begin a new chain",
-        name_of(day)
-    ))
-}
-
-/// Where the last whole line that holds ends, and what it is. Only what an append can have left is looked through.
-fn last_line(file: &File, length: u64) -> io::Result<(u64, Option<Link>)> {
-    let from = length.saturating_sub(TAIL_BYTES as u64);
-    let mut tail = vec![0; usize::try_from(length - from).unwrap_or(TAIL_BYTES)];
-    file.read_exact_at(&mut tail, from)?;
-    let mut end = tail.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
-    while end > 0 {
-        let start = tail[..end - 1].iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
-        if let Some(link) = Link::read(&tail[start..end - 1]) {
-            return Ok((from + end as u64, Some(link)));
-        }
-        end = start;
+    /// The ledger's alone: an operator's act must not be in the way of the outbox's points.
+    fn crash_point(&self, point: CrashPoint) -> io::Result<()> {
+        if self.chain == Chain::Ledger { crash_point::hit(point) } else { Ok(()) }
     }
-    // Nothing holds. In a longer file more is wrong than what one append leaves, so nothing of it is cut.
-    Ok(if from == 0 { (0, None) } else { (length, None) })
-}
 
-impl LedgerArchive for LedgerFiles {
-    fn last(&self) -> Result<u64, ArchiveError> {
+    /// The last number that is on disk; 0 while there is none.
+    ///
+    /// # Errors
+    /// When that can't be found out.
+    pub fn last(&self) -> Result<u64, ArchiveError> {
         self.turn(|open| Ok(open.tip.no))
     }
 
-    fn append(&self, entries: &[ArchivedEntry]) -> Result<u64, ArchiveError> {
+    /// Goes on with these lines, in order of their numbers, at most [`APPEND_ENTRIES_MAX`]. Those up to the last one are there already and
+    /// passed over. On return all are on disk; the last number.
+    ///
+    /// # Errors
+    /// When one is not; some of the first may be there all the same.
+    pub fn append<L: Line>(&self, lines: &[L]) -> Result<u64, ArchiveError> {
         self.turn(|open| {
             self.make_folder()?;
             self.check_room()?;
-            let mut rest = entries;
+            let mut rest = lines;
             while let Some(first) = rest.first() {
                 let newest = open.newest.map(|(newest, _)| newest);
                 let day = Self::day_for(first, newest);
-                let count = rest.iter().take_while(|entry| Self::day_for(entry, Some(day)) == day).count();
+                let count = rest.iter().take_while(|line| Self::day_for(*line, Some(day)) == day).count();
                 let (now, later) = rest.split_at(count);
-                let (mut tip, mut lines) = (open.tip, Vec::new());
-                now.iter().for_each(|entry| tip.write(entry, &mut lines));
-                if !lines.is_empty() {
-                    self.append_to(open, day, tip, &lines)?;
+                let (mut tip, mut text) = (open.tip, Vec::new());
+                now.iter().for_each(|line| tip.write(line, &mut text));
+                if !text.is_empty() {
+                    self.append_to(open, day, tip, &text)?;
                 }
                 rest = later;
             }
@@ -269,9 +295,13 @@ impl LedgerArchive for LedgerFiles {
         })
     }
 
-    fn prune(&self, today: Date) -> Result<u32, ArchiveError> {
+    /// Removes what is older than is to be kept, seen from this day. How many files that were.
+    ///
+    /// # Errors
+    /// When it could not be removed.
+    pub fn prune(&self, today: Date) -> Result<u32, ArchiveError> {
         self.turn(|_| {
-            let listing = |error: io::Error| failed("listing the ledger's files", &error);
+            let listing = |error: io::Error| failed(&format!("listing the files of the {}", self.chain), &error);
             let mut files = files_in(&self.folder).map_err(listing)?;
             // The newest one stays.
             files.pop();
@@ -287,6 +317,35 @@ impl LedgerArchive for LedgerFiles {
             }
             Ok(removed)
         })
+    }
+}
+
+/// Where the last whole line that holds ends, and what it is. Only what an append can have left is looked through.
+fn last_line(chain: Chain, file: &File, length: u64) -> io::Result<(u64, Option<Link>)> {
+    let from = length.saturating_sub(TAIL_BYTES as u64);
+    let mut tail = vec![0; usize::try_from(length - from).unwrap_or(TAIL_BYTES)];
+    file.read_exact_at(&mut tail, from)?;
+    let mut end = tail.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+    while end > 0 {
+        let start = tail[..end - 1].iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+        if let Some(link) = Link::read(chain, &tail[start..end - 1]) {
+            return Ok((from + end as u64, Some(link)));
+        }
+        end = start;
+    }
+    // Nothing holds. In a longer file more is wrong than what one append leaves, so nothing of it is cut.
+    Ok(if from == 0 { (0, None) } else { (length, None) })
+}
+
+impl LedgerArchive for ChainFiles {
+    fn last(&self) -> Result<u64, ArchiveError> {
+        self.last()
+    }
+    fn append(&self, entries: &[ArchivedEntry]) -> Result<u64, ArchiveError> {
+        self.append(entries)
+    }
+    fn prune(&self, today: Date) -> Result<u32, ArchiveError> {
+        self.prune(today)
     }
 }
 

@@ -4,12 +4,12 @@
 use super::*;
 use std::os::unix::fs::PermissionsExt as _;
 use tidegate_schemas::{
-    archive::{Verifier, Whole},
+    chain::{Verifier, Whole},
     entry::EntryState,
     id::MessageId,
 };
 
-const OPTIONS: LedgerOptions = LedgerOptions { retention_days: 30, min_free_bytes: 0 };
+const OPTIONS: ChainOptions = ChainOptions { retention_days: 30, min_free_bytes: 0 };
 
 fn entry(no: u64, ended: &str) -> ArchivedEntry {
     let ended_ms = ended.parse::<Timestamp>().unwrap().as_millisecond();
@@ -42,10 +42,10 @@ impl Folder {
         Self(tempfile::tempdir().unwrap())
     }
     fn dir(&self) -> PathBuf {
-        self.0.path().join(LEDGER_FOLDER)
+        self.0.path().join("ledger")
     }
-    fn open(&self) -> LedgerFiles {
-        LedgerFiles::in_folder(self.dir(), OPTIONS)
+    fn open(&self) -> ChainFiles {
+        ChainFiles::of(Chain::Ledger, self.0.path(), OPTIONS)
     }
     fn file(&self, day: u8) -> PathBuf {
         self.dir().join(format!("2026-11-{day:02}.jsonl"))
@@ -59,7 +59,7 @@ impl Folder {
             .collect()
     }
     fn whole(&self) -> Whole {
-        let mut verifier = Verifier::default();
+        let mut verifier = Verifier::of(Chain::Ledger);
         for (_, path) in files_in(&self.dir()).unwrap() {
             let text = fs::read(path).unwrap();
             text.split_inclusive(|byte| *byte == b'\n').for_each(|line| verifier.take(line).unwrap());
@@ -183,8 +183,8 @@ fn files_are_kept_for_their_days_and_the_newest_for_ever() {
 #[test]
 fn a_disk_without_room_is_left_to_the_outbox() {
     let folder = Folder::new();
-    let wants_all = LedgerOptions { min_free_bytes: u64::MAX, ..OPTIONS };
-    let files = LedgerFiles::in_folder(folder.dir(), wants_all);
+    let wants_all = ChainOptions { min_free_bytes: u64::MAX, ..OPTIONS };
+    let files = ChainFiles::of(Chain::Ledger, folder.0.path(), wants_all);
     assert!(matches!(files.append(&day(23, 1..=1)), Err(ArchiveError::Full { wanted: u64::MAX, .. })));
     assert_eq!((files.last(), folder.lines()), (Ok(0), vec![]));
 }

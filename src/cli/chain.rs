@@ -1,4 +1,4 @@
-//! `tidegate ledger verify`: whether the files of what ended are as they were written.
+//! `tidegate ledger verify`, `tidegate audit verify`: whether the files of a chain are as they were written; `tidegate audit list`.
 //!
 //! Reads the folder alone, so it works beside a running gateway, without one, and on a copy elsewhere.
 
@@ -7,7 +7,7 @@ use super::{
     exit::{self, Failure},
     output, paths,
 };
-use crate::adapters::ledger_files::{LEDGER_FOLDER, files_in};
+use crate::adapters::chain_files::{files_in, newest_lines};
 use clap::{Args, Subcommand};
 use serde::Serialize;
 use std::{
@@ -17,7 +17,10 @@ use std::{
     process::ExitCode,
     time::Duration,
 };
-use tidegate_schemas::archive::{ChainHash, LINE_BYTES_MAX, Verifier, Whole, Wrong};
+use tidegate_schemas::{
+    audit::AuditEntry,
+    chain::{Chain, ChainHash, LINE_BYTES_MAX, Verifier, Whole, Wrong},
+};
 
 /// How often, and how long apart, the files are read again when the gateway may just be writing or removing one.
 const TRIES: u32 = 5;
@@ -30,13 +33,33 @@ pub enum LedgerCommand {
     Verify(VerifyArgs),
 }
 
+/// What to do with the audit log's files.
+#[derive(Debug, Subcommand)]
+pub enum AuditCommand {
+    /// Show the newest acts: who did what, and how it ended
+    List(ListArgs),
+    /// Check that no line was changed, removed, put in or moved
+    Verify(VerifyArgs),
+}
+
+/// Which lines are shown.
+#[derive(Debug, Args)]
+pub struct ListArgs {
+    /// Folder of the files [default: audit in the config's state folder]
+    #[arg(long, value_name = "DIR")]
+    folder: Option<PathBuf>,
+    /// How many lines at most, the newest ones
+    #[arg(long, value_name = "N", default_value_t = 50)]
+    last: usize,
+}
+
 /// Which files, and what they are to have.
 #[derive(Debug, Args)]
 #[command(
     after_help = "The last hash that this prints stands for every line up to it. Keep it elsewhere, and say it later with --has."
 )]
 pub struct VerifyArgs {
-    /// Folder of the files [default: ledger in the config's state folder]
+    /// Folder of the files [default: the one in the config's state folder]
     #[arg(long, value_name = "DIR")]
     folder: Option<PathBuf>,
     /// A last hash that was noted earlier: it must be in the chain
@@ -67,21 +90,64 @@ struct Broken {
 }
 
 /// Does it.
-pub(super) fn run(global: &Global, command: LedgerCommand) -> Result<ExitCode, Failure> {
+pub(super) fn ledger(global: &Global, command: LedgerCommand) -> Result<ExitCode, Failure> {
     let LedgerCommand::Verify(args) = command;
-    let folder = match args.folder {
-        Some(folder) => folder,
-        None => paths::settings(global)?.state_dir.join(LEDGER_FOLDER),
-    };
-    let verified = verify_patiently(&folder, args.has)?;
+    run_verify(global, Chain::Ledger, args)
+}
+
+/// Does it.
+pub(super) fn audit(global: &Global, command: AuditCommand) -> Result<ExitCode, Failure> {
+    match command {
+        AuditCommand::Verify(args) => run_verify(global, Chain::Audit, args),
+        AuditCommand::List(args) => list(global, args),
+    }
+}
+
+fn folder_of(global: &Global, chain: Chain, said: Option<PathBuf>) -> Result<PathBuf, Failure> {
+    match said {
+        Some(folder) => Ok(folder),
+        None => Ok(paths::settings(global)?.state_dir.join(chain.name())),
+    }
+}
+
+fn list(global: &Global, args: ListArgs) -> Result<ExitCode, Failure> {
+    let folder = folder_of(global, Chain::Audit, args.folder)?;
+    let mut entries: Vec<AuditEntry> = newest_lines(&folder, None, args.last).map_err(|error| {
+        Failure::failed(format!("could not read the audit log's files in {}: {error}", folder.display()))
+    })?;
+    // As a log is read: the newest one last.
+    entries.reverse();
+    if global.json {
+        output::json(&serde_json::json!({ "items": entries }))?;
+        return Ok(ExitCode::from(exit::OK));
+    }
+    let mut table = output::table(&["no", "at", "who", "act", "target", "ended", "detail"]);
+    for entry in &entries {
+        let ended = match (entry.of, entry.status) {
+            (Some(of), Some(status)) => format!("{status}, of {of}"),
+            (Some(of), None) => format!("of {of}"),
+            _ => String::new(),
+        };
+        let at = output::moment_ms(entry.at_ms) + if entry.clock_untrusted { " ?" } else { "" };
+        let target = entry.target.clone().unwrap_or_default();
+        let detail = entry.detail.clone().unwrap_or_default();
+        table.add_row([entry.no.to_string(), at, entry.who.clone(), entry.act.clone(), target, ended, detail]);
+    }
+    output::print(&table)?;
+    Ok(ExitCode::from(exit::OK))
+}
+
+fn run_verify(global: &Global, chain: Chain, args: VerifyArgs) -> Result<ExitCode, Failure> {
+    let folder = folder_of(global, chain, args.folder)?;
+    let verified = verify_patiently(chain, &folder, args.has)?;
     if verified.files == 0 {
         let folder = folder.display();
-        return Err(Failure::failed(format!("there are no files of the ledger in {folder}: nothing is verified")));
+        return Err(Failure::failed(format!("there are no files of the {chain} in {folder}: nothing is verified")));
     }
     if global.json {
         output::json(&verified)?;
     } else if verified.broken.is_none() {
-        told(&verified).iter().try_for_each(|line| output::line(line))?;
+        told(chain, &verified).iter().try_for_each(|line| output::line(line))?;
     }
     if let Some(Broken { file, line, reason, .. }) = &verified.broken {
         return Err(Failure::failed(format!("{file}:{line}: {reason}; what comes after it is not checked")));
@@ -95,11 +161,11 @@ pub(super) fn run(global: &Global, command: LedgerCommand) -> Result<ExitCode, F
 }
 
 /// Once more where the gateway was just writing the last line, or removed an old file.
-fn verify_patiently(folder: &Path, has: Option<ChainHash>) -> Result<Verified, Failure> {
+fn verify_patiently(chain: Chain, folder: &Path, has: Option<ChainHash>) -> Result<Verified, Failure> {
     let mut tries_left = TRIES;
     loop {
         tries_left -= 1;
-        let again = match verify(folder, has) {
+        let again = match verify(chain, folder, has) {
             Ok(verified) => match &verified.broken {
                 Some(broken) if broken.is_end && tries_left > 0 => true,
                 _ => return Ok(verified),
@@ -107,7 +173,7 @@ fn verify_patiently(folder: &Path, has: Option<ChainHash>) -> Result<Verified, F
             Err(error) if error.kind() == io::ErrorKind::NotFound && tries_left > 0 => true,
             Err(error) => {
                 let folder = folder.display();
-                return Err(Failure::failed(format!("could not read the ledger's files in {folder}: {error}")));
+                return Err(Failure::failed(format!("could not read the files of the {chain} in {folder}: {error}")));
             }
         };
         if again {
@@ -116,9 +182,9 @@ fn verify_patiently(folder: &Path, has: Option<ChainHash>) -> Result<Verified, F
     }
 }
 
-fn verify(folder: &Path, has: Option<ChainHash>) -> io::Result<Verified> {
+fn verify(chain: Chain, folder: &Path, has: Option<ChainHash>) -> io::Result<Verified> {
     let files = files_in(folder)?;
-    let mut verifier = Verifier::expecting(has);
+    let mut verifier = Verifier::of(chain).expecting(has);
     let mut broken = None;
     for (index, (_, path)) in files.iter().enumerate() {
         if let Some((line, wrong)) = verify_file(path, &mut verifier)? {
@@ -152,9 +218,9 @@ fn verify_file(path: &Path, verifier: &mut Verifier) -> io::Result<Option<(u64, 
     Ok(None)
 }
 
-fn told(verified: &Verified) -> Vec<String> {
-    let Verified { files, chain, .. } = verified;
-    let Whole { lines, first_no, last_no, lost, from_the_start, before, last_hash, has_expected } = chain;
+fn told(chain: Chain, verified: &Verified) -> Vec<String> {
+    let Verified { files, chain: whole, .. } = verified;
+    let Whole { lines, first_no, last_no, lost, from_the_start, before, last_hash, has_expected } = whole;
     let mut told = vec![
         format!("{files} files, {lines} lines: the chain is whole, from no. {first_no} to no. {last_no}"),
         format!("last hash: {last_hash}"),
@@ -166,7 +232,7 @@ fn told(verified: &Verified) -> Vec<String> {
     }
     if *lost > 0 {
         told.push(format!(
-            "{lost} end states were lost before they could be written here; the lines with lost_from say which"
+            "{lost} lines of the {chain} were lost before they could be written here; the lines with lost_from say which"
         ));
     }
     if *has_expected == Some(true) {

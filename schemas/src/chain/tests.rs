@@ -2,7 +2,14 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 use super::*;
-use crate::submission::Origin;
+use crate::{
+    archive::ArchivedEntry,
+    entry::{EndedBy, EntryState},
+    id::MessageId,
+    outcome::DeliveryError,
+    record::LedgerRecord,
+    submission::Origin,
+};
 use proptest::prelude::*;
 
 fn entry(no: u64) -> ArchivedEntry {
@@ -26,7 +33,7 @@ fn entry(no: u64) -> ArchivedEntry {
 }
 
 fn lines_of(numbers: impl IntoIterator<Item = u64>) -> Vec<Vec<u8>> {
-    let (mut tip, mut text) = (Tip::START, Vec::new());
+    let (mut tip, mut text) = (Tip::start(Chain::Ledger), Vec::new());
     for no in numbers {
         tip.write(&entry(no), &mut text);
     }
@@ -37,7 +44,7 @@ fn lines_of(numbers: impl IntoIterator<Item = u64>) -> Vec<Vec<u8>> {
 fn verify(lines: &[Vec<u8>]) -> Result<Whole, (usize, Wrong)> {
     // As a reader of a file would cut them.
     let text = lines.concat();
-    let mut verifier = Verifier::default();
+    let mut verifier = Verifier::of(Chain::Ledger);
     for (index, line) in text.split_inclusive(|byte| *byte == b'\n').enumerate() {
         verifier.take(line).map_err(|wrong| (index, wrong))?;
     }
@@ -89,7 +96,7 @@ fn what_is_wrong_is_named() {
     assert_eq!(verify(&cut), Err((5, Wrong::CutShort)));
     // One that was made anew, with a hash of its own that holds.
     let mut forged = lines.clone();
-    let mut tip = Link::read(lines[1].strip_suffix(b"\n").unwrap()).unwrap().tip();
+    let mut tip = Link::read(Chain::Ledger, lines[1].strip_suffix(b"\n").unwrap()).unwrap().tip();
     forged[2].clear();
     tip.write(&ArchivedEntry { state: EntryState::Purged, ..entry(3) }, &mut forged[2]);
     assert_eq!(verify(&forged), Err((3, Wrong::Unchained)));
@@ -98,9 +105,9 @@ fn what_is_wrong_is_named() {
 #[test]
 fn a_hash_that_was_noted_is_found_and_one_of_another_chain_is_not() {
     let lines = lines_of(1..=9);
-    let hash_of = |index: usize| Link::read(lines[index].strip_suffix(b"\n").unwrap()).unwrap().hash;
+    let hash_of = |index: usize| Link::read(Chain::Ledger, lines[index].strip_suffix(b"\n").unwrap()).unwrap().hash;
     let has = |lines: &[Vec<u8>], hash| {
-        let mut verifier = Verifier::expecting(hash);
+        let mut verifier = Verifier::of(Chain::Ledger).expecting(hash);
         lines.iter().for_each(|line| verifier.take(line).unwrap());
         verifier.end().has_expected
     };
@@ -114,6 +121,16 @@ fn a_hash_that_was_noted_is_found_and_one_of_another_chain_is_not() {
     }
     let whole = verify(&lines[5..]).unwrap();
     assert_eq!((whole.first_no, whole.from_the_start, whole.before), (6, false, hash_of(4)));
+}
+
+#[test]
+fn a_line_of_one_chain_is_none_of_another() {
+    let lines = lines_of(1..=2);
+    assert_eq!(Link::read(Chain::Audit, lines[0].strip_suffix(b"\n").unwrap()), None);
+    assert_eq!(Verifier::of(Chain::Audit).take(&lines[0]), Err(Wrong::Changed));
+    let mut text = Vec::new();
+    Tip::start(Chain::Audit).write(&entry(1), &mut text);
+    assert!(text.is_empty());
 }
 
 proptest! {
@@ -170,6 +187,6 @@ proptest! {
 
     #[test]
     fn no_bytes_are_read_as_a_line_by_chance(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
-        prop_assert_eq!(Link::read(&bytes), None);
+        prop_assert_eq!(Link::read(Chain::Ledger, &bytes), None);
     }
 }

@@ -1,0 +1,184 @@
+//! What pages are made of: notes, facts, tables, forms, in one template. A page says what it shows; how that looks is said once.
+//!
+//! All texts are escaped when they are written. Tables become lists of cards on narrow screens, by the names of their columns.
+
+use super::{
+    frame::{self, Frame},
+    guard::Visitor,
+};
+use crate::web::words::Time;
+use actix_web::{HttpResponse, http::StatusCode};
+use askama::Template;
+use jiff::Timestamp;
+
+/// A page.
+#[derive(Template)]
+#[template(path = "templates/sheet.html")]
+pub(super) struct Sheet {
+    frame: Frame,
+    /// Beside the heading.
+    lead: String,
+    parts: Vec<Part>,
+}
+
+/// A part of a page, from top to bottom.
+pub(super) enum Part {
+    /// What deserves a look, as a list; `calm` says it where there is nothing.
+    Notes { title: &'static str, notes: Vec<Cell>, calm: &'static str },
+    /// Names and what they are.
+    Facts { title: &'static str, facts: Vec<(&'static str, Cell)> },
+    /// Rows.
+    Table(Table),
+    /// Forms that do something.
+    Acts { title: &'static str, acts: Vec<Act> },
+    /// A form that leads to another view of the same page.
+    Filter(Filter),
+    /// Paragraphs.
+    Prose { title: &'static str, lines: Vec<String> },
+}
+
+/// A table. Its first column names the row.
+#[derive(Default)]
+pub(super) struct Table {
+    pub(super) caption: String,
+    pub(super) heads: Vec<String>,
+    pub(super) rows: Vec<Vec<Cell>>,
+    /// What is said when there are no rows.
+    pub(super) empty: &'static str,
+    /// More of its looks.
+    pub(super) class: &'static str,
+    /// The first page, where this is not it.
+    pub(super) first: Option<String>,
+    /// The next page.
+    pub(super) next: Option<String>,
+}
+
+/// A piece of text.
+#[derive(Default)]
+pub(super) struct Cell {
+    pub(super) text: String,
+    /// Where it leads: an address of the console.
+    pub(super) href: Option<String>,
+    /// For machines, if it is a moment.
+    pub(super) moment: Option<String>,
+    /// Fainter, behind it.
+    pub(super) more: String,
+    /// `bad`, `good`, `number`, or nothing.
+    pub(super) tone: &'static str,
+}
+
+impl Cell {
+    /// A text.
+    pub(super) fn of(text: impl Into<String>) -> Self {
+        Self { text: text.into(), ..Self::default() }
+    }
+    /// A count.
+    pub(super) fn count(number: u64) -> Self {
+        Self { tone: "number", ..Self::of(crate::web::words::count(number)) }
+    }
+    /// A count that should be 0.
+    pub(super) fn alarm(number: u64) -> Self {
+        let tone = if number == 0 { "number" } else { "number bad" };
+        Self { tone, ..Self::count(number) }
+    }
+    /// Something wrong.
+    pub(super) fn bad(text: impl Into<String>) -> Self {
+        Self { tone: "bad", ..Self::of(text) }
+    }
+    /// A moment of the past.
+    pub(super) fn past(at: Timestamp, now: Timestamp) -> Self {
+        let time = Time::of(at, now);
+        Self { text: time.text, moment: Some(time.machine), more: time.ago, ..Self::default() }
+    }
+    /// A moment of the past, in milliseconds since 1970.
+    pub(super) fn past_ms(ms: i64, now: Timestamp) -> Self {
+        Self::past(Timestamp::from_millisecond(ms).unwrap_or_default(), now)
+    }
+    /// It leads somewhere.
+    pub(super) fn to(mut self, href: impl Into<String>) -> Self {
+        self.href = Some(href.into());
+        self
+    }
+    /// With more behind it.
+    pub(super) fn and(mut self, more: impl Into<String>) -> Self {
+        self.more = more.into();
+        self
+    }
+}
+
+/// A form that does something, by POST.
+pub(super) struct Act {
+    /// Where it is sent.
+    pub(super) place: String,
+    /// What its button says.
+    pub(super) button: &'static str,
+    /// What it means.
+    pub(super) means: &'static str,
+    /// Whether it can't be taken back.
+    pub(super) grave: bool,
+    /// What is asked.
+    pub(super) fields: Vec<Field>,
+    /// It only leads to the page on which it is confirmed.
+    pub(super) asks_first: bool,
+}
+
+/// What a form asks.
+pub(super) struct Field {
+    pub(super) name: &'static str,
+    pub(super) label: &'static str,
+    pub(super) value: String,
+    /// What can be chosen, value and words; a line of text where that is empty.
+    pub(super) choices: Vec<(String, String)>,
+}
+
+impl Field {
+    fn chosen(&self, choice: &str) -> bool {
+        self.value == choice
+    }
+}
+
+/// A form that leads to another view of the same page.
+pub(super) struct Filter {
+    pub(super) place: &'static str,
+    pub(super) fields: Vec<Field>,
+}
+
+impl Sheet {
+    /// A page with nothing on it yet.
+    pub(super) fn new(frame: Frame, lead: impl Into<String>) -> Self {
+        Self { frame, lead: lead.into(), parts: Vec::new() }
+    }
+
+    /// With a part more.
+    pub(super) fn with(mut self, part: Part) -> Self {
+        self.parts.push(part);
+        self
+    }
+
+    /// With a table more.
+    pub(super) fn table(self, table: Table) -> Self {
+        self.with(Part::Table(table))
+    }
+
+    /// With forms more, for those who may use them.
+    pub(super) fn acts(self, visitor: &Visitor, title: &'static str, acts: Vec<Act>) -> Self {
+        if visitor.operates() && !acts.is_empty() { self.with(Part::Acts { title, acts }) } else { self }
+    }
+
+    /// The answer.
+    pub(super) fn answer(&self) -> HttpResponse {
+        frame::page(StatusCode::OK, self)
+    }
+}
+
+/// The names of columns.
+pub(super) fn heads(names: &[&str]) -> Vec<String> {
+    names.iter().map(|name| (*name).to_owned()).collect()
+}
+
+impl Table {
+    /// The pieces of a row, each with the name of its column.
+    fn named<'t>(&'t self, row: &'t [Cell]) -> impl Iterator<Item = (&'t Cell, &'t str)> {
+        row.iter().zip(self.heads.iter().map(String::as_str))
+    }
+}

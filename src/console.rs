@@ -9,14 +9,27 @@
 //! |---|---|---|
 //! | `/console` | is anything wrong, what needs a person | `overview` |
 //! | `/console/login`, `/logout` | in and out | `login` |
+//! | `/console/outbox`, `/console/ages` | what waits, and why; how long already | `outbox` |
+//! | `/console/outbox/{destination}/{seq}`, `/{act}` | one message, and acts on it | `entry` |
+//! | `/console/destinations`, `/{destination}` | how they stand; windows before and after now; signals and pauses | `destinations`, `timeline` |
+//! | `/console/ledger`, `/quarantine`, `/audit` | what ended, what never became an entry, who did what | `records` |
+//! | `/console/actors`, `/devices`, `/tor`, `/matrix`, `/privacy` | the parts, and what leaves this machine | `parts` |
 //! | `/console/assets/...` | style and icon: no session needed | here |
 
 pub(crate) mod guard;
 pub(crate) mod login;
 
+mod destinations;
+mod entry;
 mod frame;
+mod outbox;
 mod overview;
+mod parts;
+mod records;
 mod sheet;
+mod timeline;
+
+pub(crate) use frame::Refused;
 
 use crate::{
     admin::{Endpoint, problem::HttpProblem, rule::Rule},
@@ -33,6 +46,7 @@ use actix_web::{
 use guard::Visitor;
 use std::sync::{Arc, LazyLock};
 use tidegate_actors::ports::entropy::Entropy;
+use tidegate_schemas::audit::Scope;
 
 /// Where it begins.
 pub(crate) const ROOT: &str = "/console";
@@ -69,12 +83,33 @@ pub(crate) fn is_public(path: &str) -> bool {
 /// The console's lines of the table of routes. Lines of one path stand together.
 pub(crate) fn routes() -> Vec<Endpoint> {
     let get = |path, route| Endpoint { method: Method::GET, path, rule: Rule::look(), route };
-    let post = |path, rule, route| Endpoint { method: Method::POST, path, rule, route };
+    let line = |method, path, rule, route| Endpoint { method, path, rule, route };
+    let post = |path, rule, route| line(Method::POST, path, rule, route);
+    let operates = |path, act, route| post(path, Rule::act_of(Scope::Operate, act), route);
+    let entry_act = "/console/outbox/{destination}/{seq}/{act}";
     vec![
         get("/console", actix::get().to(overview::show)),
         get("/console/login", actix::get().to(login::show)),
         post("/console/login", Rule::look(), actix::post().to(login::log_in)),
         post("/console/logout", Rule::look(), actix::post().to(login::log_out)),
+        get("/console/outbox", actix::get().to(outbox::list)),
+        get("/console/ages", actix::get().to(outbox::ages)),
+        get("/console/outbox/{destination}/{seq}", actix::get().to(entry::show)),
+        line(Method::GET, entry_act, Rule::without_act(Scope::Operate), actix::get().to(entry::confirm)),
+        operates(entry_act, "entry", actix::post().to(entry::act)),
+        get("/console/destinations", actix::get().to(destinations::list)),
+        get("/console/destinations/{destination}", actix::get().to(destinations::show)),
+        operates("/console/destinations/{destination}/signal", "signal", actix::post().to(destinations::signal)),
+        operates("/console/destinations/{destination}/pause", "pause", actix::post().to(destinations::pause)),
+        operates("/console/destinations/{destination}/resume", "resume", actix::post().to(destinations::resume)),
+        get("/console/ledger", actix::get().to(records::ledger)),
+        get("/console/quarantine", actix::get().to(records::quarantine)),
+        get("/console/audit", actix::get().to(records::audit)),
+        get("/console/devices", actix::get().to(parts::devices)),
+        get("/console/actors", actix::get().to(parts::actors)),
+        get("/console/tor", actix::get().to(parts::tor)),
+        get("/console/matrix", actix::get().to(parts::matrix)),
+        get("/console/privacy", actix::get().to(parts::privacy)),
         get("/console/assets/style.css", actix::get().to(|| asset("text/css; charset=utf-8", STYLE.as_bytes()))),
         get("/console/assets/icon.png", actix::get().to(|| asset("image/png", web::ICON))),
     ]

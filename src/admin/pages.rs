@@ -1,6 +1,6 @@
 //! Pages of lists: how a client asks for one, and how an answer points to the next.
 
-use crate::admin::problem::HttpProblem;
+use crate::{admin::problem::HttpProblem, console};
 use actix_web::{HttpResponse, http::header, web};
 use serde::{Deserialize, Serialize};
 
@@ -64,10 +64,12 @@ impl<T: Serialize> Page<T> {
     }
 }
 
-/// Query strings that can't be read are told as problems.
+/// Query strings that can't be read are told as problems, the console's as pages.
 pub(super) fn query_config() -> web::QueryConfig {
-    web::QueryConfig::default()
-        .error_handler(|error, _| HttpProblem::bad_request(format!("the query can't be read: {error}")).into())
+    web::QueryConfig::default().error_handler(|error, request| {
+        let problem = HttpProblem::bad_request(format!("the query can't be read: {error}"));
+        if console::is_console(request.path()) { console::Refused(problem).into() } else { problem.into() }
+    })
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use crate::{
         pages::{self, Newest, Page},
         problem::HttpProblem,
     },
+    device_endpoint::credentials::read_devices,
 };
 use actix_web::{
     HttpRequest, HttpResponse,
@@ -16,6 +17,7 @@ use actix_web::{
 use tidegate_schemas::{
     audit::AuditEntry,
     chain::Chain,
+    config::devices::{DEVICES_FILE, Devices},
     messages::outbox::{ListLedger, ListQuarantine},
     view::{LedgerView, QuarantineView},
 };
@@ -72,4 +74,12 @@ pub(crate) async fn audit_page(app: &App, newest: Newest) -> Result<Page<AuditEn
         .map_err(|_| HttpProblem::unavailable("reading the audit log failed unexpectedly"))?
         .map_err(|error| HttpProblem::unavailable(format!("the audit log could not be read: {error}")))?;
     Ok(Page::of_newest(lines, limit, |line| line.no))
+}
+
+/// The devices that have credentials, as their file says now.
+pub(crate) async fn devices(app: &App) -> Result<Devices, HttpProblem> {
+    let path = app.state_dir.join(DEVICES_FILE);
+    let read = tokio::task::spawn_blocking(move || read_devices(&path)).await;
+    let read = read.map_err(|_| HttpProblem::unavailable("reading the devices' credentials failed unexpectedly"))?;
+    read.map_err(|error| HttpProblem::unavailable(error.to_string()))
 }

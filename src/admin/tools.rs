@@ -99,7 +99,12 @@ pub(super) async fn backup(app: Data<App>, keep: Query<Keep>) -> Result<HttpResp
 
 /// Counts what waits, by age. Refused while that is being done for somebody else.
 pub(super) async fn stats(app: Data<App>) -> Result<Json<Stats>, HttpProblem> {
-    Ok(Json(ask_within(app.reach.look().access.count_stats.as_ref(), CountStats, COUNT_LIMIT).await??))
+    count(&app).await.map(Json)
+}
+
+/// Counts what waits, by age.
+pub(crate) async fn count(app: &App) -> Result<Stats, HttpProblem> {
+    Ok(ask_within(app.reach.look().access.count_stats.as_ref(), CountStats, COUNT_LIMIT).await??)
 }
 
 async fn write_backup(app: &App, progress: Progress, keep: usize) -> Result<BackedUp, HttpProblem> {

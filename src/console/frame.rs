@@ -16,7 +16,19 @@ use std::fmt;
 /// How often a page loads itself again where that is asked for, in seconds.
 const REFRESH_S: u32 = 15;
 /// The pages that stand in the navigation.
-const NAV: [(&str, &str); 1] = [("/console", "Overview")];
+const NAV: [(&str, &str); 11] = [
+    ("/console", "Overview"),
+    ("/console/outbox", "Outbox"),
+    ("/console/destinations", "Destinations"),
+    ("/console/ledger", "Ledger"),
+    ("/console/quarantine", "Quarantine"),
+    ("/console/audit", "Audit"),
+    ("/console/devices", "Devices"),
+    ("/console/actors", "Parts"),
+    ("/console/tor", "Tor"),
+    ("/console/matrix", "Matrix"),
+    ("/console/privacy", "Privacy"),
+];
 
 /// What stands around a page.
 pub(super) struct Frame {

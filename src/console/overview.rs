@@ -1,16 +1,17 @@
 //! `/console`: is anything wrong, what needs a person, and the figures of the account.
 
 use super::{
+    destinations as places,
     frame::{Frame, Refused},
     guard::Visitor,
-    sheet::{Cell, Part, Sheet, Table, heads},
+    sheet::{Cell, Part, Sheet},
 };
 use crate::{
     admin::{
         App, destinations,
         status::{self, StatusView},
     },
-    cli::{destination as words, output, status as says},
+    cli::{output, status as says},
     web::words::{count, counted},
 };
 use actix_web::{HttpRequest, HttpResponse, web::Data};
@@ -46,7 +47,7 @@ pub(super) async fn show(app: Data<App>, visitor: Visitor, request: HttpRequest)
         calm: "Nothing does.",
     });
     if let Ok(destinations) = &destinations {
-        sheet = sheet.table(table(destinations));
+        sheet = sheet.table(places::table(destinations));
     }
     if let Some(outbox) = outbox {
         sheet = sheet.with(Part::Facts { title: "The account", facts: account(outbox) });
@@ -116,37 +117,18 @@ fn needs(account: &Account) -> Vec<Cell> {
         (account.dead, "dead", "the service will never take it"),
     ];
     let waits = rows.into_iter().filter(|(number, ..)| *number > 0);
-    let mut notes: Vec<Cell> =
-        waits.map(|(number, state, why)| Cell::of(format!("{} {state}", count(number))).and(why)).collect();
+    let mut notes: Vec<Cell> = waits
+        .map(|(number, state, why)| {
+            Cell::of(format!("{} {state}", count(number))).and(why).to(format!("/console/outbox?state={state}"))
+        })
+        .collect();
     if account.quarantined > 0 {
         let text = format!("{} quarantined", count(account.quarantined));
-        notes.push(Cell::of(text).and("acknowledged, and never an entry: no route, or not allowed"));
+        notes.push(
+            Cell::of(text).and("acknowledged, and never an entry: no route, or not allowed").to("/console/quarantine"),
+        );
     }
     notes
-}
-
-fn table(destinations: &[DestinationView]) -> Table {
-    let row = |view: &DestinationView| {
-        let load = view.load.as_ref();
-        let counted = |of: fn(&tidegate_schemas::view::DestinationLoad) -> u64| {
-            load.map_or_else(Cell::default, |load| Cell::count(of(load)))
-        };
-        vec![
-            Cell::of(view.destination.to_string()),
-            Cell::of(words::window(&view.now, output::moment)),
-            Cell::of(load.map_or_else(|| "not known now".to_owned(), words::state)),
-            counted(|load| load.queued),
-            counted(|load| load.held + load.parked + load.dead),
-            counted(|load| load.delivered),
-        ]
-    };
-    Table {
-        caption: "Destinations".into(),
-        heads: heads(&["Destination", "Window", "State", "Queued", "Put aside", "Delivered"]),
-        rows: destinations.iter().map(row).collect(),
-        empty: "No destination is declared.",
-        ..Table::default()
-    }
 }
 
 /// Everything that was ever accepted, and where it is: the sum must be right (CU-2).

@@ -171,6 +171,11 @@ impl Sheet {
     }
 }
 
+/// A moment, for sentences.
+pub(super) fn utc(at: Timestamp) -> String {
+    at.strftime("%Y-%m-%d %H:%M UTC").to_string()
+}
+
 /// The names of columns.
 pub(super) fn heads(names: &[&str]) -> Vec<String> {
     names.iter().map(|name| (*name).to_owned()).collect()
@@ -180,5 +185,43 @@ impl Table {
     /// The pieces of a row, each with the name of its column.
     fn named<'t>(&'t self, row: &'t [Cell]) -> impl Iterator<Item = (&'t Cell, &'t str)> {
         row.iter().zip(self.heads.iter().map(String::as_str))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whatever_comes_from_outside_comes_out_escaped() {
+        let bad = || "<script>alert('x')</script>\" onload=\"y".to_owned();
+        let cell = || Cell::of(bad()).and(bad()).to("/console/outbox?device=%22");
+        let field = |choices| Field { name: "a", label: "b", value: bad(), choices };
+        let act = |asks_first| Act {
+            place: bad(),
+            button: "Do",
+            means: "it",
+            grave: true,
+            fields: vec![field(vec![]), field(vec![(bad(), bad())])],
+            asks_first,
+        };
+        let table = Table {
+            caption: bad(),
+            heads: vec![bad(), bad()],
+            rows: vec![vec![cell(), cell()]],
+            first: Some(bad()),
+            next: Some(bad()),
+            ..Table::default()
+        };
+        let sheet = Sheet::new(Frame::outside(&bad()), bad())
+            .with(Part::Notes { title: "a", notes: vec![cell()], calm: "b" })
+            .with(Part::Facts { title: "a", facts: vec![("b", cell())] })
+            .with(Part::Prose { title: "a", lines: vec![bad()] })
+            .with(Part::Filter(Filter { place: "/console", fields: vec![field(vec![(bad(), bad())])] }))
+            .with(Part::Acts { title: "a", acts: vec![act(true), act(false)] })
+            .table(table);
+        let html = sheet.render().unwrap_or_default();
+        assert!(html.contains("alert"), "{html}");
+        assert!(!html.contains("<script") && !html.contains("\" onload"), "{html}");
     }
 }

@@ -1,5 +1,6 @@
 //! The admin endpoint from outside: who is let in, what is answered, how pages and problems look.
 
+mod console;
 mod scopes;
 
 use crate::http_support::{self as support, Answer, OutboxActor, Record, RegistryActor, StandingClock, send};

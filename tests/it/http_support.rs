@@ -38,6 +38,7 @@ use tidegate_schemas::{
             ChangeError, Changed, Current, Expect, History, PutDestination, PutWindows, RegisteredDestination,
             RegistrySnapshot, RemoveDestination,
         },
+        tools::{CountStats, DestinationStats, Stats},
     },
     onion::{OnionAddress, OnionEndpoint},
     record::Throughput,
@@ -469,7 +470,7 @@ impl Handler<ListQuarantine> for OutboxActor {
             device: None,
             no,
             reason: QuarantineReason::NoRoute,
-            topic: "a/b".into(),
+            topic: "a/<script>alert(1)</script>".into(),
             body_bytes: 1,
             origin: Origin::MqttQos0,
             at_ms: 0,
@@ -483,6 +484,22 @@ impl Handler<ListLedger> for OutboxActor {
     fn handle(&mut self, message: ListLedger, _: &mut Self::Context) -> Self::Result {
         let first = message.before.unwrap_or(4) - 1;
         Ok((1..=first).rev().take(message.limit).map(ledger).collect())
+    }
+}
+impl Handler<CountStats> for OutboxActor {
+    type Result = Result<Stats, StoreError>;
+    fn handle(&mut self, _: CountStats, _: &mut Self::Context) -> Self::Result {
+        let waiting = DestinationStats {
+            destination: "cardiology".parse().unwrap(),
+            queued: ENTRIES,
+            held: 0,
+            parked: 0,
+            dead: 0,
+            body_bytes: 1_320,
+            oldest_s: Some(60),
+            by_age: [ENTRIES, 0, 0, 0],
+        };
+        Ok(Stats { destinations: vec![waiting], records: ENTRIES, ..Stats::default() })
     }
 }
 impl Handler<Observe> for OutboxActor {
@@ -532,6 +549,7 @@ pub fn reach(registry: Option<&Addr<RegistryActor>>, outbox: Option<&Addr<Outbox
         access.set_paused = Some(outbox.clone().recipient());
         access.quarantine = Some(outbox.clone().recipient());
         access.ledger = Some(outbox.clone().recipient());
+        access.count_stats = Some(outbox.clone().recipient());
         access.observers.push(("outbox".into(), outbox.clone().recipient()));
     }
     let line = |name: &str, up: bool| Line {

@@ -14,7 +14,7 @@ use tidegate_schemas::{
 use tokio::time::Instant;
 
 /// Writes a token of each scope into the state folder, named by the scope; their texts, once the endpoint knows them.
-async fn tokens(world: &World) -> Vec<(Scope, String)> {
+pub(super) async fn tokens(world: &World) -> Vec<(Scope, String)> {
     let mut tokens = Tokens::default();
     let mut texts = Vec::new();
     for (fill, scope) in (b'a'..).zip(Scope::ALL) {
@@ -37,7 +37,7 @@ async fn ask(world: &World, token: &str, method: &str, path: &str) -> Answer {
     send(world.address, method, path, &[("authorization", authorization.as_str())], "").await
 }
 
-fn audited(world: &World) -> Vec<AuditEntry> {
+pub(super) fn audited(world: &World) -> Vec<AuditEntry> {
     let mut lines: Vec<AuditEntry> = newest_lines(&world.state.path().join("audit"), None, 1_000).unwrap();
     lines.reverse();
     lines

@@ -77,7 +77,7 @@ pub struct AuditEntry {
     /// The number of the line that asked for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub of: Option<u64>,
-    /// How it ended, as an HTTP status: below 300 it was done.
+    /// How it ended, as an HTTP status: below 400 it was done (303 is what a form of the console is answered with).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub status: Option<u16>,
 }

@@ -36,8 +36,8 @@ pub(super) fn table(views: &[DestinationView]) -> Table {
     let row = |view: &DestinationView| {
         let load = view.load.as_ref();
         let number = |of: fn(&DestinationLoad) -> u64| load.map_or_else(Cell::default, |load| Cell::count(of(load)));
-        let state = load.map_or_else(|| "not known now".to_owned(), words::state);
-        let well = load.is_some_and(|load| load.failures == 0 && !load.paused && !load.everything_refused);
+        let state = load.map_or_else(|| "no message yet, as far as is known".to_owned(), words::state);
+        let well = load.is_none_or(|load| load.failures == 0 && !load.paused && !load.everything_refused);
         vec![
             Cell::of(view.destination.to_string()).to(format!("{HERE}/{}", view.destination)),
             Cell::of(words::window(&view.now, utc)),

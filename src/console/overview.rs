@@ -17,7 +17,7 @@ use crate::{
 use actix_web::{HttpRequest, HttpResponse, web::Data};
 use tidegate_schemas::{
     entry::Account,
-    view::{DestinationView, Observation, OutboxObservation},
+    view::{DestinationView, Observation, OutboxObservation, UplinkObservation, UplinkStatus},
 };
 
 /// The page. It is there also when parts of the gateway are not: that is when it is needed.
@@ -42,7 +42,7 @@ pub(super) async fn show(app: Data<App>, visitor: Visitor, request: HttpRequest)
         title: "What needs you",
         notes: outbox.map_or_else(
             || vec![Cell::bad("The outbox can't be asked now: it is being restarted, or is suspended.")],
-            |outbox| needs(&outbox.account),
+            |outbox| needs(&outbox.account, destinations.as_deref().unwrap_or_default()),
         ),
         calm: "Nothing does.",
     });
@@ -87,6 +87,9 @@ fn wrong(status: &StatusView, destinations: &[DestinationView]) -> Vec<Cell> {
             })),
             Observation::Reporter(it) => notes
                 .extend(it.last_error.iter().map(|error| Cell::bad(format!("the room could not be told: {error}")))),
+            Observation::Uplink(UplinkObservation { status: UplinkStatus::Failed { reason }, .. }) => {
+                notes.push(Cell::bad(format!("Tor failed, and is tried again: {reason}")).to("/console/tor"));
+            }
             Observation::Subscriber(it) if !it.connected => {
                 let why = it.last_error.as_deref().unwrap_or("no connection yet");
                 notes.push(Cell::bad(format!("the broker is not connected: {why}")));
@@ -110,7 +113,7 @@ fn wrong(status: &StatusView, destinations: &[DestinationView]) -> Vec<Cell> {
 }
 
 /// What waits for a person's word.
-fn needs(account: &Account) -> Vec<Cell> {
+fn needs(account: &Account, destinations: &[DestinationView]) -> Vec<Cell> {
     let rows = [
         (account.held, "held", "stopped until somebody releases it"),
         (account.parked, "parked", "the service refuses this very message"),
@@ -128,6 +131,11 @@ fn needs(account: &Account) -> Vec<Cell> {
             Cell::of(text).and("acknowledged, and never an entry: no route, or not allowed").to("/console/quarantine"),
         );
     }
+    let paused = destinations.iter().filter(|view| view.load.as_ref().is_some_and(|load| load.paused));
+    notes.extend(paused.map(|view| {
+        let id = &view.destination;
+        Cell::of(format!("{id} is paused")).and("until somebody resumes it").to(format!("/console/destinations/{id}"))
+    }));
     notes
 }
 

@@ -182,6 +182,13 @@ pub(super) fn heads(names: &[&str]) -> Vec<String> {
 }
 
 impl Table {
+    /// The names of the columns; those of numbers stand to the right, as the numbers do.
+    fn columns(&self) -> impl Iterator<Item = (&str, &str)> {
+        let first = self.rows.first().map_or(&[][..], Vec::as_slice);
+        let tones = first.iter().map(|cell| if cell.tone.starts_with("number") { "number" } else { "" });
+        self.heads.iter().map(String::as_str).zip(tones)
+    }
+
     /// The pieces of a row, each with the name of its column.
     fn named<'t>(&'t self, row: &'t [Cell]) -> impl Iterator<Item = (&'t Cell, &'t str)> {
         row.iter().zip(self.heads.iter().map(String::as_str))

@@ -28,7 +28,7 @@ const FENCES: &[(&str, &[&str])] = &[
     ("ruma-client", &["src/adapters/matrix"]),
     ("sled", &["src/adapters/disk_store/sled_engine", "src/receiver/store"]),
     ("redb", &["src/adapters/disk_store/redb_engine"]),
-    ("actix-web", &["src/admin", "src/device_endpoint", "src/receiver"]),
+    ("actix-web", &["src/admin", "src/console", "src/device_endpoint", "src/receiver"]),
     ("clap", &["src/cli", "src/main.rs"]),
 ];
 

@@ -72,7 +72,7 @@ fn judge(path: &str, answer: &Answer) {
     for table in html.split("<table").skip(1) {
         let table = table.split("</table>").next().unwrap();
         assert!(!table.replace("<thead", "").contains("<th>"), "{path}: a heading without its scope");
-        assert!(table.contains("<th scope=\"col\">") && table.contains("<th scope=\"row\""), "{path}");
+        assert!(table.contains("<th scope=\"col\"") && table.contains("<th scope=\"row\""), "{path}");
     }
     for form in html.split("<form").skip(1) {
         let form = form.split("</form>").next().unwrap();
@@ -162,15 +162,16 @@ async fn nobody_gets_past_the_consoles_guard_on_any_route_by_any_of_the_tricks()
     for (method, pattern, scope) in &routes {
         let path = &example(pattern);
         let public = admin::is_public_page(path);
-        let tricks: Vec<(&str, Vec<(&str, &str)>, &str, u16)> = vec![
-            ("a rebound name", vec![("cookie", &own.cookie), ("host", "evil.example"), FORM], &form, 403),
-            ("a foreign origin", vec![("cookie", &own.cookie), ("origin", "http://evil.example"), FORM], &form, 403),
-            ("a sandboxed origin", vec![("cookie", &own.cookie), ("origin", "null"), FORM], &form, 403),
-            ("cross-site", vec![("cookie", &own.cookie), ("sec-fetch-site", "cross-site"), FORM], &form, 403),
+        let elsewhere = [
+            ("a rebound name", ("host", "evil.example")),
+            ("a foreign origin", ("origin", "http://evil.example")),
+            ("a sandboxed origin", ("origin", "null")),
+            ("cross-site", ("sec-fetch-site", "cross-site")),
         ];
-        for (trick, headers, body, status) in tricks {
-            let answer = send(world.address, method, path, &headers, body.to_owned()).await;
-            assert_eq!(answer.status, status, "{trick}: {method} {path}");
+        for (trick, header) in elsewhere {
+            let headers = [("cookie", own.cookie.as_str()), FORM, header];
+            let answer = send(world.address, method, path, &headers, form.clone()).await;
+            assert_eq!(answer.status, 403, "{trick}: {method} {path}");
             tried += 1;
         }
         if public {

@@ -177,7 +177,7 @@ pub(super) async fn privacy(app: Data<App>, visitor: Visitor, request: HttpReque
         let next = match (view.now.open, view.now.next_opening) {
             (true, _) => "now".to_owned(),
             (false, Some(at)) => utc(at),
-            (false, None) => "not by the calendar".to_owned(),
+            (false, None) => "not known: see its window".to_owned(),
         };
         vec![
             Cell::of(view.destination.to_string()).to(format!("/console/destinations/{}", view.destination)),
@@ -200,6 +200,7 @@ pub(super) async fn privacy(app: Data<App>, visitor: Visitor, request: HttpReque
             lines: [
                 "Readings go to onion services alone, within the windows of their agreements, over circuits that no two destinations share. \
                  Whoever watches this network sees that Tor is used, when, and how much; not with whom.",
+                "A window can be opened by a signal, and break-glass messages go through a closed one, where the agreement lets them.",
                 "Tor itself may keep connections to its network at all times, also while every window is closed.",
                 "The Matrix room, where one is set, hears how messages ended: never a reading, and never an onion address. Its homeserver \
                  learns when the gateway speaks to it.",

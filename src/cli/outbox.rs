@@ -122,7 +122,8 @@ impl FromStr for Name {
 }
 
 impl Name {
-    fn path(&self) -> String {
+    /// Its address at the admin endpoint.
+    pub(super) fn path(&self) -> String {
         match &self.0 {
             EntryName::Place(place) => format!("/api/v1/outbox/{place}"),
             EntryName::Id(id) => format!("/api/v1/outbox/{id}"),

@@ -15,4 +15,5 @@ pub mod receiver;
 pub mod reload;
 pub mod signal_service;
 pub mod telemetry;
+pub mod vital_signs;
 pub mod wiring;

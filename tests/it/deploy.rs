@@ -142,3 +142,50 @@ fn groups_of_system_calls_are_written_out() {
         assert_eq!(allowed.contains(name), is_in, "{name}");
     }
 }
+
+/// `tidegate service install` with these arguments, into this folder.
+fn install(root: &Path, args: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
+    command.args(["service", "install", "--root"]).arg(root).args(args).output().unwrap()
+}
+
+#[test]
+fn the_service_is_shown_first_then_installed_and_what_was_there_is_kept() {
+    let root = tempfile::tempdir().unwrap();
+    let place = root.path().join("etc/systemd/system/tidegate.service");
+    let program = "/usr/bin/tidegate";
+
+    let shown = install(root.path(), &["--program", program, "--dry-run"]);
+    assert!(shown.status.success() && said(&shown).contains(&unit()), "{}", said(&shown));
+    assert_eq!(fs::read_dir(root.path()).unwrap().count(), 0, "a dry run writes nothing");
+
+    let done = install(root.path(), &["--program", program]);
+    assert!(done.status.success(), "{}", said(&done));
+    assert!(said(&done).contains("systemctl enable --now tidegate"), "{}", said(&done));
+    assert_eq!(fs::read_to_string(&place).unwrap(), unit());
+    for (name, file) in [("sysusers.d", "tidegate.sysusers"), ("tmpfiles.d", "tidegate.tmpfiles")] {
+        let written = fs::read(root.path().join("etc").join(name).join("tidegate.conf")).unwrap();
+        assert_eq!(written, fs::read(of_repository("deploy/systemd").join(file)).unwrap());
+    }
+
+    fs::write(&place, "somebody's own").unwrap();
+    let again = install(root.path(), &["--json"]);
+    let told: serde_json::Value = serde_json::from_slice(&again.stdout).unwrap();
+    let acts: Vec<_> = told["files"].as_array().unwrap().iter().map(|file| file["act"].as_str().unwrap()).collect();
+    assert_eq!(acts, ["replace", "keep", "keep"], "{told}");
+    assert_eq!(fs::read_to_string(place.with_extension("service.old")).unwrap(), "somebody's own");
+    // Without --program it is the program that was called.
+    let called = fs::canonicalize(env!("CARGO_BIN_EXE_tidegate")).unwrap();
+    let start = format!("{} --config /etc/tidegate/tidegate.toml run", called.display());
+    assert_eq!(settings(&fs::read_to_string(&place).unwrap(), "ExecStart"), [start.as_str()]);
+}
+
+#[test]
+fn a_service_that_can_not_be_installed_says_why_by_its_exit_code() {
+    let root = tempfile::tempdir().unwrap();
+    let refused = install(root.path(), &["--program", "/opt/two words/tidegate"]);
+    assert_eq!(refused.status.code(), Some(2), "{}", said(&refused));
+    fs::write(root.path().join("etc"), "a file where a folder should be").unwrap();
+    let failed = install(root.path(), &["--program", "/usr/bin/tidegate"]);
+    assert_eq!(failed.status.code(), Some(1), "{}", said(&failed));
+}

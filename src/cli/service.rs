@@ -27,6 +27,8 @@ const FILES: [(&str, &str); 3] = [
     ("etc/sysusers.d/tidegate.conf", include_str!("../../deploy/systemd/tidegate.sysusers")),
     ("etc/tmpfiles.d/tidegate.conf", include_str!("../../deploy/systemd/tidegate.tmpfiles")),
 ];
+/// What the unit hides from the service, by ProtectHome= and PrivateTmp=.
+const HIDDEN: [&str; 5] = ["/home", "/root", "/run/user", "/tmp", "/var/tmp"];
 /// Everybody reads them; there is no secret in them.
 const MODE: u32 = 0o644;
 
@@ -83,7 +85,13 @@ pub(super) fn run(global: &Global, command: ServiceCommand) -> Result<ExitCode, 
         Some(program) => program.clone(),
         None => env::current_exe().map_err(|error| Failure::failed(format!("where is this program? {error}")))?,
     };
-    let plan = plan(&args.root, &checked(&program)?)?;
+    let program = checked(&program)?;
+    let plan = plan(&args.root, &program)?;
+    if let Some(folder) = HIDDEN.iter().find(|folder| Path::new(&program).starts_with(folder)) {
+        output::message(&format!(
+            "{program}: the unit hides {folder} from the service; put the program elsewhere, and do this again"
+        ));
+    }
     if !args.dry_run {
         for file in &plan {
             carry_out(file).map_err(|error| {

@@ -29,6 +29,7 @@ mod private_file;
 mod receiver;
 mod reload;
 mod run;
+mod service;
 mod signal;
 mod simulate;
 mod status;
@@ -127,6 +128,9 @@ pub enum Command {
     Destination(destination::DestinationCommand),
     /// Manage device credentials, or be a device: without a subcommand it is a simulated pacemaker
     Device(device::DeviceArgs),
+    /// Let systemd run the gateway
+    #[command(subcommand)]
+    Service(service::ServiceCommand),
     /// Run the paper's experiment on this machine, with real parts: device, broker, gateway, Tor, receiver, Matrix room
     #[cfg(feature = "testnet")]
     Demo(demo::DemoArgs),
@@ -180,6 +184,7 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Windows(command) => block_on(windows::run(&global, command)),
         Command::Simulate(args) => block_on(simulate::run(&global, args)),
         Command::Device(args) => device::run(&global, args),
+        Command::Service(command) => service::run(&global, command),
     }
 }
 

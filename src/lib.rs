@@ -17,4 +17,5 @@ pub mod reload;
 pub mod reread;
 pub mod signal_service;
 pub mod telemetry;
+pub mod vital_signs;
 pub mod wiring;

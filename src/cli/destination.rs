@@ -35,7 +35,7 @@ pub enum DestinationCommand {
     Add(Change),
     /// Change one that was made so: the file has all of it, as for `add`
     Edit(Change),
-    /// Remove one that was made so; messages that wait for it are held or purged
+    /// Remove one that was made so; messages that wait for it are held or purged (which does not erase the medium)
     Remove(Removal),
     /// Show how the agreement with a destination came about: who changed what, and when
     History {

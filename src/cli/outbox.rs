@@ -42,7 +42,7 @@ pub enum OutboxCommand {
     Release(Entries),
     /// Try parked or dead entries again
     Retry(Entries),
-    /// Remove entries for good
+    /// Remove entries for good; this does not erase the medium that they were written to
     Purge {
         /// Which
         #[command(flatten)]
@@ -151,7 +151,7 @@ pub(super) async fn run(global: &Global, command: OutboxCommand) -> Result<ExitC
         OutboxCommand::Purge { yes: false, entries } => {
             let count = entries.entries.len();
             return Err(Failure::usage(format!(
-                "purge removes {count} message(s) for good; look at them with `tidegate outbox show`, then say --yes"
+                "purge removes {count} message(s) for good, and does not erase the medium; look at them with `tidegate outbox show`, then say --yes"
             )));
         }
         OutboxCommand::Purge { yes: true, entries } => return act(global, &client()?, &entries, "purge").await,

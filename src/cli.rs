@@ -18,6 +18,7 @@ mod destination;
 mod device;
 mod doctor;
 mod embedded_broker;
+mod evidence;
 mod init;
 mod manual;
 mod outbox;
@@ -115,6 +116,8 @@ pub enum Command {
     /// See who did what, and look after the files of that
     #[command(subcommand)]
     Audit(chain::AuditCommand),
+    /// Gather ledger, agreements and audit log of some days in a folder that can be checked without the gateway
+    Evidence(evidence::EvidenceArgs),
     /// Give others a token for the admin endpoint, with as much as they may do
     #[command(subcommand)]
     Token(token::TokenCommand),
@@ -179,6 +182,7 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Outbox(command) => block_on(outbox::run(&global, command)),
         Command::Ledger(command) => chain::ledger(&global, command),
         Command::Audit(command) => chain::audit(&global, command),
+        Command::Evidence(args) => block_on(evidence::run(&global, &args)),
         Command::Token(command) => token::run(&global, command),
         Command::Destination(command) => block_on(destination::run(&global, command)),
         Command::Windows(command) => block_on(windows::run(&global, command)),

@@ -4,6 +4,7 @@
 mod confined;
 mod destinations;
 mod devices;
+mod examples;
 mod first_delivery;
 mod intake;
 mod obsolete;

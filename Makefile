@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test check bench torture-kill torture-power torture-points torture-disk release-check fmt doc
+.PHONY: help demo test check bench torture-kill torture-power torture-points torture-disk deb check-deb check-container release-check fmt doc
 
 # rustup installs into the home folder, Debian keeps daemons in sbin: an ordinary user's PATH may lack either.
 export PATH := $(PATH):/usr/local/sbin:/usr/sbin:/sbin:$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
@@ -11,6 +11,8 @@ phase := @.ci/phase
 # The private Tor network is part of the demo and the tests, never of a release package.
 testnet := --features testnet
 target_dir = $(or $(CARGO_TARGET_DIR),target)
+lab = $(or $(TIDEGATE_LAB),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/tidegate-lab)
+package = $(target_dir)/debian/tidegate.deb
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -61,12 +63,25 @@ torture-power: ## the power goes while an outbox is written, in a model where on
 	$(phase) 'setup' .ci/setup build
 	$(phase) 'power cuts' env ROUNDS='$(ROUNDS)' SEED='$(SEED)' cargo bench --locked -p tidegate $(testnet) --bench torture_power
 
-release-check: ## once for each release: release builds, long property tests, benches
+deb: ## the Debian package of a release build, for this machine's architecture
+	$(phase) 'setup' .ci/setup deploy
+	$(phase) 'release build' cargo build --locked --release
+	$(phase) 'no private Tor network in the package' .ci/no-testnet $(target_dir)/release/tidegate
+	$(phase) 'package' $(lab)/cargo-deb/bin/cargo-deb --no-build --locked --output $(package)
+
+# PREVIOUS= names a package of an earlier version, from which the upgrade begins then.
+check-deb: deb ## that, installed, upgraded over 1,000 queued messages and purged, on a copy of this machine's root (as root; PREVIOUS=)
+	$(phase) 'the package, installed' deploy/check-deb $(package) $(PREVIOUS)
+
+check-container: ## deploy/container by linters, and its config by the program; nothing is built or run in a container
+	$(phase) 'setup' .ci/setup deploy
+	$(phase) 'container files' $(lab)/deploy-venv/bin/python deploy/check-container
+
+release-check: ## once for each release: the package and its upgrade, long property tests, benches
 	$(phase) 'setup' .ci/setup bench
 	$(phase) 'release build with the private Tor network' cargo build --locked --release $(testnet)
 	$(phase) 'the check below can fail' bash -c '! .ci/no-testnet "$$1" 2>/dev/null' - $(target_dir)/release/tidegate
-	$(phase) 'release build' cargo build --locked --release
-	$(phase) 'no private Tor network in the release' .ci/no-testnet $(target_dir)/release/tidegate
+	@$(MAKE) --no-print-directory check-deb check-container
 	$(phase) 'long property tests' env PROPTEST_CASES="$${PROPTEST_CASES:-10000}" cargo test --locked --workspace $(testnet)
 	$(phase) 'benches' cargo bench --no-fail-fast --locked -p tidegate $(testnet) --bench '*'
 

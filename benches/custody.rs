@@ -33,8 +33,8 @@ const MILLION: u64 = 1_000_000;
 const TURN_DESTINATIONS: u64 = 10;
 const TURN_EACH: usize = BATCH_EVENTS_MAX;
 const TURNS: usize = 31;
-/// Messages of the day, four a second; at 20 a second they would take a quarter of an hour. `DAY_MESSAGES` is another number.
-const DAY_MESSAGES: u64 = 4 * DAY_S;
+/// Messages of the day, twenty a second; they take a quarter of an hour. `DAY_MESSAGES` is another number.
+const DAY_MESSAGES: u64 = 20 * DAY_S;
 const DAY_S: u64 = 86_400;
 /// They come so many at a time.
 const STEP_MESSAGES: u64 = 20;
@@ -187,8 +187,8 @@ async fn drained(folder: &Path) {
     numbers(&[disk as f64 / MIB]);
 }
 
-/// A day's traffic in virtual time, twenty messages at a time: memory and disk up to the end of its first tenth, and up to its end, the
-/// largest of ten looks each, in MiB.
+/// A day's traffic in virtual time, twenty messages at a time: memory and disk in its first half and in its second, the largest of a hundred
+/// looks each, in MiB. The store's files rise and fall many times in each half, so that no figure hangs on where in such a wave a look fell.
 async fn day(folder: &Path) {
     tokio::time::pause();
     let clock = Arc::new(SimClock::at("2026-11-23T00:00:00Z".parse().expect("a time")));
@@ -210,13 +210,11 @@ async fn day(folder: &Path) {
     let (seen, total) = (custody.seen().await, steps * STEP_MESSAGES);
     assert_eq!((seen.account.delivered, seen.account.queued, seen.gap), (total, 0, 0));
     say(&format!("{total} messages of a day in {:.0} s; {} commits", began.elapsed().as_secs_f64(), seen.commits));
-    // Ten looks each: up to the first tenth, and up to the end.
-    let tenth = looks.len() / 10;
     let most = |looks: &[(f64, f64)]| {
         looks.iter().fold((0.0_f64, 0.0_f64), |most, look| (most.0.max(look.0), most.1.max(look.1)))
     };
-    let (early, late) =
-        (most(&looks[tenth.saturating_sub(10)..tenth]), most(&looks[looks.len() - tenth.clamp(1, 10)..]));
+    let (first, second) = looks.split_at(looks.len() / 2);
+    let (early, late) = (most(first), most(second));
     for look in looks.iter().step_by((looks.len() / 10).max(1)) {
         say(&format!("resident {:.1} MiB, disk {:.1} MiB", look.0, look.1));
     }

@@ -1,4 +1,4 @@
-//! One adapter a file: the only places that name rumqttc, arti, sled, redb and ruma.
+//! One adapter a file: the only places that name rumqttc, arti, sled, redb, ruma and sd-notify.
 
 pub mod arti;
 pub mod chain_files;
@@ -13,6 +13,7 @@ pub mod matrix;
 pub mod mqtt;
 pub mod mqtt_publisher;
 pub mod registry_file;
+pub mod service_manager;
 pub mod socks;
 pub mod system_clock;
 pub mod system_entropy;

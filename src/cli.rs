@@ -1,7 +1,7 @@
 //! The command line. One file per subcommand; this one says what there is and who does it.
 //!
 //! Data goes to stdout, messages to stderr. `--json` gives what the admin API gives. Exit codes are documented in `--help` and in
-//! `docs/cli.md` ([`exit`]). No command asks a question, so that all of them work in scripts.
+//! `docs/cli.md` ([`exit`]). No command but `init` asks a question, and that one need not, so that all of them work in scripts.
 
 pub mod admin_client;
 pub mod arena;
@@ -16,7 +16,11 @@ mod check;
 mod demo;
 pub(crate) mod destination;
 mod device;
+mod doctor;
 mod embedded_broker;
+mod evidence;
+mod init;
+mod manual;
 mod outbox;
 mod outbox_tools;
 pub(crate) mod output;
@@ -26,6 +30,7 @@ mod private_file;
 mod receiver;
 mod reload;
 mod run;
+mod service;
 mod signal;
 mod simulate;
 pub(crate) mod status;
@@ -33,6 +38,8 @@ mod store_files;
 #[cfg(feature = "testnet")]
 mod testnet;
 mod token;
+mod typed_windows;
+mod wait;
 mod windows;
 
 use clap::{Args, Parser, Subcommand};
@@ -84,6 +91,8 @@ pub struct Global {
 /// The subcommands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Write a config to begin with, by a few questions or by options, and say what comes next
+    Init(init::InitArgs),
     /// Run the gateway
     Run,
     /// Run the web application that takes readings, behind an onion service of its own
@@ -94,6 +103,10 @@ pub enum Command {
     Reload(reload::ReloadArgs),
     /// Show how the running gateway is
     Status,
+    /// Wait until the gateway is ready, until nothing is queued any more, or until a message has been delivered
+    Wait(wait::WaitArgs),
+    /// Look for what is wrong around the gateway, and say what to do about it
+    Doctor(doctor::DoctorArgs),
     /// Look at the messages in custody, and act on them
     #[command(subcommand)]
     Outbox(outbox::OutboxCommand),
@@ -103,6 +116,8 @@ pub enum Command {
     /// See who did what, and look after the files of that
     #[command(subcommand)]
     Audit(chain::AuditCommand),
+    /// Gather ledger, agreements and audit log of some days in a folder that can be checked without the gateway
+    Evidence(evidence::EvidenceArgs),
     /// Give others a token for the admin endpoint, with as much as they may do
     #[command(subcommand)]
     Token(token::TokenCommand),
@@ -116,6 +131,9 @@ pub enum Command {
     Destination(destination::DestinationCommand),
     /// Manage device credentials, or be a device: without a subcommand it is a simulated pacemaker
     Device(device::DeviceArgs),
+    /// Let systemd run the gateway
+    #[command(subcommand)]
+    Service(service::ServiceCommand),
     /// Run the paper's experiment on this machine, with real parts: device, broker, gateway, Tor, receiver, Matrix room
     #[cfg(feature = "testnet")]
     Demo(demo::DemoArgs),
@@ -123,6 +141,10 @@ pub enum Command {
     #[cfg(feature = "testnet")]
     #[command(subcommand)]
     Testnet(testnet::TestnetCommand),
+    /// Print what a shell needs to complete this command line
+    Completions(manual::CompletionsArgs),
+    /// Print the manual page, or write those of all commands
+    Man(manual::ManArgs),
     /// The gateway's own broker, as its child process
     #[command(hide = true)]
     EmbeddedBroker(embedded_broker::BrokerArgs),
@@ -142,6 +164,7 @@ pub fn main() -> ExitCode {
 fn run(cli: Cli) -> Result<ExitCode, Failure> {
     let Cli { global, command } = cli;
     match command {
+        Command::Init(args) => init::run(args),
         Command::Run => run::run(&global),
         Command::Receiver(args) => receiver::run(&global, args),
         #[cfg(feature = "testnet")]
@@ -152,14 +175,20 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Check => check::run(&global),
         Command::Reload(args) => block_on(reload::run(&global, &args)),
         Command::Status => block_on(status::run(&global)),
+        Command::Wait(args) => block_on(wait::run(&global, &args)),
+        Command::Doctor(args) => block_on(doctor::run(&global, &args)),
+        Command::Completions(args) => manual::completions(&args),
+        Command::Man(args) => manual::man(&args),
         Command::Outbox(command) => block_on(outbox::run(&global, command)),
         Command::Ledger(command) => chain::ledger(&global, command),
         Command::Audit(command) => chain::audit(&global, command),
+        Command::Evidence(args) => block_on(evidence::run(&global, &args)),
         Command::Token(command) => token::run(&global, command),
         Command::Destination(command) => block_on(destination::run(&global, command)),
         Command::Windows(command) => block_on(windows::run(&global, command)),
         Command::Simulate(args) => block_on(simulate::run(&global, args)),
         Command::Device(args) => device::run(&global, args),
+        Command::Service(command) => service::run(&global, command),
     }
 }
 

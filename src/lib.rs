@@ -17,6 +17,7 @@ pub mod reload;
 pub mod reread;
 pub mod signal_service;
 pub mod telemetry;
+pub mod vital_signs;
 pub mod wiring;
 
 mod console;

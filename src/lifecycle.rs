@@ -5,15 +5,20 @@
 //! in the same order, and a System thread that stands still ends it with 70 at once, so that whoever started it starts it again:
 //! nothing that was acknowledged is only in memory. During all of this, a second signal ends the process at once.
 //!
+//! A service manager that asked for it (`NOTIFY_SOCKET`) hears when the gateway is ready, that it is alive, when it reloads and when it
+//! drains: see [`crate::vital_signs`].
+//!
 //! SIGHUP reads the config again ([`crate::reload`]); one that comes while that is under way asks for it once more.
 
 use crate::{
-    reload::Origin,
+    adapters::service_manager::{self, News},
+    reload::{Origin, Reloader},
+    vital_signs::VitalSigns,
     wiring::{self, Started},
 };
 use anyhow::Context as _;
 use futures_util::{FutureExt as _, future::LocalBoxFuture};
-use std::{sync::Arc, time::Duration};
+use std::{cell::Cell, rc::Rc, sync::Arc, time::Duration};
 use tidegate_actors::supervision::{Drain, Ended, Heartbeat, install_panic_hook};
 use tidegate_schemas::config::file::Config;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -78,6 +83,9 @@ impl Signals {
 
 /// Until the gateway ends or is asked to; reloads meanwhile.
 async fn until_the_end(started: &mut Started, signals: &mut Signals, hangup: &mut Signal) -> Option<Ended> {
+    let vital_signs = VitalSigns::of(started.gateway.view.clone());
+    let ready = vital_signs.told_ready();
+    let mut told = std::pin::pin!(vital_signs.tell());
     let mut reloading: Option<LocalBoxFuture<'static, ()>> = None;
     loop {
         let idle = reloading.is_none();
@@ -91,17 +99,31 @@ async fn until_the_end(started: &mut Started, signals: &mut Signals, hangup: &mu
             ended = started.gateway.ended() => return Some(ended),
             () = signals.next() => return None,
             () = under_way => reloading = None,
+            never = &mut told => match never {},
             Some(()) = hangup.recv(), if idle => {
-                let reloader = Arc::clone(&started.reloader);
-                reloading = Some(async move { reloader.by_signal().await }.boxed_local());
+                reloading = Some(reload(Arc::clone(&started.reloader), Rc::clone(&ready)).boxed_local());
             }
         }
+    }
+}
+
+/// A service manager that knows that the gateway is ready hears of the reload, and of its end.
+async fn reload(reloader: Arc<Reloader>, ready: Rc<Cell<bool>>) {
+    let told = ready.get();
+    if told {
+        service_manager::tell(vec![News::Reloading]).await;
+    }
+    reloader.by_signal().await;
+    if told {
+        service_manager::tell(vec![News::Ready]).await;
     }
 }
 
 async fn live(mut started: Started, mut hangup: Signal) -> anyhow::Result<Ended> {
     let mut signals = Signals::listen()?;
     let ended = until_the_end(&mut started, &mut signals, &mut hangup).await;
+    let status = if ended.is_some() { "gave up: the rest is closed in order" } else { "draining" };
+    service_manager::tell(vec![News::Stopping, News::Status(status.to_owned())]).await;
     match &ended {
         Some(ended) => tracing::error!(reason = %ended.reason, "the gateway gave up: the rest is closed in order"),
         None => tracing::info!("draining: intake closes, what is under way may finish; a second signal ends at once"),

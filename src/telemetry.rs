@@ -7,15 +7,26 @@
 //! redacting themselves. Other crates are held to it here, whatever the filter says: below `info`, only those are heard that are
 //! known to redact (`HEARD_BELOW_INFO`); an MQTT or HTTP library that prints whole packets at `trace` is not among them. arti
 //! replaces addresses by `[scrubbed]` itself. Its chatter at `info` is left out unless the filter asks for it by name.
+//!
+//! Where the standard error output is systemd's journal (`JOURNAL_STREAM`), each line begins with its level as sd-daemon(3) has it, which
+//! the journal takes off: `journalctl -p warning` works then, and what is left of a JSON line is JSON.
 
-use std::io::{self, IsTerminal};
+use std::{
+    fmt as text,
+    io::{self, IsTerminal},
+    os::unix::fs::MetadataExt as _,
+};
 use tidegate_schemas::config::file::LogConfig;
-use tracing::{Level, Metadata, Subscriber};
+use tracing::{Event, Level, Metadata, Subscriber};
 use tracing_subscriber::{
     EnvFilter, Layer,
     filter::{ParseError, filter_fn},
-    fmt::MakeWriter,
+    fmt::{
+        FmtContext, MakeWriter,
+        format::{FormatEvent, FormatFields, Writer, format},
+    },
     layer::SubscriberExt,
+    registry::LookupSpan,
     util::SubscriberInitExt,
 };
 
@@ -42,7 +53,52 @@ pub enum TelemetryError {
 /// When the filter is none, or when logging has begun already.
 pub fn init(config: &LogConfig) -> Result<(), TelemetryError> {
     let colours = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-    subscriber(config, io::stderr, colours)?.try_init().map_err(|_| TelemetryError::SetUp)
+    let form = if is_journal(std::env::var("JOURNAL_STREAM").ok().as_deref(), "/proc/self/fd/2") {
+        Form::Journal
+    } else {
+        Form::Plain { colours }
+    };
+    subscriber(config, io::stderr, form)?.try_init().map_err(|_| TelemetryError::SetUp)
+}
+
+/// How lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Form {
+    /// Each by itself.
+    Plain {
+        /// For a terminal.
+        colours: bool,
+    },
+    /// For systemd's journal, which keeps the time by itself and takes the level from the line's beginning.
+    Journal,
+}
+
+/// Whether this output is the journal's: systemd names the device and inode of the stream that it gave to the service. Who sends the
+/// output elsewhere inherits the variable all the same.
+fn is_journal(named: Option<&str>, output: &str) -> bool {
+    let Ok(output) = std::fs::metadata(output) else { return false };
+    named.is_some_and(|named| named == format!("{}:{}", output.dev(), output.ino()))
+}
+
+/// A line with its level before it, in the numbers of syslog.
+struct Levelled<F>(F);
+
+impl<S, N, F> FormatEvent<S, N> for Levelled<F>
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+    F: FormatEvent<S, N>,
+{
+    fn format_event(&self, context: &FmtContext<'_, S, N>, mut to: Writer<'_>, event: &Event<'_>) -> text::Result {
+        let level = match *event.metadata().level() {
+            Level::ERROR => 3,
+            Level::WARN => 4,
+            Level::INFO => 6,
+            Level::DEBUG | Level::TRACE => 7,
+        };
+        write!(to, "<{level}>")?;
+        self.0.format_event(context, to, event)
+    }
 }
 
 /// The filter of a config, with the quiet ones before it.
@@ -56,13 +112,18 @@ pub fn filter(text: &str) -> Result<EnvFilter, ParseError> {
 fn subscriber<W>(
     config: &LogConfig,
     writer: W,
-    colours: bool,
+    form: Form,
 ) -> Result<impl Subscriber + Send + Sync + 'static, ParseError>
 where
     W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
 {
     let lines = tracing_subscriber::fmt::layer().with_writer(writer);
-    let lines = if config.json { lines.json().flatten_event(true).boxed() } else { lines.with_ansi(colours).boxed() };
+    let lines = match (config.json, form) {
+        (true, Form::Plain { .. }) => lines.json().flatten_event(true).boxed(),
+        (false, Form::Plain { colours }) => lines.with_ansi(colours).boxed(),
+        (true, Form::Journal) => lines.json().event_format(Levelled(format().json().flatten_event(true))).boxed(),
+        (false, Form::Journal) => lines.with_ansi(false).event_format(Levelled(format().without_time())).boxed(),
+    };
     Ok(tracing_subscriber::registry().with(filter(&config.filter)?).with(filter_fn(is_heard)).with(lines))
 }
 
@@ -90,10 +151,14 @@ mod tests {
 
     /// What is written of some events under this config.
     fn written(filter: &str, json: bool) -> String {
+        written_in(Form::Plain { colours: false }, filter, json)
+    }
+
+    fn written_in(form: Form, filter: &str, json: bool) -> String {
         let lines = Lines::default();
         let writer = lines.clone();
         let config = LogConfig { filter: filter.to_owned(), json };
-        let subscriber = subscriber(&config, move || writer.clone(), false).unwrap();
+        let subscriber = subscriber(&config, move || writer.clone(), form).unwrap();
         tracing::subscriber::with_default(subscriber, || {
             tracing::info!(destination = "cardiology", "ours at info");
             tracing::debug!("ours at debug");
@@ -138,6 +203,29 @@ mod tests {
         assert_eq!(first["message"], "ours at info");
         assert_eq!(first["destination"], "cardiology");
         assert_eq!(first["level"], "INFO");
+    }
+
+    #[test]
+    fn the_journal_hears_the_level_of_each_line() {
+        let text = written_in(Form::Journal, "info", false);
+        let first = text.lines().next().unwrap();
+        assert_eq!(first, "<6> INFO tidegate::telemetry::tests: ours at info destination=\"cardiology\"");
+        assert!(text.contains("<3>ERROR rumqttc::state: a failure") && !text.contains('\u{1b}'), "{text}");
+
+        let text = written_in(Form::Journal, "info", true);
+        let first: serde_json::Value =
+            serde_json::from_str(text.strip_prefix("<6>").unwrap().lines().next().unwrap()).unwrap();
+        assert_eq!((&first["message"], &first["destination"]), (&"ours at info".into(), &"cardiology".into()));
+    }
+
+    #[test]
+    fn only_the_stream_that_systemd_named_is_the_journal() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let (at, path) = (file.as_file().metadata().unwrap(), file.path().to_str().unwrap());
+        assert!(is_journal(Some(&format!("{}:{}", at.dev(), at.ino())), path));
+        for other in [Some(format!("{}:{}", at.dev(), at.ino() + 1)), Some(String::new()), None] {
+            assert!(!is_journal(other.as_deref(), path));
+        }
     }
 
     #[test]

@@ -254,4 +254,6 @@ pub struct Serials {
 }
 
 #[cfg(test)]
+mod asyncapi_tests;
+#[cfg(test)]
 mod tests;

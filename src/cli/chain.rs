@@ -69,24 +69,33 @@ pub struct VerifyArgs {
 
 /// What was found, for programs.
 #[derive(Debug, Serialize)]
-struct Verified {
+pub(super) struct Verified {
     whole: bool,
-    files: usize,
+    /// Files.
+    pub files: usize,
+    /// What was verified.
     #[serde(flatten)]
-    chain: Whole,
+    pub chain: Whole,
+    /// The first place that is wrong.
     #[serde(skip_serializing_if = "Option::is_none")]
-    broken: Option<Broken>,
+    pub broken: Option<Broken>,
 }
 
 /// The first place that is wrong.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-struct Broken {
+pub(super) struct Broken {
     file: String,
     line: u64,
     reason: String,
     /// Whether it may be what the gateway is just writing.
     #[serde(skip)]
     is_end: bool,
+}
+
+impl std::fmt::Display for Broken {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}:{}: {}", self.file, self.line, self.reason)
+    }
 }
 
 /// Does it.
@@ -149,8 +158,8 @@ fn run_verify(global: &Global, chain: Chain, args: VerifyArgs) -> Result<ExitCod
     } else if verified.broken.is_none() {
         told(chain, &verified).iter().try_for_each(|line| output::line(line))?;
     }
-    if let Some(Broken { file, line, reason, .. }) = &verified.broken {
-        return Err(Failure::failed(format!("{file}:{line}: {reason}; what comes after it is not checked")));
+    if let Some(broken) = &verified.broken {
+        return Err(Failure::failed(format!("{broken}; what comes after it is not checked")));
     }
     if verified.chain.has_expected == Some(false) {
         return Err(Failure::failed(
@@ -161,7 +170,7 @@ fn run_verify(global: &Global, chain: Chain, args: VerifyArgs) -> Result<ExitCod
 }
 
 /// Once more where the gateway was just writing the last line, or removed an old file.
-fn verify_patiently(chain: Chain, folder: &Path, has: Option<ChainHash>) -> Result<Verified, Failure> {
+pub(super) fn verify_patiently(chain: Chain, folder: &Path, has: Option<ChainHash>) -> Result<Verified, Failure> {
     let mut tries_left = TRIES;
     loop {
         tries_left -= 1;

@@ -7,6 +7,7 @@ use super::{
     exit::{self, Failure},
     output,
     signal::{self, SignalArgs, SignalKeyArgs},
+    typed_windows::TypedWindows,
 };
 use crate::admin::pages::Page;
 use clap::{Args, Subcommand};
@@ -35,7 +36,7 @@ pub enum DestinationCommand {
     Add(Change),
     /// Change one that was made so: the file has all of it, as for `add`
     Edit(Change),
-    /// Remove one that was made so; messages that wait for it are held or purged
+    /// Remove one that was made so; messages that wait for it are held or purged (which does not erase the medium)
     Remove(Removal),
     /// Show how the agreement with a destination came about: who changed what, and when
     History {
@@ -85,15 +86,8 @@ pub enum WindowsCommand {
 pub struct SetArgs {
     /// The destination's name
     name: DestinationId,
-    /// Time zone, such as Europe/Madrid [default: UTC]
-    #[arg(long, value_name = "ZONE")]
-    timezone: Option<String>,
-    /// Open on these days and times: 'DAYS', 'FROM-TO' or 'DAYS FROM-TO'
-    #[arg(long, value_name = "WINDOW")]
-    allow: Vec<String>,
-    /// Open by a cron expression, for a time: 'MIN HOUR DAY MONTH WEEKDAY for LENGTH'
-    #[arg(long, value_name = "WINDOW")]
-    cron: Vec<String>,
+    #[command(flatten)]
+    typed: TypedWindows,
     /// Always open
     #[arg(long, conflicts_with_all = ["allow", "cron", "file"])]
     always: bool,
@@ -150,37 +144,10 @@ fn windows(args: SetArgs) -> Result<RawWindows, Failure> {
         return serde_json::from_str(&text)
             .map_err(|error| Failure::failed(format!("{} is not windows as JSON: {error}", path.display())));
     }
-    if !args.always && args.allow.is_empty() && args.cron.is_empty() {
+    if !args.always && args.typed.is_empty() {
         return Err(Failure::usage("say when it is open: --allow, --cron, --always or --file"));
     }
-    let mut allow: Vec<RawWindow> = args.allow.iter().map(|text| by_days(text)).collect();
-    for text in &args.cron {
-        allow.push(by_cron(text)?);
-    }
-    Ok(RawWindows { timezone: args.timezone, allow, ..RawWindows::default() })
-}
-
-/// `mon-fri 22:00-02:00`, `22:00-02:00` or `sat,sun`.
-fn by_days(text: &str) -> RawWindow {
-    let mut window = RawWindow::default();
-    for part in text.split_whitespace() {
-        match part.split_once('-') {
-            Some((from, to)) if part.contains(':') => {
-                window.from = Some(from.to_owned());
-                window.to = Some(to.to_owned());
-            }
-            _ => window.days = Some(window.days.map_or_else(|| part.to_owned(), |days| format!("{days} {part}"))),
-        }
-    }
-    window
-}
-
-/// `0 */6 * * * for 20m`.
-fn by_cron(text: &str) -> Result<RawWindow, Failure> {
-    let (cron, lasts) = text
-        .split_once(" for ")
-        .ok_or_else(|| Failure::usage(format!("--cron is 'MIN HOUR DAY MONTH WEEKDAY for LENGTH', not {text:?}")))?;
-    Ok(RawWindow { cron: Some(cron.trim().to_owned()), lasts: Some(lasts.trim().to_owned()), ..RawWindow::default() })
+    args.typed.raw()
 }
 
 fn list(views: &[DestinationView]) -> Result<(), Failure> {
@@ -332,16 +299,8 @@ mod tests {
 
     fn args(allow: &[&str], cron: &[&str]) -> SetArgs {
         let owned = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect();
-        let name = "a".parse().unwrap();
-        SetArgs {
-            name,
-            timezone: None,
-            allow: owned(allow),
-            cron: owned(cron),
-            always: false,
-            file: None,
-            dry_run: false,
-        }
+        let typed = TypedWindows { timezone: None, allow: owned(allow), cron: owned(cron) };
+        SetArgs { name: "a".parse().unwrap(), typed, always: false, file: None, dry_run: false }
     }
 
     #[test]

@@ -42,7 +42,7 @@ pub enum OutboxCommand {
     Release(Entries),
     /// Try parked or dead entries again
     Retry(Entries),
-    /// Remove entries for good
+    /// Remove entries for good; this does not erase the medium that they were written to
     Purge {
         /// Which
         #[command(flatten)]
@@ -122,7 +122,8 @@ impl FromStr for Name {
 }
 
 impl Name {
-    fn path(&self) -> String {
+    /// Its address at the admin endpoint.
+    pub(super) fn path(&self) -> String {
         match &self.0 {
             EntryName::Place(place) => format!("/api/v1/outbox/{place}"),
             EntryName::Id(id) => format!("/api/v1/outbox/{id}"),
@@ -150,7 +151,7 @@ pub(super) async fn run(global: &Global, command: OutboxCommand) -> Result<ExitC
         OutboxCommand::Purge { yes: false, entries } => {
             let count = entries.entries.len();
             return Err(Failure::usage(format!(
-                "purge removes {count} message(s) for good; look at them with `tidegate outbox show`, then say --yes"
+                "purge removes {count} message(s) for good, and does not erase the medium; look at them with `tidegate outbox show`, then say --yes"
             )));
         }
         OutboxCommand::Purge { yes: true, entries } => return act(global, &client()?, &entries, "purge").await,

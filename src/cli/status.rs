@@ -147,7 +147,25 @@ pub(crate) fn warnings(status: &StatusView) -> Vec<String> {
     warnings
 }
 
-/// How a line is, in words.
+/// What is away now, and may come back by itself.
+pub(crate) fn troubles(status: &StatusView) -> Vec<String> {
+    let trouble = |observation: &Observation| match observation {
+        Observation::Subscriber(it) if !it.connected => {
+            let error = it.last_error.as_deref().map(|error| format!(": {error}")).unwrap_or_default();
+            Some(format!("no connection to the broker at {}{error}", it.broker))
+        }
+        Observation::Uplink(it) => match &it.status {
+            UplinkStatus::Failed { reason } => Some(format!("no way into Tor: {reason}; tried again")),
+            _ => None,
+        },
+        Observation::Reporter(it) => it.last_error.as_deref().map(|error| format!("the room can't be told: {error}")),
+        Observation::Herald(it) => it.last_error.as_deref().map(|error| format!("devices can't be told: {error}")),
+        _ => None,
+    };
+    status.observations().filter_map(trouble).collect()
+}
+
+/// How a part is, in words.
 pub(crate) fn describe(view: &LineView) -> String {
     if let Some(observation) = &view.observation {
         return words(observation);

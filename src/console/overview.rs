@@ -17,7 +17,7 @@ use crate::{
 use actix_web::{HttpRequest, HttpResponse, web::Data};
 use tidegate_schemas::{
     entry::Account,
-    view::{DestinationView, Observation, OutboxObservation, UplinkObservation, UplinkStatus},
+    view::{DestinationView, Observation, OutboxObservation},
 };
 
 /// The page. It is there also when parts of the gateway are not: that is when it is needed.
@@ -80,23 +80,15 @@ fn wrong(status: &StatusView, destinations: &[DestinationView]) -> Vec<Cell> {
             "the audit log could not be written ({lines}): acts are refused while that is so"
         )));
     }
-    for observation in status.observations() {
-        match observation {
-            Observation::Dispatcher(it) => notes.extend(it.suspended.iter().map(|id| {
-                Cell::bad(format!("{id} is suspended: its couriers keep falling, which is a defect of the gateway"))
-            })),
-            Observation::Reporter(it) => notes
-                .extend(it.last_error.iter().map(|error| Cell::bad(format!("the room could not be told: {error}")))),
-            Observation::Uplink(UplinkObservation { status: UplinkStatus::Failed { reason }, .. }) => {
-                notes.push(Cell::bad(format!("Tor failed, and is tried again: {reason}")).to("/console/tor"));
-            }
-            Observation::Subscriber(it) if !it.connected => {
-                let why = it.last_error.as_deref().unwrap_or("no connection yet");
-                notes.push(Cell::bad(format!("the broker is not connected: {why}")));
-            }
-            _ => {}
-        }
-    }
+    notes.extend(says::troubles(status).into_iter().map(Cell::bad));
+    let dispatcher = status.observations().find_map(|seen| match seen {
+        Observation::Dispatcher(it) => Some(it),
+        _ => None,
+    });
+    let suspended = dispatcher.map_or(&[][..], |it| &it.suspended);
+    notes.extend(suspended.iter().map(|id| {
+        Cell::bad(format!("{id} is suspended: its couriers keep falling, which is a defect of the gateway"))
+    }));
     for view in destinations {
         let Some(load) = &view.load else { continue };
         let id = &view.destination;

@@ -1,8 +1,11 @@
 //! From a device's publication to the receiver's page and the room, with every program real: mosquitto, the gateway, arti, a private
 //! Tor network, the receiver's onion service, Synapse. Parts are killed and come back; every reading arrives once.
 
+mod confined;
 mod destinations;
 mod devices;
+mod examples;
+mod first_delivery;
 mod intake;
 mod obsolete;
 mod receivers;

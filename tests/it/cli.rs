@@ -1,5 +1,6 @@
 //! The command line as an operator sees it: the built program against a running admin endpoint, its two outputs, its exit codes.
 
+mod around;
 mod chains;
 mod tokens;
 

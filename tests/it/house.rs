@@ -24,6 +24,7 @@ const FENCES: &[(&str, &[&str])] = &[
     ("arti-client", &["src/adapters/arti"]),
     ("tor-*", &["src/adapters/arti"]),
     ("rtime-clock", &["src/adapters/kernel_clock"]),
+    ("sd-notify", &["src/adapters/service_manager"]),
     ("ruma", &["src/adapters/matrix"]),
     ("ruma-client", &["src/adapters/matrix"]),
     ("sled", &["src/adapters/disk_store/sled_engine", "src/receiver/store"]),

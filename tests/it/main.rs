@@ -9,6 +9,7 @@ mod arti;
 mod chain;
 mod check;
 mod cli;
+mod deploy;
 mod device_endpoint;
 mod house;
 mod http_support;

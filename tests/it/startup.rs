@@ -1,5 +1,7 @@
 //! What may not keep the gateway from starting and from taking messages, and how it ends: the built program, from outside.
 
+mod confined;
+mod service_manager;
 mod store_files;
 
 use crate::http_support::send;

@@ -28,11 +28,11 @@ const COPY_FACTOR: u64 = 2;
 /// The disk is short below this much of what is to stay free, in percent: when the gateway says that it fills up.
 const SHORT_PERCENT: u64 = 125;
 /// So many times what is held, in a quiet time.
-pub(super) const QUIET_FACTOR: u64 = 4;
+pub(super) const QUIET_FACTOR: u64 = 2;
 /// So many times what is held, at any time.
-pub(super) const BUSY_FACTOR: u64 = 8;
+pub(super) const BUSY_FACTOR: u64 = 4;
 /// And so many bytes more.
-pub(super) const ALLOWANCE_BYTES: u64 = 64 * 1_024 * 1_024;
+pub(super) const ALLOWANCE_BYTES: u64 = 8 * 1_024 * 1_024;
 /// Writes between two looks up to which it is a quiet time: ten a second.
 const QUIET_WRITES: u64 = 6_000;
 

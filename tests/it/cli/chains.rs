@@ -5,6 +5,26 @@ use std::fs;
 use tidegate::adapters::chain_files::{ChainFiles, ChainOptions};
 use tidegate_schemas::{archive::ArchivedEntry, chain::Chain, entry::EntryState, id::MessageId};
 
+/// An end, the next one six hours after the one before.
+fn archived(no: u64, from: &str) -> ArchivedEntry {
+    let from: jiff::Timestamp = from.parse().unwrap();
+    ArchivedEntry {
+        no,
+        id: MessageId::from_random([7; 16]),
+        destination: "cardiology".parse().unwrap(),
+        seq: no,
+        device: "pacemaker".parse().unwrap(),
+        state: EntryState::Delivered,
+        accepted_ms: from.as_millisecond(),
+        ended_ms: from.as_millisecond() + i64::try_from(no).unwrap() * 21_600_000,
+        attempts: 1,
+        reason: None,
+        ended_by: None,
+        break_glass: false,
+        receipt_sha256: None,
+    }
+}
+
 #[tokio::test]
 async fn the_ledgers_files_are_verified_and_the_line_that_was_changed_is_named() {
     let state = tempfile::tempdir().unwrap();
@@ -15,21 +35,7 @@ async fn the_ledgers_files_are_verified_and_the_line_that_was_changed_is_named()
 
     let folder = state.path().join("ledger");
     let options = ChainOptions { retention_days: 1, min_free_bytes: 0 };
-    let entry = |no: u64| ArchivedEntry {
-        no,
-        id: MessageId::from_random([7; 16]),
-        destination: "cardiology".parse().unwrap(),
-        seq: no,
-        device: "pacemaker".parse().unwrap(),
-        state: EntryState::Delivered,
-        accepted_ms: 1_795_435_200_000,
-        ended_ms: 1_795_435_200_000 + i64::try_from(no).unwrap() * 21_600_000,
-        attempts: 1,
-        reason: None,
-        ended_by: None,
-        break_glass: false,
-        receipt_sha256: None,
-    };
+    let entry = |no: u64| archived(no, "2026-11-23T12:00:00Z");
     ChainFiles::of(Chain::Ledger, state.path(), options).append(&[1, 2, 3, 6, 7, 8].map(entry)).unwrap();
     let shown = verify(&[]).await;
     let told = text(&shown.stdout);
@@ -88,5 +94,54 @@ async fn an_act_by_the_command_line_is_in_the_audit_log_which_is_listed_and_veri
     let broken = tidegate(world.state.path(), &["audit", "verify"]).await;
     assert!(broken.status.code() == Some(1), "{broken:?}");
     assert!(text(&broken.stderr).contains("2027-01-04.jsonl:1: this line was changed"), "{broken:?}");
+    world.stop().await;
+}
+
+#[actix::test]
+async fn evidence_of_some_days_is_whole_and_can_be_checked_without_the_gateway() {
+    let world = start(true).await;
+    let state = world.state.path();
+    world.shows(&["outbox", "hold", "cardiology/7"]).await;
+    // Eight ends in three days, one of a destination that nobody knows any more.
+    let options = ChainOptions { retention_days: 400, min_free_bytes: 0 };
+    let entry = |no: u64| ArchivedEntry {
+        destination: if no == 5 { "gone" } else { "cardiology" }.parse().unwrap(),
+        ..archived(no, "2027-01-03T00:00:00Z")
+    };
+    ChainFiles::of(Chain::Ledger, state, options).append(&[1, 2, 3, 4, 5, 6, 7, 8].map(entry)).unwrap();
+    // What is just being written.
+    let newest = state.join("ledger/2027-01-05.jsonl");
+    let whole = fs::read(&newest).unwrap();
+    fs::write(&newest, [&whole[..], b"{\"no\":9,"].concat()).unwrap();
+
+    let days = ["evidence", "--from", "2027-01-04", "--to", "2027-01-05"];
+    let told = world.shows(&days).await;
+    assert!(told.contains("ledger: 2 files, 5 lines") && told.contains("audit: 1 files, 2 lines"), "{told}");
+    let folder = state.join("evidence-2027-01-04-2027-01-05");
+    let copy = |name: &str| fs::read_to_string(folder.join(name)).unwrap();
+    let summary: serde_json::Value = serde_json::from_str(&copy("summary.json")).unwrap();
+    assert_eq!((&summary["chains"]["ledger"]["first_no"], &summary["agreements"]), (&4.into(), &true.into()));
+    let agreements: serde_json::Value = serde_json::from_str(&copy("agreements.json")).unwrap();
+    assert_eq!(agreements["history"]["cardiology"][0]["who"], "admin");
+    assert_eq!(agreements["history"]["gone"], serde_json::Value::Null);
+    assert!(!copy("agreements.json").contains(".onion"));
+    let sums =
+        std::process::Command::new("sha256sum").args(["-c", "SHA256SUMS"]).current_dir(&folder).output().unwrap();
+    assert!(sums.status.success() && text(&sums.stdout).lines().count() == 5, "{sums:?}");
+    let copied = folder.join("ledger");
+    assert!(world.shows(&["ledger", "verify", "--folder", copied.to_str().unwrap()]).await.contains("no. 4 to no. 8"));
+
+    let again = tidegate(state, &days).await;
+    assert!(again.status.code() == Some(1) && text(&again.stderr).contains("exists"), "{again:?}");
+    let backwards = tidegate(state, &["evidence", "--from", "2027-01-05", "--to", "2027-01-04"]).await;
+    assert_eq!(backwards.status.code(), Some(2));
+    // A line that was changed is in it as it is, and is told.
+    let file = state.join("ledger/2027-01-04.jsonl");
+    let before = fs::read_to_string(&file).unwrap();
+    fs::write(&file, before.replacen("delivered", "purged", 1)).unwrap();
+    let broken = tidegate(state, &[&days[..], &["--folder", "other", "--offline"]].concat()).await;
+    assert!(broken.status.code() == Some(1), "{broken:?}");
+    assert!(text(&broken.stderr).contains("2027-01-04.jsonl:1: this line was changed"), "{broken:?}");
+    assert!(state.join("other/summary.json").exists() && !state.join("other/agreements.json").exists());
     world.stop().await;
 }

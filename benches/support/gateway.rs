@@ -77,6 +77,11 @@ impl Gateway {
         self.folder.join("state")
     }
 
+    /// Its admin endpoint.
+    pub fn admin(&self) -> &Admin {
+        &self.admin
+    }
+
     /// Resident memory, in MiB.
     pub fn resident_mib(&self) -> f64 {
         let pid = self.process.as_ref().and_then(Process::pid).expect("it runs");

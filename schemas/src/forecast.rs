@@ -52,7 +52,7 @@ pub struct Forecast {
     pub messages: u64,
     /// Their bodies, in bytes.
     pub bytes: u64,
-    /// Whether those are all.
+    /// Whether those are all; of a message that was asked about, only those up to it are looked at.
     pub complete: bool,
     /// The rate of late; absent while too little was delivered to know one.
     pub rate: Option<Rate>,
@@ -240,7 +240,7 @@ impl<'a> Foreseer<'a> {
         }
     }
 
-    /// Asks about the message at this place.
+    /// Asks about the message at this place: nothing behind it is looked at.
     #[must_use]
     pub fn about(mut self, seq: u64) -> Self {
         self.about = Some(seq);
@@ -253,6 +253,15 @@ impl<'a> Foreseer<'a> {
             self.seen.complete = false;
             return false;
         }
+        self.look_at(seq, envelope);
+        if self.about == Some(seq) {
+            self.seen.complete = false;
+            return false;
+        }
+        true
+    }
+
+    fn look_at(&mut self, seq: u64, envelope: &Envelope) {
         self.seen.messages += 1;
         self.seen.bytes += u64::from(envelope.body_bytes);
         let asked = self.about == Some(seq);
@@ -263,7 +272,7 @@ impl<'a> Foreseer<'a> {
                 self.seen.turn = Some(Turn { ahead, at: None, ends: Some((self.now, ended_by)) });
             }
             self.miss(Missed { seq, ends_at: None, ended_by });
-            return true;
+            return;
         }
         let end = self.end_of(envelope);
         if let (Some(opens), Some((ends, _))) = (self.opens_at, end)
@@ -285,7 +294,6 @@ impl<'a> Foreseer<'a> {
                 self.work.spent_ms += self.cost.map_or(0.0, cost);
             }
         }
-        true
     }
 
     fn miss(&mut self, missed: Missed) {

@@ -42,8 +42,10 @@ pub(super) fn foresee(
             }
         }
     }
-    let (mut from, to) = (key::queued(number, record.head_seq), key::queued(number, u64::MAX));
-    'queue: loop {
+    let over = message.about.is_some() && asked_device.is_some();
+    let (first, to) = (key::queued(number, record.head_seq), key::queued(number, u64::MAX));
+    let mut next = (!over).then_some(first);
+    'queue: while let Some(from) = next.take() {
         let page = store.scan(&from, &to, SLICE, false)?;
         for (at, value) in &page {
             let (Some(seq), Ok(entry)) = (key::seq_of(at), record::decode::<EntryRecord>(at, value)) else { continue };
@@ -57,10 +59,8 @@ pub(super) fn foresee(
                 break 'queue;
             }
         }
-        match page.last() {
-            Some((last, _)) if page.len() == SLICE => from = [last.as_slice(), &[0]].concat(),
-            _ => break,
-        }
+        let last = page.last().filter(|_| page.len() == SLICE);
+        next = last.map(|(last, _)| [last.as_slice(), &[0]].concat());
     }
     let behind = match (message.about, asked_device) {
         (Some(seq), Some(device)) if agreement.head_of_line == HeadOfLine::Block => {

@@ -136,7 +136,8 @@ fn queued(known: &Waiting<'_>, zone: &TimeZone, chain: &mut Vec<Step>) -> Step {
     let ahead = known.turn.map_or(0, |turn| turn.ahead);
     if ahead > 0 {
         let messages = if ahead == 1 { "1 message goes".to_owned() } else { format!("{ahead} messages go") };
-        chain.push(Step::new(format!("{messages} before it"), None));
+        let about = if known.turn.is_some_and(|turn| turn.estimated) { "about " } else { "" };
+        chain.push(Step::new(format!("{about}{messages} before it"), None));
     }
     let at = known.turn.and_then(|turn| turn.at).filter(|at| *at > known.now);
     if known.served {
@@ -246,7 +247,8 @@ mod tests {
         let chain = vec![Reason { hindrance: Hindrance::WindowClosed, until: Some(opens) }];
         let decision = Decision::Wait { chain, next_look: Some(opens) };
         let ends = ("2026-12-07T12:00:00Z".parse().unwrap(), EndedBy::MaxAge);
-        let turn = Turn { ahead: 3, at: Some("2026-11-24T01:00:09Z".parse().unwrap()), ends: Some(ends) };
+        let turn =
+            Turn { ahead: 3, estimated: false, at: Some("2026-11-24T01:00:09Z".parse().unwrap()), ends: Some(ends) };
         let now = NOW.parse().unwrap();
         let known = Waiting {
             view: &view,
@@ -265,6 +267,10 @@ mod tests {
         assert_eq!(chain[2], "3 messages go before it");
         assert_eq!(told.next.at, turn.at);
         assert!(told.ends.unwrap().what.contains("2026-12-07 13:00:00"));
+        // Far back in a long queue.
+        let near = Turn { estimated: true, ..turn };
+        let told = waiting(&Waiting { turn: Some(&near), ..known }, &madrid());
+        assert_eq!(told.chain[2].what, "about 3 messages go before it");
         // While a courier is at work nothing of the destination is in the way.
         let told = waiting(&Waiting { served: true, behind: None, ..known }, &madrid());
         assert_eq!(told.chain.len(), 1);

@@ -78,6 +78,9 @@ pub struct Forecast {
 pub struct Turn {
     /// Messages that go before it.
     pub ahead: u64,
+    /// Whether some of those were not looked at, and taken to be like those that were: then `ahead` and `at` are near, not exact.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub estimated: bool,
     /// When its turn comes: with a rate of late, else at the earliest. Absent when no opening is in sight.
     pub at: Option<Timestamp>,
     /// When its life ends, and by what, if nothing is delivered before. Absent where time alone does not end it.
@@ -107,6 +110,8 @@ pub struct Foreseer<'a> {
     work: Work,
     opens_at: Option<Timestamp>,
     about: Option<u64>,
+    worked_ms: f64,
+    estimated: bool,
     seen: Forecast,
 }
 
@@ -211,6 +216,24 @@ impl Work {
     }
 }
 
+impl Work {
+    /// So much work, opening after opening.
+    #[expect(clippy::cast_precision_loss, reason = "an estimate")]
+    fn spend(&mut self, openings: &mut Openings<'_>, mut work_ms: f64) {
+        while let Some(opening) = openings.get(self.index) {
+            let room_ms = opening.starts_until.map_or(f64::INFINITY, |until| {
+                (until.duration_since(opening.begins).as_millis() as f64 - self.spent_ms).max(0.0)
+            });
+            if work_ms < room_ms {
+                self.spent_ms += work_ms;
+                return;
+            }
+            work_ms -= room_ms;
+            (self.index, self.spent_ms) = (self.index + 1, 0.0);
+        }
+    }
+}
+
 fn duration_of(ms: f64) -> SignedDuration {
     SignedDuration::try_from_secs_f64(ms / 1_000.0).unwrap_or(SignedDuration::MAX)
 }
@@ -235,6 +258,8 @@ impl<'a> Foreseer<'a> {
             openings: Openings::from(agreement, now),
             work: Work::default(),
             about: None,
+            worked_ms: 0.0,
+            estimated: false,
             opens_at: if answer.open { None } else { answer.next_opening },
             seen: Forecast { rate: Rate::observed(of_late), complete: true, ..Forecast::default() },
         }
@@ -268,8 +293,7 @@ impl<'a> Foreseer<'a> {
         if let Some(ended_by) = envelope.ended_by(&self.time, &self.odometer, &self.agreement.lifetime) {
             self.seen.over_now += 1;
             if asked {
-                let ahead = self.seen.messages - 1;
-                self.seen.turn = Some(Turn { ahead, at: None, ends: Some((self.now, ended_by)) });
+                self.seen.turn = Some(self.turn(None, Some((self.now, ended_by))));
             }
             self.miss(Missed { seq, ends_at: None, ended_by });
             return;
@@ -282,7 +306,7 @@ impl<'a> Foreseer<'a> {
         }
         let turn = self.work.turn(&mut self.openings);
         if asked {
-            self.seen.turn = Some(Turn { ahead: self.seen.messages - 1, at: turn, ends: end });
+            self.seen.turn = Some(self.turn(turn, end));
         }
         match end {
             Some((ends, ended_by)) if turn.is_none_or(|turn| ends <= turn) => {
@@ -291,9 +315,37 @@ impl<'a> Foreseer<'a> {
             // Without a rate each has its turn at the earliest.
             _ => {
                 let cost = |cost: Cost| cost.per_byte_ms.mul_add(f64::from(envelope.body_bytes), cost.per_message_ms);
-                self.work.spent_ms += self.cost.map_or(0.0, cost);
+                let cost_ms = self.cost.map_or(0.0, cost);
+                self.work.spent_ms += cost_ms;
+                self.worked_ms += cost_ms;
             }
         }
+    }
+
+    /// That of the message that was looked at last.
+    fn turn(&self, at: Option<Timestamp>, ends: Option<(Timestamp, EndedBy)>) -> Turn {
+        Turn { ahead: self.seen.messages - 1, estimated: self.estimated, at, ends }
+    }
+
+    /// The next messages of the queue, this many, without a look at them: taken to be like those that were looked at. Only for a
+    /// forecast about a message behind them; it says then that it is an estimate. Does nothing when none was looked at.
+    #[expect(
+        clippy::cast_precision_loss,
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "an estimate"
+    )]
+    pub fn pass_over(&mut self, count: u64) {
+        if count == 0 || self.seen.messages == 0 {
+            return;
+        }
+        let share = count as f64 / self.seen.messages as f64;
+        let work_ms = self.worked_ms * share;
+        self.seen.bytes += (self.seen.bytes as f64 * share) as u64;
+        self.seen.messages += count;
+        self.estimated = true;
+        self.worked_ms += work_ms;
+        self.work.spend(&mut self.openings, work_ms);
     }
 
     fn miss(&mut self, missed: Missed) {

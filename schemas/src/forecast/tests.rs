@@ -75,6 +75,32 @@ fn a_backlog_takes_as_many_openings_as_its_work_fills() {
 }
 
 #[test]
+fn messages_that_are_passed_over_are_like_those_that_were_looked_at() {
+    let agreement = daily(10, days(14));
+    let turn_behind = |looked_at: u64, passed_over: u64| {
+        let time = CustodyTime { now_ms: 1_000_000_000, ..CustodyTime::default() };
+        let asked = looked_at + passed_over + 1;
+        let mut foreseer = Foreseer::new(&agreement, now(), time, Odometer::default(), &ONE_A_SECOND).about(asked);
+        for seq in 1..=looked_at {
+            assert!(foreseer.add(seq, &envelope(60_000, 10, None)));
+        }
+        foreseer.pass_over(passed_over);
+        assert!(!foreseer.add(asked, &envelope(60_000, 10, None)));
+        let forecast = foreseer.finish();
+        assert_eq!((forecast.messages, forecast.bytes), (asked, asked * 10));
+        forecast.turn.unwrap()
+    };
+    let exact = turn_behind(1_500, 0);
+    assert_eq!((exact.ahead, exact.estimated), (1_500, false));
+    assert_eq!(exact.at, Some("2026-11-26T00:05:00Z".parse().unwrap()));
+    assert_eq!(turn_behind(100, 1_400), Turn { estimated: true, ..exact });
+    // As far as the end of an opening: its turn is in the next one.
+    assert_eq!(turn_behind(100, 500).at, turn_behind(600, 0).at);
+    // Nothing was looked at: nothing is known of what comes.
+    assert!(!turn_behind(0, 0).estimated);
+}
+
+#[test]
 fn without_a_rate_only_the_next_opening_is_foreseen() {
     let agreement = daily(10, days(2));
     let old = envelope(47 * 3_600_000, 10, None);

@@ -173,7 +173,7 @@ mod tests {
     #[test]
     fn bytes_arrive_whole_in_order_and_late() {
         let near = loopback(free_ports(1).unwrap()[0]);
-        let proxy = DelayProxy::start(&[(near, echo())], 30).unwrap();
+        let _proxy = DelayProxy::start(&[(near, echo())], 30).unwrap();
         let sent: Vec<u8> = (0..1_000_000_u32).map(|n| (n % 251) as u8).collect();
         let began = std::time::Instant::now();
         let mut stream = net::TcpStream::connect(near).unwrap();
@@ -183,7 +183,21 @@ mod tests {
         stream.read_to_end(&mut received).unwrap();
         assert!(received == sent);
         assert!(began.elapsed() >= Duration::from_millis(60), "30 ms there and 30 ms back: {:?}", began.elapsed());
+    }
+
+    #[test]
+    fn dropping_it_closes_its_connections_and_its_listeners() {
+        let target = net::TcpListener::bind(loopback(0)).unwrap();
+        let near = loopback(free_ports(1).unwrap()[0]);
+        let proxy = DelayProxy::start(&[(near, target.local_addr().unwrap())], 0).unwrap();
+        let mut stream = net::TcpStream::connect(near).unwrap();
+        let _far = target.accept().unwrap();
         drop(proxy);
-        assert!(net::TcpStream::connect(near).is_err(), "the listener is gone");
+        assert_eq!(stream.read(&mut [0]).unwrap_or(0), 0, "the connection is closed");
+        // Another process may have the port by now; whoever has it, nothing is forwarded any more.
+        let _whoever = net::TcpStream::connect(near);
+        target.set_nonblocking(true).unwrap();
+        thread::sleep(Duration::from_millis(100));
+        assert_eq!(target.accept().unwrap_err().kind(), io::ErrorKind::WouldBlock, "nothing is forwarded any more");
     }
 }

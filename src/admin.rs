@@ -47,12 +47,12 @@ pub mod tools;
 pub(crate) mod agreements;
 pub(crate) mod destinations;
 pub(crate) mod guard;
+pub(crate) mod metrics;
 pub(crate) mod records;
 pub(crate) mod rule;
 pub(crate) mod signals;
 
 mod health;
-mod metrics;
 
 use crate::admin::{
     access::Reach,

@@ -4,6 +4,7 @@ use super::{
     Cli,
     exit::{self, Failure},
 };
+use crate::admin::metrics;
 use clap::{Args, CommandFactory as _};
 use clap_complete::Shell;
 use std::{
@@ -33,6 +34,9 @@ pub struct ManArgs {
     /// Write a page for each command into this folder, instead of the first one to standard output
     #[arg(long, value_name = "DIR")]
     folder: Option<PathBuf>,
+    /// Print docs/metrics.md instead
+    #[arg(long, hide = true, conflicts_with = "folder")]
+    metrics: bool,
 }
 
 /// Writes completions to stdout.
@@ -44,6 +48,9 @@ pub(super) fn completions(args: &CompletionsArgs) -> Result<ExitCode, Failure> {
 
 /// Writes man pages.
 pub(super) fn man(args: &ManArgs) -> Result<ExitCode, Failure> {
+    if args.metrics {
+        return written(metrics::table::reference().as_bytes());
+    }
     match &args.folder {
         None => {
             let mut page = Vec::new();

@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test check bench torture-kill torture-power torture-points torture-disk deb check-deb check-container release-check fmt doc
+.PHONY: help demo test check schemathesis bench torture-kill torture-power torture-points torture-disk deb check-deb check-container release-check fmt doc
 
 # rustup installs into the home folder, Debian keeps daemons in sbin: an ordinary user's PATH may lack either.
 export PATH := $(PATH):/usr/local/sbin:/usr/sbin:/sbin:$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
@@ -40,6 +40,11 @@ check: ## the fast lane: format, and lints and tests of schemas/ and actors/
 	$(phase) 'format' cargo fmt --all -- --check
 	$(phase) 'lints of schemas and actors' cargo clippy --locked -p tidegate-schemas -p tidegate-actors --all-targets -- -D warnings
 	$(phase) 'tests of schemas and actors' cargo test --locked -p tidegate-schemas -p tidegate-actors -- --skip four_weeks
+
+schemathesis: ## requests made from the OpenAPI description, right and wrong: no server errors, every answer as described (EXAMPLES=100, SEED=)
+	$(phase) 'setup' .ci/setup api
+	$(phase) 'build' cargo build --locked $(testnet)
+	$(phase) 'schemathesis' tests/schemathesis/run $(target_dir)/debug/tidegate $(lab)/schemathesis-venv/bin/st $(EXAMPLES)
 
 bench: ## the benches, one line a figure: figure NAME VALUE UNIT (a tenth of torture-kill's rounds)
 	$(phase) 'setup' .ci/setup bench
@@ -81,7 +86,7 @@ release-check: ## once for each release: the package and its upgrade, long prope
 	$(phase) 'setup' .ci/setup bench
 	$(phase) 'release build with the private Tor network' cargo build --locked --release $(testnet)
 	$(phase) 'the check below can fail' bash -c '! .ci/no-testnet "$$1" 2>/dev/null' - $(target_dir)/release/tidegate
-	@$(MAKE) --no-print-directory check-deb check-container
+	@$(MAKE) --no-print-directory check-deb check-container schemathesis
 	$(phase) 'long property tests' env PROPTEST_CASES="$${PROPTEST_CASES:-10000}" cargo test --locked --workspace $(testnet)
 	$(phase) 'benches' cargo bench --no-fail-fast --locked -p tidegate $(testnet) --bench '*'
 

@@ -9,6 +9,7 @@
 //! |---|---|---|
 //! | GET `/livez`, `/readyz` | is it alive, is it ready (no token) | `health` |
 //! | GET `/metrics` | OpenMetrics | `metrics` |
+//! | GET `/api/v1/openapi.json` | all this for programs | `openapi` |
 //! | GET `/api/v1/status` | every actor, the clock, versions | `status` |
 //! | GET `/api/v1/destinations`, `/{id}` | agreements in short, windows, what waits | `destinations` |
 //! | PUT, DELETE `/api/v1/destinations/{id}` | make, change and remove destinations | `agreements` |
@@ -37,6 +38,7 @@ pub mod access;
 pub mod body;
 pub mod foresight;
 pub mod listener;
+pub mod openapi;
 pub mod outbox;
 pub mod pages;
 pub mod problem;
@@ -144,6 +146,7 @@ fn routes() -> Vec<Endpoint> {
         get("/livez", web::get().to(health::live)),
         get("/readyz", web::get().to(health::ready)),
         get("/metrics", web::get().to(metrics::show)),
+        get("/api/v1/openapi.json", web::get().to(openapi::show)),
         get("/api/v1/status", web::get().to(status::show)),
         get("/api/v1/destinations", web::get().to(destinations::list)),
         get(destination, web::get().to(destinations::show)),
@@ -224,12 +227,21 @@ pub fn is_public(path: &str) -> bool {
 /// One resource for each path of the table, so that a wrong method gets 405 and not 404.
 fn configure(config: &mut web::ServiceConfig) {
     let mut resources: Vec<(&'static str, Resource)> = Vec::new();
+    let methods: Vec<(&str, Method)> =
+        routes().into_iter().chain(console::routes()).map(|line| (line.path, line.method)).collect();
     for Endpoint { path, route, .. } in routes().into_iter().chain(console::routes()) {
         match resources.pop() {
             Some((last, resource)) if last == path => resources.push((path, resource.route(route))),
             earlier => {
                 resources.extend(earlier);
-                let otherwise = web::to(|| async { HttpProblem::method_not_allowed().error_response() });
+                let known: Vec<&str> =
+                    methods.iter().filter(|(of, _)| *of == path).map(|(_, method)| method.as_str()).collect();
+                let known = known.join(", ");
+                let otherwise = move || {
+                    let refused = HttpProblem::method_not_allowed(known.clone()).error_response();
+                    async { refused }
+                };
+                let otherwise = web::to(otherwise);
                 resources.push((path, web::resource(path).default_service(otherwise).route(route)));
             }
         }

@@ -112,7 +112,7 @@ pub fn start(settings: Settings) -> Result<Serving, ListenError> {
 }
 
 fn configure(config: &mut web::ServiceConfig) {
-    let otherwise = || web::to(|| async { HttpProblem::method_not_allowed().error_response() });
+    let otherwise = || web::to(|| async { HttpProblem::method_not_allowed("PUT").error_response() });
     config
         .service(web::resource("/").default_service(otherwise()).route(web::put().to(paper::put)))
         .service(

@@ -20,6 +20,7 @@ pub use schedule::{Circumstances, Evaluation, SignalPolicy, Validity, Why};
 
 use crate::{id::DestinationId, onion::OnionEndpoint, window::WindowSet, wire::WireFormat};
 use jiff::SignedDuration;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -133,7 +134,7 @@ impl Default for ServiceAgreement {
 }
 
 /// What counts as delivered.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum Success {
     /// Any status from 200 to 299.
     #[serde(rename = "2xx")]

@@ -6,6 +6,7 @@
 //! Payload-free: aliases, numbers and ids; never a body, an onion address or a key.
 
 use crate::chain::{Chain, Line};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// How much somebody may do. Each allows what those before it allow.
@@ -55,7 +56,7 @@ impl std::str::FromStr for Scope {
 }
 
 /// What a line of the audit log holds.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct AuditEntry {
     /// Its number.
     pub no: u64,

@@ -26,6 +26,7 @@
 //! it, so that Tor seems to contradict until it has fetched the next one.
 
 use jiff::{SignedDuration, Timestamp};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
@@ -142,7 +143,7 @@ impl ClockEvidence {
 }
 
 /// Whether the wall clock is believed, as the reason for it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ClockTrust {
     /// Believed: the kernel says that it is synchronised.
@@ -243,7 +244,7 @@ impl ClockTrust {
 }
 
 /// The judgement as the API shows it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ClockView {
     /// Whether the wall clock is believed; if not, what depends on the time of day stays closed.
     pub trusted: bool,

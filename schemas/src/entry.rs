@@ -18,10 +18,11 @@ use crate::{
     id::{DeviceId, MessageId},
     submission::{Origin, Payload, Priority, ReplyTo},
 };
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Where an entry stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum EntryState {
     /// Waits for its turn.
@@ -156,7 +157,7 @@ pub struct Envelope {
 }
 
 /// What ended a message's life.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, thiserror::Error)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, thiserror::Error, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum EndedBy {
     /// The lifetime that its device gave it.
@@ -231,7 +232,7 @@ pub struct Entry {
 }
 
 /// The accounting identity of CU-2: everything that was accepted is in exactly one of these.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Account {
     /// Acknowledged to a broker or an HTTP client, ever.
     pub accepted: u64,

@@ -12,6 +12,7 @@ use crate::{
     record::Throughput,
 };
 use jiff::{SignedDuration, Timestamp};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Messages that a forecast looks at.
@@ -24,7 +25,7 @@ const OPENINGS_MAX: usize = 10_000;
 const BUSY_MS_MIN: u64 = 500;
 
 /// The rate of late.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Rate {
     /// Messages a second, while lanes are at work.
     pub messages_per_s: f64,
@@ -46,7 +47,7 @@ impl Rate {
 }
 
 /// What is foreseen.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Forecast {
     /// Queued messages that were looked at, in their order.
     pub messages: u64,
@@ -74,7 +75,7 @@ pub struct Forecast {
 }
 
 /// What is foreseen of one message.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Turn {
     /// Messages that go before it.
     pub ahead: u64,
@@ -88,7 +89,7 @@ pub struct Turn {
 }
 
 /// A message that will end before its turn comes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Missed {
     /// Its place.
     pub seq: u64,

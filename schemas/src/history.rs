@@ -6,6 +6,7 @@
 
 use crate::{agreement::IntakeTerms, config::raw::RawDestination, onion::without_onion_addresses};
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::{collections::BTreeMap, fmt};
@@ -70,7 +71,7 @@ fn without_nothing(value: Value) -> Value {
 }
 
 /// One key that differs.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct KeyChange {
     /// Its dotted path, such as `windows.allow`.
     pub key: String,
@@ -141,7 +142,7 @@ fn shown(value: &Value) -> Value {
 }
 
 /// What was done to a destination.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ChangeKind {
     /// It is new.
@@ -175,7 +176,7 @@ impl fmt::Display for Who {
 }
 
 /// One step of a history.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct AgreementChange {
     /// The version that it made.
     pub version: u64,

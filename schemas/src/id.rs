@@ -1,7 +1,8 @@
 //! Names and numbers that identify things. Parsing is the only way in, so a value of these types is always valid.
 
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
-use std::{fmt, str::FromStr};
+use std::{borrow::Cow, fmt, str::FromStr};
 
 /// Longest device or destination id, in bytes.
 pub const ID_BYTES_MAX: usize = 64;
@@ -39,7 +40,7 @@ fn check(text: &str, allowed: &'static str, is_allowed: fn(char) -> bool) -> Res
 }
 
 macro_rules! text_id {
-    ($(#[$doc:meta])* $name:ident, $allowed:literal, $is_allowed:expr) => {
+    ($(#[$doc:meta])* $name:ident, $allowed:literal, $pattern:literal, $is_allowed:expr) => {
         $(#[$doc])*
         #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
         #[serde(try_from = "String", into = "String")]
@@ -65,6 +66,14 @@ macro_rules! text_id {
                 text.parse()
             }
         }
+        impl JsonSchema for $name {
+            fn schema_name() -> Cow<'static, str> {
+                stringify!($name).into()
+            }
+            fn json_schema(_: &mut SchemaGenerator) -> Schema {
+                json_schema!({ "type": "string", "pattern": $pattern })
+            }
+        }
         impl From<$name> for String {
             fn from(id: $name) -> String {
                 id.0
@@ -82,24 +91,27 @@ text_id!(
     /// A destination's alias, such as `cardiology`: the only name of a destination that is ever shown or logged.
     DestinationId,
     "a-z, 0-9 and -",
+    "^[a-z0-9-]{1,64}$",
     |c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-'
 );
 text_id!(
     /// A device's name as the gateway's routes give it.
     DeviceId,
     "A-Z, a-z, 0-9, ., _ and -",
+    "^[A-Za-z0-9._-]{1,64}$",
     |c| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-')
 );
 text_id!(
     /// The name of a token for the admin endpoint: who an operator's act is by.
     TokenName,
     "A-Z, a-z, 0-9, ., _ and -",
+    "^[A-Za-z0-9._-]{1,64}$",
     |c| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-')
 );
 
 /// The id that a message carries on the wire: a random UUID (version 4), because an ordered id would tell a receiver how
 /// much else the gateway sends. The same on every attempt (CU-3).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
 pub struct MessageId(uuid::Uuid);
 
@@ -143,6 +155,14 @@ pub struct EntryRef {
 impl fmt::Display for EntryRef {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.destination, self.seq)
+    }
+}
+impl JsonSchema for EntryRef {
+    fn schema_name() -> Cow<'static, str> {
+        "EntryRef".into()
+    }
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "string", "pattern": "^[a-z0-9-]{1,64}/[0-9]{1,20}$" })
     }
 }
 impl FromStr for EntryRef {

@@ -2,6 +2,7 @@
 
 use crate::{agreement::ServiceAgreement, forecast::Forecast, window::Opening};
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Openings that an impact shows.
@@ -17,7 +18,7 @@ pub fn openings(agreement: &ServiceAgreement, from: Timestamp, count: usize) -> 
 }
 
 /// What a change means, before it is made.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Impact {
     /// The next openings as it is; absent where the destination is new, empty where it is always open.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -3,10 +3,11 @@
 //! The place that sees the failure names it; everything after that obeys. [`DeliveryError::disposition`] is an exhaustive match,
 //! so a new failure can't be forgotten.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// How an attempt failed. Carries no address and no payload.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, thiserror::Error)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, thiserror::Error, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum DeliveryError {
     /// Tor isn't ready.

@@ -36,6 +36,7 @@ use crate::{
     tidings::Serials,
     view::{EntryView, LedgerView, QuarantineView},
 };
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 /// Number of this layout; a store with another one is refused.
@@ -277,7 +278,7 @@ pub struct SignalRecord {
 }
 
 /// What was delivered of late: halved now and then, so that the present counts most.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Throughput {
     /// Messages.
     pub messages: u64,

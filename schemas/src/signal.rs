@@ -6,6 +6,7 @@
 
 use crate::{config::parse_duration, messages::outbox::SignalWord};
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Longest body of a signal, in bytes.
@@ -14,7 +15,7 @@ pub const SIGNAL_BYTES_MAX: usize = 512;
 pub const SIGNAL_TTL_S_MAX: u32 = 86_400;
 
 /// A signal as JSON. Exactly one of the fields is there.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct SignalBody {
     /// "I am ready for so long": `10m`.

@@ -1,6 +1,7 @@
 //! What a device hands in, before custody: the publication as it came, and the submission that a route made of it.
 
 use crate::id::{DestinationId, DeviceId};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -49,7 +50,7 @@ impl fmt::Debug for Payload {
 }
 
 /// How a reading came in; decides what the gateway could promise the device.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Origin {
     /// MQTT at QoS 0: nobody waited for an acknowledgement; in custody from our flush on.
@@ -77,7 +78,7 @@ pub enum Redelivery {
 }
 
 /// What goes first. Order (OR-1) is kept among the messages of one priority.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Priority {
     /// In turn.
@@ -147,7 +148,9 @@ pub struct Submission {
 }
 
 /// Why an acknowledged publication never became an entry. Kept with metadata only, never with the body.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, thiserror::Error)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, thiserror::Error, JsonSchema,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum QuarantineReason {
     /// No route has a matching topic filter.

@@ -13,10 +13,11 @@ use crate::{
     record::Throughput,
     submission::{Origin, Priority, QuarantineReason},
 };
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// The snapshot with which an actor answers `Observe`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "actor", rename_all = "snake_case")]
 pub enum Observation {
     /// Of the Registry.
@@ -40,7 +41,7 @@ pub enum Observation {
 }
 
 /// The Registry, seen from outside.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct RegistryObservation {
     /// Rises with every change.
     pub revision: u64,
@@ -54,7 +55,7 @@ pub struct RegistryObservation {
 }
 
 /// A destination of the store that can't be used any more: what waits for it is kept.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct BrokenDestination {
     /// The alias.
     pub destination: DestinationId,
@@ -63,7 +64,7 @@ pub struct BrokenDestination {
 }
 
 /// Messages that wait for a destination that isn't there: nothing is delivered and nothing expires until it is.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct AbsentDestination {
     /// The alias.
     pub destination: DestinationId,
@@ -72,7 +73,7 @@ pub struct AbsentDestination {
 }
 
 /// The Outbox, seen from outside.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct OutboxObservation {
     /// CU-2.
     pub account: Account,
@@ -125,7 +126,7 @@ pub struct OutboxObservation {
 }
 
 /// The Subscriber, seen from outside.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct SubscriberObservation {
     /// Whether the broker is connected.
     pub connected: bool,
@@ -172,7 +173,7 @@ pub struct SubscriberObservation {
 }
 
 /// The embedded broker's process.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct EmbeddedBrokerView {
     /// Its process id, while it runs.
     pub pid: Option<u32>,
@@ -183,7 +184,7 @@ pub struct EmbeddedBrokerView {
 }
 
 /// What Tor does.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "state", rename_all = "snake_case")]
 pub enum UplinkStatus {
     /// Nothing yet.
@@ -211,7 +212,7 @@ pub enum UplinkStatus {
 }
 
 /// The Uplink, seen from outside.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct UplinkObservation {
     /// What Tor does.
     pub status: UplinkStatus,
@@ -222,7 +223,7 @@ pub struct UplinkObservation {
 }
 
 /// The Dispatcher, seen from outside.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct DispatcherObservation {
     /// Destinations with a courier now.
     pub couriers: Vec<CourierObservation>,
@@ -241,7 +242,7 @@ pub struct DispatcherObservation {
 }
 
 /// A destination that waits.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct WaitingDestination {
     /// The alias.
     pub destination: DestinationId,
@@ -250,7 +251,7 @@ pub struct WaitingDestination {
 }
 
 /// A Courier, seen from outside.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct CourierObservation {
     /// Whose.
     pub destination: DestinationId,
@@ -267,7 +268,7 @@ pub struct CourierObservation {
 }
 
 /// The Herald, seen from outside.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct HeraldObservation {
     /// Destinations whose present state the broker has.
     pub states_told: u64,
@@ -282,7 +283,7 @@ pub struct HeraldObservation {
 }
 
 /// The Reporter, seen from outside.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ReporterObservation {
     /// Events sent since this actor began.
     pub events_sent: u64,
@@ -293,7 +294,7 @@ pub struct ReporterObservation {
 }
 
 /// What waits for one destination, and when it may be tried: from memory.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct DestinationLoad {
     /// The alias.
     pub destination: DestinationId,
@@ -342,7 +343,7 @@ pub struct DestinationLoad {
 }
 
 /// A signal that holds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct SignalView {
     /// "Ready", or "not now".
     pub ready: bool,
@@ -355,7 +356,7 @@ pub struct SignalView {
 }
 
 /// An entry as operators see it: metadata alone.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct EntryView {
     /// Its place.
     pub entry: EntryRef,
@@ -388,7 +389,7 @@ pub struct EntryView {
 }
 
 /// One end state, as the ledger keeps it and the room hears it: no payload, no address.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct LedgerView {
     /// Ledger number, from 1.
     pub no: u64,
@@ -419,7 +420,7 @@ pub struct LedgerView {
 }
 
 /// A publication that was acknowledged and never became an entry: metadata alone.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct QuarantineView {
     /// Number, from 1.
     pub no: u64,
@@ -442,7 +443,7 @@ pub struct QuarantineView {
 }
 
 /// One destination on the admin API: the agreement in short, the windows, the load.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct DestinationView {
     /// The alias.
     pub destination: DestinationId,
@@ -463,7 +464,7 @@ pub struct DestinationView {
 }
 
 /// A change of a destination: what it did, or what it would do.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ChangeView {
     /// The alias.
     pub destination: DestinationId,
@@ -488,7 +489,7 @@ pub struct ChangeView {
 }
 
 /// A reload: what it did, or what it would do.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ReloadView {
     /// Whether nothing was changed, and this is what would be.
     pub dry_run: bool,
@@ -513,7 +514,7 @@ pub struct ReloadView {
 }
 
 /// One entry, wherever it stands.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Shown {
     /// It is in the outbox.

@@ -28,6 +28,7 @@ use crate::config::{Problem, Problems, suggest};
 use jiff::{SignedDuration, Timestamp, tz::TimeZone};
 use openings::{Finder, Found, Span};
 use rule::Window;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::sync::{Arc, Mutex, PoisonError};
 use zone::Zone;
@@ -75,7 +76,7 @@ impl PartialEq for WindowSet {
 }
 
 /// An opening: an interval of real time, its start included, its end not.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Opening {
     /// Absent when it lies out of reach, or has none.
     pub start: Option<Timestamp>,

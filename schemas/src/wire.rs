@@ -7,6 +7,7 @@
 //! the destination's own, the header set is fixed, and the only time is the attempt's, rounded to the minute. What the reading itself
 //! says (device, label, body) is the operator's choice and is sent as it is.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -27,7 +28,7 @@ pub use encode::{batch_len, encode};
 pub use judge::{judge, refuses_as_a_whole};
 
 /// The formats in which a destination can be served.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum WireFormat {
     /// The paper's: `PUT /` with `{"id_device", "data"}`.

@@ -5,6 +5,7 @@
 
 use crate::admin::problem::HttpProblem;
 use actix::{Addr, Message, Recipient};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::{sync::Arc, time::Duration};
 use tidegate_actors::{
@@ -75,7 +76,7 @@ pub struct Access {
 }
 
 /// One line of the list of actors, as the supervisor sees it.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Line {
     /// Its name.
     pub name: String,

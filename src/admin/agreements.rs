@@ -17,6 +17,7 @@ use actix_web::{
     web::{Data, Json, Path, Payload, Query},
 };
 use futures_util::future::join_all;
+use schemars::JsonSchema;
 use serde::Deserialize;
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use tidegate_schemas::{
@@ -45,9 +46,10 @@ const IMPACT_LIMIT: Duration = Duration::from_secs(5);
 const AGES_COUNTED_MAX: usize = 50;
 
 /// Parameters of a change.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct PutQuery {
+    /// Say what it would mean, and change nothing.
     #[serde(default)]
     dry_run: bool,
     #[serde(default)]
@@ -55,15 +57,16 @@ pub(super) struct PutQuery {
 }
 
 /// Parameters of a reload.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct DryRun {
+    /// Say what it would mean, and change nothing.
     #[serde(default)]
     pub(super) dry_run: bool,
 }
 
 /// What becomes of messages that wait for a destination that is removed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 enum Fate {
     /// They stay in the outbox under its name, and are delivered when it comes back.
@@ -73,11 +76,13 @@ enum Fate {
 }
 
 /// Parameters of a removal.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RemoveQuery {
+    /// Say what it would mean, and change nothing.
     #[serde(default)]
     dry_run: bool,
+    /// What becomes of messages that wait.
     queued: Option<Fate>,
 }
 

@@ -9,6 +9,7 @@ use crate::admin::{
 };
 use actix_web::web::{Data, Json, Path, Payload, Query};
 use jiff::{SignedDuration, Timestamp};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use tidegate_schemas::{
@@ -33,10 +34,13 @@ const BODY: &str = "agreement";
 const OPENINGS: usize = 10;
 
 /// Which openings.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Asked {
+    /// Most openings.
+    #[schemars(range(max = OPENINGS_MAX))]
     count: Option<usize>,
+    /// From this moment on.
     from: Option<Timestamp>,
     /// How far ahead, in seconds.
     #[serde(rename = "for")]
@@ -44,7 +48,7 @@ pub(super) struct Asked {
 }
 
 /// The next openings.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Openings {
     /// The alias.
     pub destination: DestinationId,
@@ -57,7 +61,7 @@ pub struct Openings {
 }
 
 /// What another agreement would mean for what waits now.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Simulated {
     /// The alias.
     pub destination: DestinationId,
@@ -68,7 +72,7 @@ pub struct Simulated {
 }
 
 /// Openings and forecast of one agreement.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Foresight {
     /// The zone of its windows.
     pub timezone: String,

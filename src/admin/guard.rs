@@ -192,7 +192,8 @@ fn same_site(request: &HttpRequest, hosts: &BTreeSet<String>) -> Result<(), Http
     Err(HttpProblem::forbidden("requests from other web sites are refused"))
 }
 
-fn token(request: &HttpRequest, app: &App) -> Result<Who, HttpProblem> {
+/// Whose token a request shows.
+pub(super) fn token(request: &HttpRequest, app: &App) -> Result<Who, HttpProblem> {
     let presented = one(request, &header::AUTHORIZATION).and_then(|value| {
         let (scheme, token) = value.split_once(' ')?;
         scheme.eq_ignore_ascii_case("bearer").then_some(token)

@@ -11,6 +11,7 @@ use actix_web::{
     HttpRequest, HttpResponse,
     web::{Data, Json, Path, Query},
 };
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tidegate_schemas::{
     entry::{EntryState, Event},
@@ -21,19 +22,28 @@ use tidegate_schemas::{
 };
 
 /// What to look at.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Filter {
+    /// Alias of a destination.
+    #[schemars(regex(pattern = "^[a-z0-9-]{1,64}$"))]
     pub(crate) destination: Option<String>,
     /// One state or several, with commas between.
+    #[schemars(regex(pattern = "^(queued|held|parked|dead)(,(queued|held|parked|dead))*$"))]
     pub(crate) state: Option<String>,
+    /// Who sent it.
+    #[schemars(regex(pattern = "^[A-Za-z0-9._-]{1,64}$"))]
     pub(crate) device: Option<String>,
+    /// `next` of the page before.
+    #[schemars(regex(pattern = "^[a-z0-9-]{1,64}/[0-9]{1,19}$"))]
     pub(crate) cursor: Option<String>,
+    /// Most items.
+    #[schemars(range(min = 1, max = pages::PAGE_ITEMS_MAX))]
     pub(crate) limit: Option<usize>,
 }
 
 /// What an act led to.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Acted {
     /// The entry.
     pub entry: EntryRef,

@@ -2,6 +2,7 @@
 
 use crate::{admin::problem::HttpProblem, console};
 use actix_web::{HttpResponse, http::header, web};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Most items of one page.
@@ -10,7 +11,8 @@ pub const PAGE_ITEMS_MAX: usize = tidegate_schemas::messages::outbox::PAGE_ENTRI
 pub const PAGE_ITEMS_DEFAULT: usize = 50;
 
 /// One page of a list.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "{T}Page")]
 pub struct Page<T> {
     /// The items.
     pub items: Vec<T>,
@@ -19,12 +21,13 @@ pub struct Page<T> {
 }
 
 /// What to look at of a list that is numbered from the newest.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Newest {
     /// `next` of the page before.
     pub cursor: Option<u64>,
     /// Most items.
+    #[schemars(range(min = 1, max = PAGE_ITEMS_MAX))]
     pub limit: Option<usize>,
 }
 

@@ -8,6 +8,7 @@ use actix_web::{
     HttpResponse, ResponseError,
     http::{StatusCode, header},
 };
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use tidegate_actors::ports::destination_check::PATH;
@@ -28,7 +29,7 @@ pub const TYPE_PREFIX: &str = "urn:tidegate:problem:";
 pub const RETRY_AFTER_S: u32 = 2;
 
 /// One value of a body that is wrong.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ValueError {
     /// JSON pointer (RFC 6901) into the body.
     pub pointer: String,
@@ -40,7 +41,7 @@ pub struct ValueError {
 }
 
 /// A refusal.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct HttpProblem {
     /// Kind, as a URN.
     #[serde(rename = "type")]
@@ -60,6 +61,9 @@ pub struct HttpProblem {
     /// How to authenticate (`WWW-Authenticate`).
     #[serde(skip)]
     pub challenge: Option<&'static str>,
+    /// The methods that this address knows (`Allow`, RFC 9110 section 10.2.1).
+    #[serde(skip)]
+    pub allow: Option<Box<str>>,
 }
 
 impl HttpProblem {
@@ -73,6 +77,7 @@ impl HttpProblem {
             errors: Vec::new(),
             retry_after_s: None,
             challenge: None,
+            allow: None,
         }
     }
 
@@ -117,14 +122,14 @@ impl HttpProblem {
         problem.challenge = Some(challenge);
         problem
     }
-    /// The resource doesn't know this method.
-    pub fn method_not_allowed() -> Self {
-        Self::new(
-            StatusCode::METHOD_NOT_ALLOWED,
-            "method",
-            "This address does not know this method",
-            "see the list of addresses and methods in the documentation",
-        )
+    /// The resource doesn't know this method; `allow` has those that it knows.
+    pub fn method_not_allowed(allow: impl Into<String>) -> Self {
+        let allow = allow.into();
+        let detail = format!("it knows {allow}");
+        let mut problem =
+            Self::new(StatusCode::METHOD_NOT_ALLOWED, "method", "This address does not know this method", detail);
+        problem.allow = Some(allow.into());
+        problem
     }
     /// The body is too large.
     pub fn too_large(bytes_max: usize) -> Self {
@@ -230,6 +235,9 @@ impl ResponseError for HttpProblem {
         }
         if let Some(challenge) = self.challenge {
             response.insert_header((header::WWW_AUTHENTICATE, challenge));
+        }
+        if let Some(allow) = &self.allow {
+            response.insert_header((header::ALLOW, &**allow));
         }
         // A refusal may come before the body was read; the connection can't be used for a second request then.
         response.force_close();

@@ -9,6 +9,7 @@ use crate::admin::{
 use actix_web::web::{Data, Json};
 use futures_util::future::{join, join_all};
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tidegate_schemas::{
     clock::ClockView,
@@ -17,7 +18,7 @@ use tidegate_schemas::{
 };
 
 /// The status of the gateway.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct StatusView {
     /// Version of this program.
     pub version: String,
@@ -42,7 +43,7 @@ pub struct StatusView {
 }
 
 /// One line: what the supervisor knows of it, and what it says of itself.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct LineView {
     /// What the supervisor knows.
     #[serde(flatten)]

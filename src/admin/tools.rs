@@ -16,6 +16,7 @@ use actix_web::{
     web::{Bytes, Data, Json, Query},
 };
 use futures_util::{StreamExt as _, stream};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::{future::Future, io, path::PathBuf, pin::Pin, time::Duration};
 use tidegate_schemas::{
@@ -40,8 +41,9 @@ const WORK_LIMIT: Duration = Duration::from_secs(24 * 3_600);
 pub const COUNT_LIMIT: Duration = Duration::from_secs(60);
 
 /// One line of an answer.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
+#[schemars(rename = "{T}Told")]
 pub enum Told<T> {
     /// How far it is.
     Progress(Done),
@@ -52,7 +54,7 @@ pub enum Told<T> {
 }
 
 /// How many backups are kept.
-#[derive(Debug, Clone, Copy, Deserialize)]
+#[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Keep {
     /// The newest so many; 0 removes none.
@@ -60,7 +62,7 @@ pub(super) struct Keep {
 }
 
 /// A backup that was written.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct BackedUp {
     /// The file, on the gateway's machine.
     pub file: PathBuf,
@@ -157,7 +159,9 @@ async fn with_files<T: Send + 'static>(
 fn output_failed(error: &io::Error) -> HttpProblem {
     tracing::warn!(%error, "a backup of the outbox could not be written");
     match error.kind() {
-        io::ErrorKind::AlreadyExists => HttpProblem::unavailable("a backup of this very second exists: ask again"),
+        io::ErrorKind::AlreadyExists => {
+            StoreError::Refused("a backup of this very second exists: ask again".into()).into()
+        }
         io::ErrorKind::StorageFull => StoreError::Full.into(),
         _ => HttpProblem::unavailable("the backup could not be written; see the gateway's log"),
     }

@@ -4,7 +4,7 @@ use super::{
     Cli,
     exit::{self, Failure},
 };
-use crate::admin::metrics;
+use crate::admin::{metrics, openapi};
 use clap::{Args, CommandFactory as _};
 use clap_complete::Shell;
 use std::{
@@ -37,6 +37,9 @@ pub struct ManArgs {
     /// Print docs/metrics.md instead
     #[arg(long, hide = true, conflicts_with = "folder")]
     metrics: bool,
+    /// Print the description of the admin API in OpenAPI 3.1 instead
+    #[arg(long, conflicts_with_all = ["folder", "metrics"])]
+    openapi: bool,
 }
 
 /// Writes completions to stdout.
@@ -50,6 +53,9 @@ pub(super) fn completions(args: &CompletionsArgs) -> Result<ExitCode, Failure> {
 pub(super) fn man(args: &ManArgs) -> Result<ExitCode, Failure> {
     if args.metrics {
         return written(metrics::table::reference().as_bytes());
+    }
+    if args.openapi {
+        return written(openapi::text().as_bytes());
     }
     match &args.folder {
         None => {

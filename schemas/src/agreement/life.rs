@@ -1,6 +1,7 @@
 //! How long a message lives.
 
 use jiff::SignedDuration;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// How long a message lives. A lifetime that its device gave it (MQTT message expiry) ends it earlier.
@@ -29,7 +30,7 @@ pub enum LifetimeEnd {
 }
 
 /// When a message ages.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Ages {
     /// From custody on.

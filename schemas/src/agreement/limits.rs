@@ -1,11 +1,12 @@
 //! How much may wait.
 
 use super::{BreakGlass, ServiceAgreement};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// How much may wait for one destination. Reaching a limit loses nothing that was acknowledged, except by
 /// [`OnFull::DropOldest`], which is counted and told.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Limits {
     /// Messages that wait (queued, held, parked and dead ones).
     pub messages: u64,
@@ -41,7 +42,7 @@ impl ServiceAgreement {
 }
 
 /// What is done with a message for which there is no room.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum OnFull {
     /// It is refused: HTTP hears it, MQTT gets an end state *refused* on record.
@@ -52,7 +53,7 @@ pub enum OnFull {
 }
 
 /// Limits of each device at one destination; absent ones are none.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 pub struct DeviceLimits {
     /// Messages that wait.
     pub messages: Option<u64>,

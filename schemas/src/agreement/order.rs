@@ -1,9 +1,10 @@
 //! What comes before what: order, what a refused message does to those behind it, and what may go first.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// What has to come in order.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Order {
     /// The messages of one device (OR-1); those of one priority among themselves.
@@ -14,7 +15,7 @@ pub enum Order {
 }
 
 /// What becomes of a message that the service refuses (400, 413, 415, 422, or by the agreement's list).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum HeadOfLine {
     /// It stays the next of its device and is tried again by the retry steps; its device's later messages wait behind it.
@@ -31,7 +32,7 @@ impl Default for HeadOfLine {
 }
 
 /// Messages that may go out through a closed window.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct BreakGlass {
     /// So many an hour; what comes beyond that waits for the window as a message of high priority.
     pub per_hour: u16,

@@ -2,10 +2,11 @@
 
 use super::{Ages, OnFull, Order, Success};
 use crate::{window::RawWindows, wire::WireFormat};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// An agreement as it is written: in `[destination.NAME]` of the config file and in the admin API. Absent keys are the defaults.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RawAgreement {
     /// Delivery windows.
@@ -65,7 +66,7 @@ pub struct RawAgreement {
 }
 
 /// `retry = { steps = ["15s", "1m"], jitter = 0.1 }`
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RawRetry {
     /// The waits, in order.
@@ -76,7 +77,7 @@ pub struct RawRetry {
 }
 
 /// `lifetime = { max_age = "14d" }`, `{ attempts = 30 }` or `{ missed_windows = 3 }`: one of them.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RawLifetime {
     /// From custody to the end.
@@ -94,7 +95,7 @@ pub struct RawLifetime {
 }
 
 /// `limits = { messages = 50000, bytes = "64MiB", on_full = "reject" }`
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RawLimits {
     /// Messages.
@@ -112,7 +113,7 @@ pub struct RawLimits {
 }
 
 /// `limits.device = { messages = 1000, bytes = "4MiB", per_minute = 60 }`
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RawDeviceLimits {
     /// Messages.
@@ -127,7 +128,7 @@ pub struct RawDeviceLimits {
 }
 
 /// `valid = { from = "2027-01-01", until = "2028-01-01T08:00" }`, in the time zone of the windows.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RawValid {
     /// Its first moment.
@@ -139,7 +140,7 @@ pub struct RawValid {
 }
 
 /// `signal = { accept = true, ttl_max = "15m", only = false, per_hour = 4 }`
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RawSignal {
     /// Whether signals are heard.
@@ -157,7 +158,7 @@ pub struct RawSignal {
 }
 
 /// `status = { ok = [304], park = [409], refuse = [451] }`
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RawStatuses {
     /// Delivered.
@@ -172,7 +173,7 @@ pub struct RawStatuses {
 }
 
 /// `breaker = { failures = 5, since_success = "1h" }`
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RawBreaker {
     /// Failures in a row.
@@ -184,7 +185,7 @@ pub struct RawBreaker {
 }
 
 /// `break_glass = { per_hour = 6 }`
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RawBreakGlass {
     /// So many an hour.
@@ -192,7 +193,7 @@ pub struct RawBreakGlass {
 }
 
 /// `head_of_line = "block"`, `"rotate"` or `{ park_after = 3 }`
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum RawHeadOfLine {
     /// See [`crate::agreement::HeadOfLine::Block`].
@@ -204,7 +205,7 @@ pub enum RawHeadOfLine {
 }
 
 /// `tor_budget = { fresh_circuits_per_hour = 12 }`
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RawTorBudget {
     /// Fresh circuits an hour.
@@ -212,7 +213,7 @@ pub struct RawTorBudget {
 }
 
 /// `deadlines = { connect = "120s", exchange = "60s" }`
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RawDeadlines {
     /// To reach the service.

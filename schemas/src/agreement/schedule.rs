@@ -10,10 +10,11 @@ use crate::{
     window::{CalendarWhy, Look, Opening},
 };
 use jiff::{SignedDuration, Timestamp};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// From when to when an agreement holds. Outside of it nothing is delivered.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 pub struct Validity {
     /// Its first moment.
     pub from: Option<Timestamp>,
@@ -61,7 +62,7 @@ impl Circumstances {
 }
 
 /// Why a destination is open or closed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Why {
     /// Open: there are no windows.
@@ -91,7 +92,7 @@ pub enum Why {
 }
 
 /// The answer to "may this destination be tried, and when does that change?"
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Evaluation {
     /// Whether it is open.
     pub open: bool,

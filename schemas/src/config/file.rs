@@ -12,6 +12,7 @@ use crate::{
     tidings::Tidings,
 };
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, fmt, path::PathBuf, sync::Arc};
 
@@ -77,7 +78,7 @@ pub struct Declaration {
 }
 
 /// Where a destination comes from.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum DestinationSource {
     /// A config file: it can be changed there alone.

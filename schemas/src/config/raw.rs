@@ -15,6 +15,7 @@ use crate::{
     window::RawWindows,
     wire::WireFormat,
 };
+use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, de};
 use std::{collections::BTreeMap, fmt, path::PathBuf};
 
@@ -53,7 +54,7 @@ pub struct RawConfig {
 }
 
 /// A secret: never in the config itself, always in a file of its own.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RawSecret {
     /// The file, relative to the folder of the config file (of `tidegate.toml`, in `conf.d` and over the admin API too).
@@ -304,7 +305,7 @@ impl<'de> Deserialize<'de> for RawIdSource {
 ///
 /// The agreement's keys are repeated here because serde's `flatten` would switch off the refusal of unknown keys and lose the
 /// place of every error. [`RawDestination::agreement`] names every field, so a key that is added there can't be forgotten here.
-#[derive(Clone, Default, Serialize, Deserialize)]
+#[derive(Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct RawDestination {
     /// `ADDRESS.onion`, with `:PORT` unless it is 80.

@@ -14,6 +14,7 @@ use crate::{
 };
 use actix::prelude::*;
 use jiff::SignedDuration;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Why the store could not do it.
@@ -405,7 +406,7 @@ pub enum SignalWord {
 pub type SignalTtl = u32;
 
 /// Who gave a signal. Carries no address.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum SignalSource {
     /// The admin endpoint or the command line.

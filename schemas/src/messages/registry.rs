@@ -10,6 +10,7 @@ use crate::{
     window::RawWindows,
 };
 use actix::prelude::*;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -87,7 +88,7 @@ pub struct DeclaredDestination {
 pub struct Current;
 
 /// Whether a destination has to be there already.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Expect {
     /// It is the same.

@@ -5,6 +5,7 @@
 
 use crate::{export::Header, id::DestinationId, messages::outbox::StoreError};
 use actix::Message;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::{
     fmt,
@@ -26,7 +27,7 @@ struct Counters {
 }
 
 /// One look at a [`Progress`].
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Done {
     /// Records that are done.
     pub done: u64,
@@ -59,7 +60,7 @@ pub struct Check {
 }
 
 /// What a check found.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Checked {
     /// Records, of every kind.
     pub records: u64,
@@ -84,7 +85,7 @@ pub struct Checked {
 }
 
 /// What a check found of one destination.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct CheckedDestination {
     /// The alias.
     pub destination: DestinationId,
@@ -154,7 +155,7 @@ pub struct Compact {
 }
 
 /// It is written anew.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Compacted {
     /// Size on disk before, in bytes.
     pub before_bytes: u64,
@@ -168,7 +169,7 @@ pub struct Compacted {
 pub struct CountStats;
 
 /// What waits, by age, and what room it takes.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Stats {
     /// By name.
     pub destinations: Vec<DestinationStats>,
@@ -184,7 +185,7 @@ pub struct Stats {
 }
 
 /// What waits for one destination.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct DestinationStats {
     /// The alias.
     pub destination: DestinationId,

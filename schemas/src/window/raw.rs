@@ -1,9 +1,10 @@
 //! Windows as they are written in the config file and in the admin API. Absent keys are the defaults.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// The windows of one destination.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RawWindows {
     /// IANA time zone, such as `Europe/Madrid`; `UTC` if absent.
@@ -30,7 +31,7 @@ pub struct RawWindows {
 }
 
 /// One window: either `days`, `dates`, `months`, `from`, `to`, or `cron` and `for`.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RawWindow {
     /// `mon-fri`, `sat,sun`, `daily`; every day if absent.
@@ -66,7 +67,7 @@ impl RawWindow {
 }
 
 /// A time of no openings: as a window, or `from` one moment `until` another.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RawDenial {
     /// As in a window.
@@ -107,7 +108,7 @@ impl RawDenial {
 }
 
 /// An opening that comes once: `{ at = "2027-03-02T10:00", for = "30m" }`.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RawOnce {
     /// When it opens.

@@ -2,8 +2,9 @@
 // an error in its console, a broken policy: each is a fault.
 
 import { existsSync } from 'node:fs';
-import { chromium } from 'playwright-core';
+import { tools } from './tools.js';
 
+const { chromium } = tools('playwright-core');
 const EXECUTABLE = process.env.CHROMIUM ?? '/usr/bin/chromium';
 
 export async function launch() {

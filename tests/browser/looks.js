@@ -1,10 +1,10 @@
 // What a page is judged by in the browser: axe-core, a narrow screen, its pictures.
 
 import { mkdirSync, readFileSync } from 'node:fs';
-import { createRequire } from 'node:module';
 import path from 'node:path';
+import { tools } from './tools.js';
 
-const AXE = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
+const AXE = readFileSync(tools.resolve('axe-core/axe.min.js'), 'utf8');
 const TAGS = ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice'];
 
 // Runs axe in the page that is shown; gives its violations in words. The page's policy lets no script in: this comes by the

@@ -35,7 +35,7 @@ async function axeCanFail(page) {
   faults.check(found.length > 0, 'axe finds nothing on a page that is full of faults');
 }
 
-async function console_(browser, house) {
+async function theConsole(browser, house) {
   const routes = house.routes();
   const origins = [house.url];
   const reads = routes.filter((it) => it.method === 'GET' && !it.path.includes('/assets/')).map((it) => it.path);
@@ -87,7 +87,7 @@ async function console_(browser, house) {
   figures.browser_pages += places.length + 1;
 }
 
-async function receiver(browser, house) {
+async function theReceiver(browser, house) {
   const origins = [house.receiver.url];
   const kind = (to) => PAGES.find((it) => fits(it, to));
   const looked = new Map();
@@ -121,6 +121,12 @@ async function main() {
   canFail(faults);
   const house = new House(path.resolve(program));
   let browser;
+  // Nothing that was started here outlives it.
+  const close = async () => {
+    await browser?.close();
+    await house.stop();
+  };
+  ['SIGINT', 'SIGTERM'].forEach((signal) => process.once(signal, () => close().finally(() => process.exit(1))));
   try {
     browser = await launch();
     say('the browser is there');
@@ -129,11 +135,10 @@ async function main() {
     const page = await open(browser, [], faults);
     await axeCanFail(page);
     await page.context().close();
-    await console_(browser, house);
-    await receiver(browser, house);
+    await theConsole(browser, house);
+    await theReceiver(browser, house);
   } finally {
-    await browser?.close();
-    await house.stop();
+    await close();
     say('the house is closed');
   }
   for (const [figure, value] of Object.entries(figures)) {

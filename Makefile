@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test check schemathesis bench torture-kill torture-power torture-points torture-disk deb check-deb check-container release-check fmt doc
+.PHONY: help demo test check schemathesis bench torture-kill torture-power torture-points torture-disk deb check-deb check-container browser release-check fmt doc
 
 # rustup installs into the home folder, Debian keeps daemons in sbin: an ordinary user's PATH may lack either.
 export PATH := $(PATH):/usr/local/sbin:/usr/sbin:/sbin:$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
@@ -82,11 +82,17 @@ check-container: ## deploy/container by linters, and its config by the program; 
 	$(phase) 'setup' .ci/setup deploy
 	$(phase) 'container files' $(lab)/deploy-venv/bin/python deploy/check-container
 
-release-check: ## once for each release: the package and its upgrade, long property tests, benches
+# Its own program first: what is built here is what is looked at.
+browser: ## console and receiver in a real browser: every page and form, keyboard, axe, narrow screens (BROWSER_PICTURES= folder)
+	$(phase) 'setup' .ci/setup browser
+	$(phase) 'build' cargo build --locked -p tidegate $(testnet)
+	$(phase) 'pages in a browser' node tests/browser/run.js $(target_dir)/debug/tidegate
+
+release-check: ## once for each release: the package and its upgrade, the pages in a browser, long property tests, benches
 	$(phase) 'setup' .ci/setup bench
 	$(phase) 'release build with the private Tor network' cargo build --locked --release $(testnet)
 	$(phase) 'the check below can fail' bash -c '! .ci/no-testnet "$$1" 2>/dev/null' - $(target_dir)/release/tidegate
-	@$(MAKE) --no-print-directory check-deb check-container schemathesis
+	@$(MAKE) --no-print-directory check-deb check-container schemathesis browser
 	$(phase) 'long property tests' env PROPTEST_CASES="$${PROPTEST_CASES:-10000}" cargo test --locked --workspace $(testnet)
 	$(phase) 'benches' cargo bench --no-fail-fast --locked -p tidegate $(testnet) --bench '*'
 

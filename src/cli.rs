@@ -145,6 +145,10 @@ pub enum Command {
     Completions(manual::CompletionsArgs),
     /// Print the manual page, or write those of all commands
     Man(manual::ManArgs),
+    /// Print the console's routes, for the tests in a browser
+    #[cfg(feature = "testnet")]
+    #[command(hide = true)]
+    ConsoleRoutes,
     /// The gateway's own broker, as its child process
     #[command(hide = true)]
     EmbeddedBroker(embedded_broker::BrokerArgs),
@@ -179,6 +183,8 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Doctor(args) => block_on(doctor::run(&global, &args)),
         Command::Completions(args) => manual::completions(&args),
         Command::Man(args) => manual::man(&args),
+        #[cfg(feature = "testnet")]
+        Command::ConsoleRoutes => manual::console_routes(),
         Command::Outbox(command) => block_on(outbox::run(&global, command)),
         Command::Ledger(command) => chain::ledger(&global, command),
         Command::Audit(command) => chain::audit(&global, command),

@@ -1,4 +1,5 @@
-//! `tidegate completions`, `tidegate man`: what the command line says of itself, for shells and for man(1).
+//! `tidegate completions`, `tidegate man`: what the command line says of itself, for shells and for man(1). With the private Tor network
+//! also `tidegate console-routes`: the console's own table of routes, so that the tests in a browser can't forget a page.
 
 use super::{
     Cli,
@@ -69,6 +70,15 @@ pub(super) fn man(args: &ManArgs) -> Result<ExitCode, Failure> {
             Ok(ExitCode::from(exit::OK))
         }
     }
+}
+
+/// Writes method, path and scope of each route of the console to stdout.
+#[cfg(feature = "testnet")]
+pub(super) fn console_routes() -> Result<ExitCode, Failure> {
+    let routes = crate::admin::console_list();
+    let line = |(method, path, scope): &(String, &str, _)| serde_json::json!({ "method": method, "path": path, "scope": scope });
+    super::output::json(&routes.iter().map(line).collect::<Vec<_>>())?;
+    Ok(ExitCode::from(exit::OK))
 }
 
 fn failed(path: &Path, error: &io::Error) -> Failure {

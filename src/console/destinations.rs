@@ -122,7 +122,10 @@ fn facts(view: &DestinationView) -> Vec<(&'static str, Cell)> {
     facts.extend([
         ("State", Cell::of(words::state(load))),
         ("Queued", Cell::of(count(load.queued)).and(output::bytes(load.waiting_bytes))),
-        ("Oldest queued", Cell::of(load.oldest_age_ms.map_or_else(String::new, |ms| output::duration(ms / 1_000)))),
+        (
+            "Oldest queued",
+            Cell::of(load.oldest_age_ms.map_or_else(|| "none".to_owned(), |ms| output::duration(ms / 1_000))),
+        ),
         ("Held, parked, dead", Cell::of(format!("{}, {}, {}", load.held, load.parked, load.dead))),
         ("Urgent", Cell::of(count(load.urgent)).and(format!("{} of them break-glass", load.break_glass))),
         ("Delivered", Cell::of(count(load.delivered))),

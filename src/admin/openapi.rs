@@ -1,7 +1,7 @@
 //! The API in OpenAPI 3.1, from the table of routes and the types that the handlers take and answer.
 //!
 //! `GET /api/v1/openapi.json` serves it; `schemas/openapi.json` is the same as a file, printed by `tidegate man --openapi`. What
-//! each route is stands in [`operations`]; a test finds a route without one. Answers are described once each, below
+//! each route is stands in `operations`; a test finds a route without one. Answers are described once each, below
 //! `components`; what a request takes is described where it is taken, since a type may be written otherwise than it is read.
 
 mod operation;

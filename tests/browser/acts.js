@@ -136,7 +136,7 @@ export async function actAll(page, house, faults, who, token) {
   }, ['Paused:', 'Resume']);
   await it.act('resume', () => it.press('Resume'), ['It goes on.', 'Pause']);
   const signal = async (word, length) => {
-    await page.getByLabel('It is').selectOption(word);
+    await page.getByRole('combobox', { name: /^It is/ }).selectOption(word);
     await page.getByLabel('for', { exact: true }).fill(length);
     await it.press('Signal');
   };

@@ -102,6 +102,8 @@ export class House {
     this.url = `http://127.0.0.1:${admin}`;
     this.web = `http://127.0.0.1:${web}`;
     const signal = 'signal = { accept = true, ttl_max = "1h", per_hour = 12 }';
+    // Some hours from now, whatever the time of day: closed all along, with openings to show.
+    const opens = String((new Date().getUTCHours() + 12) % 24).padStart(2, '0');
     const config = `version = 1
 state_dir = "state"
 [mqtt]
@@ -135,7 +137,7 @@ ${signal}
 [destination.ward]
 onion = "${names[2]}:80"
 format = "raw"
-windows = { timezone = "Europe/Madrid", allow = [{ cron = "0 0 1 1 *", for = "1h" }] }
+windows = { timezone = "Europe/Madrid", allow = [{ days = "daily", from = "${opens}:15", to = "${opens}:45" }] }
 lifetime = { max_age = "400d" }
 ${signal}
 `;

@@ -46,7 +46,7 @@ export async function walk(page, start, kind, faults, options = {}) {
     faults.check(answer.status() === 200, `${place}: ${answer.status()}`);
     await judge(answer, faults, options);
     kinds.add(pattern);
-    places.push({ place, pattern, first: count === 0 });
+    places.push({ place, pattern, first: count === 0 || pattern.endsWith('/destinations/{destination}') });
     const links = await page.$$eval('a[href]', (all) => all.map((it) => it.getAttribute('href')));
     for (const link of links) {
       const to = new URL(link, page.url());

@@ -6,6 +6,7 @@ mod scopes;
 use crate::http_support::{self as support, Answer, OutboxActor, Record, RegistryActor, StandingClock, send};
 use actix::{Actor as _, Addr};
 use std::{
+    io::Write as _,
     net::SocketAddr,
     sync::{Arc, Mutex},
 };
@@ -122,7 +123,7 @@ async fn nobody_gets_past_the_guard_on_any_route_by_any_of_the_tricks() {
             allowed += u32::from(method != "GET" && answer.status < 400);
         }
     }
-    println!("figure routes_unguarded {allowed} routes");
+    writeln!(std::io::stdout(), "figure routes_unguarded {allowed} routes").unwrap();
     assert_eq!((allowed, routes.len()), (0, 32));
     assert!(world.record.lock().unwrap().operated.is_empty());
     // Wrong tokens come last: after a few of them the answer is 429, and the right token passes all the same.

@@ -6,7 +6,10 @@ use super::{
     exit::{self, Failure},
     output,
 };
-use crate::admin::status::{LineView, StatusView};
+use crate::{
+    admin::status::{LineView, StatusView},
+    web::words::counted,
+};
 use std::process::ExitCode;
 use tidegate_schemas::clock::ClockView;
 use tidegate_schemas::view::{AbsentDestination, BrokenDestination, EmbeddedBrokerView, Observation, UplinkStatus};
@@ -178,7 +181,9 @@ pub(crate) fn describe(view: &LineView) -> String {
 
 fn words(observation: &Observation) -> String {
     match observation {
-        Observation::Registry(it) => format!("{} destinations, {} routes", it.destinations, it.routes),
+        Observation::Registry(it) => {
+            format!("{}, {}", counted(it.destinations, "destination"), counted(it.routes, "route"))
+        }
         Observation::Outbox(it) => {
             let account = &it.account;
             format!(
@@ -221,7 +226,9 @@ fn words(observation: &Observation) -> String {
             let suspended: Vec<&str> = it.suspended.iter().map(|id| id.as_str()).collect();
             let suspended =
                 if suspended.is_empty() { String::new() } else { format!("; suspended: {}", suspended.join(", ")) };
-            format!("{} couriers under way, {} destinations wait{suspended}", it.couriers.len(), it.waiting_total)
+            let couriers = counted(it.couriers.len() as u64, "courier");
+            let waiting = counted(it.waiting_total, "destination");
+            format!("{couriers} under way, {waiting} waiting{suspended}")
         }
         Observation::Courier(it) => {
             format!("{}: {} in flight, {} delivered", it.destination, it.in_flight, it.delivered)

@@ -47,12 +47,12 @@ pub(super) async fn show(
     let entry = outbox::entry_ref(&place.0, &place.1)?;
     let explained = foresight::explain(&app, EntryName::Place(entry.clone())).await?.into_inner();
     let now = app.clock.now();
-    let (facts, acts) = match &explained.entry {
-        Shown::Waiting(view) => (waiting(view, now), acts(&entry, view.state)),
-        Shown::Ended(view) => (ended(view, now), vec![]),
+    let (facts, acts, well) = match &explained.entry {
+        Shown::Waiting(view) => (waiting(view, now), acts(&entry, view.state), view.state == EntryState::Queued),
+        Shown::Ended(view) => (ended(view, now), vec![], view.state == EntryState::Delivered),
     };
     let step = |step: &Step| Cell::of(step.what.clone());
-    let mut next = vec![Cell { tone: "good", ..step(&explained.next) }];
+    let mut next = vec![Cell { tone: if well { "good" } else { "" }, ..step(&explained.next) }];
     next.extend(explained.ends.as_ref().map(step));
     let frame = Frame::of(visitor.clone(), "/console/outbox", format!("Message {entry}")).live(&request, now);
     Ok(Sheet::new(frame, format!("Times in sentences are of {}.", explained.timezone))

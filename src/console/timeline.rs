@@ -49,7 +49,7 @@ pub(super) async fn of(app: &App, id: &DestinationId, agreement: &ServiceAgreeme
         vec![
             Cell::of(opening.start.map_or_else(|| "before that".to_owned(), |start| moment(start, zone))),
             Cell::of(at(opening.end)),
-            if begun { delivered(opening, &of_it, known_from) } else { Cell::of("to come") },
+            if begun { delivered(opening, &of_it, known_from) } else { Cell { tone: "number", ..Cell::of("to come") } },
         ]
     };
     let last = past.iter().rev().take(LISTED).rev().map(|opening| row(opening));

@@ -18,6 +18,8 @@
 //! | POST `/api/v1/destinations/{id}/simulate` | what another agreement would mean | `foresight` |
 //! | PUT, DELETE `/api/v1/destinations/{id}/windows` | windows from now on; always open | `destinations` |
 //! | POST `/api/v1/reload` | take over what the config files say now | `agreements` |
+//! | POST `/api/v1/destinations/{id}/test` | can it be reached | `connection_test` |
+//! | POST `/api/v1/drain` | end in order | `drain` |
 //! | POST `/api/v1/destinations/{id}/signal`, `/pause`, `/resume` | ready, not now; stop, go on | `signals` |
 //! | GET `/api/v1/outbox`, `/{destination}/{seq}`, `/{uuid}` | entries | `outbox` |
 //! | GET the same with `/explain` | why it is where it is, and what comes next | `foresight` |
@@ -47,7 +49,9 @@ pub mod token;
 pub mod tools;
 
 pub(crate) mod agreements;
+pub(crate) mod connection_test;
 pub(crate) mod destinations;
+pub(crate) mod drain;
 pub(crate) mod guard;
 pub(crate) mod metrics;
 pub(crate) mod records;
@@ -78,7 +82,10 @@ use actix_web::{
 use std::{collections::BTreeSet, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 use tidegate_actors::ports::clock::Clock;
 use tidegate_schemas::audit::Scope;
-use tokio::{sync::Mutex, time::Instant};
+use tokio::{
+    sync::{Mutex, Notify},
+    time::Instant,
+};
 
 /// Most connections at once; each has at most one request under way.
 pub const CONNECTIONS_MAX: usize = 64;
@@ -102,6 +109,8 @@ pub struct Settings {
     pub clock: Arc<dyn Clock>,
     /// Reloads the config; absent where there are no files.
     pub reloader: Option<Arc<Reloader>>,
+    /// Rung to end the gateway in order.
+    pub drain: Arc<Notify>,
     /// The state folder, for backups. An absolute path: an answer that names a file is read by somebody in another folder.
     pub state_dir: PathBuf,
 }
@@ -110,6 +119,7 @@ pub struct Settings {
 pub(crate) struct App {
     pub(crate) reach: Reach,
     reloader: Option<Arc<Reloader>>,
+    drain: Arc<Notify>,
     pub(crate) clock: Arc<dyn Clock>,
     tokens: KnownTokens,
     rules: Rules,
@@ -177,6 +187,11 @@ fn routes() -> Vec<Endpoint> {
             Rule::act_of(Operate, "resume"),
             web::post().to(signals::resume),
         ),
+        post(
+            "/api/v1/destinations/{destination}/test",
+            Rule::act_of(Operate, "destination.test"),
+            web::post().to(connection_test::test),
+        ),
         get("/api/v1/outbox", web::get().to(outbox::list)),
         post("/api/v1/outbox/check", Rule::without_act(Operate), web::post().to(tools::check)),
         post("/api/v1/outbox/backup", Rule::act_of(Operate, "backup"), web::post().to(tools::backup)),
@@ -188,6 +203,7 @@ fn routes() -> Vec<Endpoint> {
         get("/api/v1/outbox/{destination}/{seq}/explain", web::get().to(outbox::explain_place)),
         post("/api/v1/outbox/{destination}/{seq}/{act}", Rule::act_of(Operate, "entry"), web::post().to(outbox::act)),
         post("/api/v1/reload", Rule::change(Admin, "reload"), web::post().to(agreements::reload)),
+        post("/api/v1/drain", Rule::act_of(Admin, "drain"), web::post().to(drain::begin)),
         get("/api/v1/quarantine", web::get().to(records::quarantine)),
         get("/api/v1/ledger", web::get().to(records::ledger)),
         get("/api/v1/audit", web::get().to(records::audit)),
@@ -258,7 +274,7 @@ fn configure(config: &mut web::ServiceConfig) {
 /// When the address can't be had.
 pub fn start(settings: Settings) -> Result<Serving, ListenError> {
     let (listener, address) = listener::bind(settings.listen, "admin endpoint", "listen in [admin]")?;
-    let Settings { hosts, token, audit, reach, clock, reloader, state_dir, .. } = settings;
+    let Settings { hosts, token, audit, reach, clock, reloader, drain, state_dir, .. } = settings;
     let tokens = KnownTokens::open(token, &state_dir).map_err(|error| ListenError::Tokens(error.to_string()))?;
     let rules =
         routes().into_iter().chain(console::routes()).map(|line| ((line.method, line.path), line.rule)).collect();
@@ -268,6 +284,7 @@ pub fn start(settings: Settings) -> Result<Serving, ListenError> {
     let app = Data::new(App {
         reach,
         reloader,
+        drain,
         clock,
         tokens,
         rules,

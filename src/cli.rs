@@ -17,6 +17,7 @@ mod demo;
 pub(crate) mod destination;
 mod device;
 mod doctor;
+mod drain;
 mod embedded_broker;
 mod evidence;
 mod init;
@@ -101,6 +102,8 @@ pub enum Command {
     Check,
     /// Let the running gateway take over what the config files say now: all of it, or nothing
     Reload(reload::ReloadArgs),
+    /// Let the running gateway end in order: nothing is taken in any more, and what is under way may finish
+    Drain,
     /// Show how the running gateway is
     Status,
     /// Wait until the gateway is ready, until nothing is queued any more, or until a message has been delivered
@@ -178,6 +181,7 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
         Command::EmbeddedBroker(args) => embedded_broker::run(args),
         Command::Check => check::run(&global),
         Command::Reload(args) => block_on(reload::run(&global, &args)),
+        Command::Drain => block_on(drain::run(&global)),
         Command::Status => block_on(status::run(&global)),
         Command::Wait(args) => block_on(wait::run(&global, &args)),
         Command::Doctor(args) => block_on(doctor::run(&global, &args)),

@@ -1,6 +1,6 @@
 //! The life of the process: start, signals, drain, exit code.
 //!
-//! SIGTERM or SIGINT drains: intake closes first (device endpoint, embedded broker, subscriber), then what is under way gets a bounded
+//! SIGTERM, SIGINT or an operator's word (`POST /api/v1/drain`) drains: intake closes first (device endpoint, embedded broker, subscriber), then what is under way gets a bounded
 //! time, then the store is closed and the process ends with 0. An exhausted restart budget of a line that intake needs ends it with 70,
 //! in the same order, and a System thread that stands still ends it with 70 at once, so that whoever started it starts it again:
 //! nothing that was acknowledged is only in memory. During all of this, a second signal ends the process at once.
@@ -98,6 +98,7 @@ async fn until_the_end(started: &mut Started, signals: &mut Signals, hangup: &mu
         tokio::select! {
             ended = started.gateway.ended() => return Some(ended),
             () = signals.next() => return None,
+            () = started.drain.notified() => return None,
             () = under_way => reloading = None,
             never = &mut told => match never {},
             Some(()) = hangup.recv(), if idle => {

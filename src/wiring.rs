@@ -54,7 +54,10 @@ use tidegate_schemas::{
     },
     messages::outbox::StoreError,
 };
-use tokio::time::{Instant, timeout};
+use tokio::{
+    sync::Notify,
+    time::{Instant, timeout},
+};
 
 /// How often it is told that the state folder is still being opened.
 const TELL_EVERY: Duration = Duration::from_secs(10);
@@ -69,6 +72,8 @@ pub struct Started {
     pub gateway: GatewayRun<Handles>,
     /// Reads the config again.
     pub reloader: Arc<Reloader>,
+    /// Rung by an operator who wants it to end in order.
+    pub drain: Arc<Notify>,
     broker: Option<EmbeddedBroker>,
     device_endpoint: Option<Serving>,
     admin: Option<Serving>,
@@ -190,6 +195,7 @@ pub async fn start(config: Config, origin: Origin) -> anyhow::Result<Started> {
         })?),
         _ => None,
     };
+    let drain = Arc::new(Notify::new());
     let admin = admin::start(admin::Settings {
         listen: config.admin.listen,
         hosts: config.admin.hosts.clone(),
@@ -198,9 +204,10 @@ pub async fn start(config: Config, origin: Origin) -> anyhow::Result<Started> {
         reach,
         clock,
         reloader: Some(Arc::clone(&reloader)),
+        drain: Arc::clone(&drain),
         state_dir: std::path::absolute(&config.state_dir).context("finding the state folder")?,
     })?;
-    Ok(Started { gateway, reloader, broker, device_endpoint, admin: Some(admin), signals, tor: tor.arti, store })
+    Ok(Started { gateway, reloader, drain, broker, device_endpoint, admin: Some(admin), signals, tor: tor.arti, store })
 }
 
 /// What is read from the state folder before anything runs.

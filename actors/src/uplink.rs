@@ -1,6 +1,6 @@
 //! The Uplink: life of the Tor client.
 //!
-//! - *Hears* `Status`, `Observe`, `Shutdown`.
+//! - *Hears* `Status`, `TestConnection`, `Observe`, `Shutdown`.
 //! - *Rings* the Dispatcher when onion services can be reached, or no longer can.
 //! - *If it dies*: the Tor client itself belongs to its adapter and goes on; the next Uplink finds it as it is. When it is suspended
 //!   the Dispatcher opens no courier, and intake goes on: nothing in Tor may ever interrupt it.
@@ -10,13 +10,20 @@
 //! is being restarted), and after `DOWN_MAX` when it says that it is connecting again by itself. A client that is too old for the
 //! network is tried again like one that fails, and shown as obsolete: only an update helps, and everything else goes on.
 //!
+//! For an operator it tests the connection to a destination: opens a lane on an isolation of its own and hangs up. Whether that may be,
+//! by the window and the Tor budget, is up to who asks. At most [`TESTS_MAX`] tests are under way.
+//!
 //! Beside that it tells the wall clock what time Tor says it is, and tells the log and the Dispatcher when the clock is believed and
 //! when no longer (`clock_watch.rs`).
 
 mod clock_watch;
 
 use crate::{
-    ports::{clock::Clock, entropy::Entropy, transport::Transport},
+    ports::{
+        clock::Clock,
+        entropy::Entropy,
+        transport::{Isolation, Target, Transport},
+    },
     supervision::{Bell, DeathWatch, OwnedTask},
 };
 use actix::prelude::*;
@@ -24,9 +31,10 @@ use std::{cell::RefCell, rc::Rc, sync::Arc, time::Duration};
 use tidegate_schemas::{
     messages::{
         gateway::{Observe, Shutdown},
-        uplink::Status,
+        uplink::{Status, TestConnection},
     },
-    view::{Observation, UplinkObservation, UplinkStatus},
+    outcome::DeliveryError,
+    view::{ConnectionTest, Observation, UplinkObservation, UplinkStatus},
 };
 use tokio::time::Instant;
 
@@ -41,6 +49,9 @@ pub const LOOK_EVERY: Duration = Duration::from_secs(1);
 const LOOK_WHILE_DOWN: Duration = Duration::from_millis(100);
 /// How long a client that bootstrapped may be unready before it is bootstrapped again.
 const DOWN_MAX: Duration = Duration::from_secs(60);
+
+/// Tests of a connection at once.
+pub const TESTS_MAX: usize = 2;
 
 /// What an Uplink is made of.
 #[derive(Clone)]
@@ -65,6 +76,7 @@ pub struct Uplink {
     seen: Rc<RefCell<UplinkObservation>>,
     life: Option<OwnedTask>,
     clock: Option<OwnedTask>,
+    tests: usize,
     watch: DeathWatch,
 }
 
@@ -74,7 +86,7 @@ impl Uplink {
     pub fn new(parts: UplinkParts, watch: DeathWatch) -> Self {
         let transport = parts.transport.name().to_owned();
         let seen = UplinkObservation { transport, ..UplinkObservation::default() };
-        Self { parts, seen: Rc::new(RefCell::new(seen)), life: None, clock: None, watch }
+        Self { parts, seen: Rc::new(RefCell::new(seen)), life: None, clock: None, tests: 0, watch }
     }
 }
 
@@ -157,6 +169,36 @@ impl Handler<Status> for Uplink {
     }
 }
 
+impl Handler<TestConnection> for Uplink {
+    /// Within the actor's own context, so that it ends with the actor.
+    type Result = ResponseActFuture<Self, Option<ConnectionTest>>;
+    fn handle(&mut self, TestConnection { destination }: TestConnection, _: &mut Self::Context) -> Self::Result {
+        if self.tests >= TESTS_MAX {
+            return Box::pin(actix::fut::ready(None));
+        }
+        self.tests += 1;
+        let (transport, isolation) = (Arc::clone(&self.parts.transport), Isolation(self.parts.entropy.bytes16()));
+        let test = async move {
+            let begun = Instant::now();
+            let limit = Duration::try_from(destination.agreement.deadlines.connect).unwrap_or_default();
+            let ended = match transport.status() {
+                UplinkStatus::Ready => {
+                    let opening = transport.open(Target::from(&destination), isolation);
+                    let opened = tokio::time::timeout(limit, opening).await;
+                    opened.unwrap_or(Err(DeliveryError::ConnectTimeout)).map(drop)
+                }
+                _ => Err(DeliveryError::UplinkNotReady),
+            };
+            let took_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+            Some(ConnectionTest::of(destination.id, took_ms, ended))
+        };
+        Box::pin(test.into_actor(self).map(|tested, uplink, _| {
+            uplink.tests -= 1;
+            tested
+        }))
+    }
+}
+
 impl Handler<Observe> for Uplink {
     type Result = MessageResult<Observe>;
     fn handle(&mut self, _: Observe, _: &mut Self::Context) -> Self::Result {
@@ -177,13 +219,18 @@ mod tests {
     #![expect(clippy::unwrap_used, reason = "tests")]
     use super::*;
     use crate::{
-        ports::transport::{Isolation, Lane, Target},
+        ports::transport::Lane,
         supervision::{Running, Wake},
         testing::{fake_transport::FakeTransport, seeded_entropy::SeededEntropy, sim_clock::SimClock},
     };
     use futures_util::future::BoxFuture;
+    use jiff::SignedDuration;
     use std::sync::Mutex;
-    use tidegate_schemas::{clock::ConsensusTimes, outcome::DeliveryError};
+    use tidegate_schemas::{
+        agreement::{Destination, DestinationKeys, ServiceAgreement},
+        clock::ConsensusTimes,
+        onion::{OnionAddress, OnionEndpoint},
+    };
 
     #[actix::test]
     async fn the_dispatcher_hears_of_readiness_when_it_comes_not_when_the_bootstrap_returns() {
@@ -206,6 +253,52 @@ mod tests {
         assert_ne!(uplink.send(Status).await.unwrap(), UplinkStatus::Ready);
         transport.set_status(UplinkStatus::Ready);
         assert_eq!(bell.wait_at_most(Duration::from_millis(200)).await, Wake::Rung, "it is back");
+    }
+
+    fn ward() -> Destination {
+        let mut agreement = ServiceAgreement::default();
+        agreement.deadlines.connect = SignedDuration::from_secs(20);
+        let endpoint = OnionEndpoint { address: OnionAddress::from_public_key([7; 32]), port: 80 };
+        Destination { id: "ward".parse().unwrap(), endpoint, agreement, keys: DestinationKeys::default() }
+    }
+
+    #[actix::test]
+    async fn a_test_connects_on_its_own_circuit_sends_nothing_and_ends_at_the_deadline() {
+        tokio::time::pause();
+        let clock: Arc<dyn Clock> = Arc::new(SimClock::at("2026-11-23T12:00:00Z".parse().unwrap()));
+        let transport = Arc::new(FakeTransport::new(Arc::clone(&clock)));
+        let parts = UplinkParts {
+            transport: Arc::clone(&transport) as Arc<dyn Transport>,
+            clock,
+            entropy: Arc::new(SeededEntropy::new(1)),
+            dispatcher: Bell::default(),
+            herald: Bell::default(),
+            look_every: LOOK_EVERY,
+        };
+        let (uplink, _running) = Running::start(Uplink::new(parts, DeathWatch::unwatched("uplink")));
+        let test = || uplink.send(TestConnection { destination: ward() });
+        let (one, other) = (test().await.unwrap().unwrap(), test().await.unwrap().unwrap());
+        assert!(one.reached && other.reached && one.took_ms >= 10, "{one:?}");
+        let opened = transport.opened();
+        assert!(opened.len() == 2 && opened[0].1 != opened[1].1, "{opened:?}");
+        transport.take_down(&ward().id, DeliveryError::DescriptorNotFound);
+        let failed = test().await.unwrap().unwrap();
+        assert_eq!((failed.reached, failed.error), (false, Some(DeliveryError::DescriptorNotFound)));
+        // One that hangs is given up at the agreement's deadline; no more than so many hang at once.
+        transport.bring_up(&ward().id);
+        transport.set_latency(Duration::from_secs(3_600));
+        let (slow, slower, refused) = tokio::join!(test(), test(), test());
+        assert_eq!(refused.unwrap(), None);
+        for slow in [slow, slower] {
+            let slow = slow.unwrap().unwrap();
+            assert_eq!(slow.error, Some(DeliveryError::ConnectTimeout));
+            // The timer's own grain is a millisecond.
+            assert!((20_000..=20_001).contains(&slow.took_ms), "{}", slow.took_ms);
+        }
+        transport.set_status(UplinkStatus::Starting);
+        assert_eq!(test().await.unwrap().unwrap().error, Some(DeliveryError::UplinkNotReady));
+        assert!(transport.attempts().is_empty());
+        assert_eq!(transport.opened().len(), 5);
     }
 
     /// As the SOCKS adapter is: a broken handshake makes it failed, and only a bootstrap that works makes it ready again.

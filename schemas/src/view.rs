@@ -488,6 +488,34 @@ pub struct ChangeView {
     pub warnings: Vec<String>,
 }
 
+/// What came of a test of the connection to a destination: nothing was sent to it, and nothing was counted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ConnectionTest {
+    /// The alias.
+    pub destination: DestinationId,
+    /// Whether its onion service took the connection, and something listens behind it.
+    pub reached: bool,
+    /// How long that took, or how long it was tried, in milliseconds.
+    pub took_ms: u64,
+    /// Why it was not reached.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<DeliveryError>,
+    /// What came of it, in a sentence; of a failure, also what can be done.
+    pub words: String,
+}
+
+impl ConnectionTest {
+    /// Of a test that ended so, after this long.
+    #[must_use]
+    pub fn of(destination: DestinationId, took_ms: u64, ended: Result<(), DeliveryError>) -> Self {
+        let (error, words) = match ended {
+            Ok(()) => (None, "the onion service took the connection; nothing was sent to it".to_owned()),
+            Err(error) => (Some(error), format!("{error}: {}", error.hint())),
+        };
+        Self { destination, reached: error.is_none(), took_ms, error, words }
+    }
+}
+
 /// A reload: what it did, or what it would do.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ReloadView {

@@ -18,6 +18,7 @@ use tidegate_schemas::messages::{
     outbox::{Enqueue, Foresee, List, ListLedger, ListQuarantine, Loads, Operate, SetPaused, Show, Signal, Spend},
     registry::{Current, History, PutDestination, PutWindows, Reload, RemoveDestination},
     tools::{Check, Compact, CountStats, Export},
+    uplink::TestConnection,
 };
 use tokio::time::Instant;
 
@@ -69,6 +70,8 @@ pub struct Access {
     pub compact: Option<Recipient<Compact>>,
     /// Outbox: what waits, by age.
     pub count_stats: Option<Recipient<CountStats>>,
+    /// Uplink: can a destination be reached.
+    pub test_connection: Option<Recipient<TestConnection>>,
     /// Dispatcher: why a destination is served, or not.
     pub explain: Option<Recipient<Explain>>,
     /// Every line that is up, by name, in list order.
@@ -172,6 +175,7 @@ pub fn situation(view: &View<Handles>) -> Situation {
         export: outbox.clone().map(Addr::recipient),
         compact: outbox.clone().map(Addr::recipient),
         count_stats: outbox.clone().map(Addr::recipient),
+        test_connection: handles.uplink.clone().map(Addr::recipient),
         explain: handles.dispatcher.clone().map(Addr::recipient),
         observers,
     };

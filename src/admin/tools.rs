@@ -249,6 +249,7 @@ mod tests {
         App {
             reach: Reach::new(move || Situation { access: access.clone(), ..Situation::default() }),
             reloader: None,
+            drain: Arc::default(),
             clock: Arc::new(SystemClock::default()),
             tokens: KnownTokens::open(AdminToken::open_or_create(state_dir, &SystemEntropy).unwrap(), state_dir)
                 .unwrap(),

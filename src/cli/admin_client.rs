@@ -77,7 +77,7 @@ impl AdminClient {
     /// # Errors
     /// See [`AdminClient::send`].
     pub async fn get_within<T: DeserializeOwned>(&self, path: &str, limit: Duration) -> Result<T, Failure> {
-        self.answer(Method::GET, path, None::<&()>, limit).await
+        self.send_within(Method::GET, path, None::<&()>, limit).await
     }
 
     /// Sends a request with a JSON body, or with none.
@@ -90,10 +90,14 @@ impl AdminClient {
         path: &str,
         body: Option<&impl Serialize>,
     ) -> Result<T, Failure> {
-        self.answer(method, path, body, REQUEST_LIMIT).await
+        self.send_within(method, path, body, REQUEST_LIMIT).await
     }
 
-    async fn answer<T: DeserializeOwned>(
+    /// Sends a request whose answer may take so long.
+    ///
+    /// # Errors
+    /// See [`AdminClient::send`].
+    pub async fn send_within<T: DeserializeOwned>(
         &self,
         method: Method,
         path: &str,

@@ -6,7 +6,7 @@ use super::{
     agreement::{self, Change, Removal},
     exit::{self, Failure},
     output,
-    signal::{self, SignalArgs, SignalKeyArgs},
+    signal::{self, SignalArgs, SignalKeyArgs, TestArgs},
     typed_windows::TypedWindows,
 };
 use crate::admin::pages::Page;
@@ -45,6 +45,8 @@ pub enum DestinationCommand {
     },
     /// Say for a destination that it is ready, or not now: opens or closes it for a time
     Signal(SignalArgs),
+    /// Connect to its onion service and hang up, to see whether it can be reached; no message is sent
+    Test(TestArgs),
     /// Make the key with which a destination's receiver signals over Tor
     SignalKey(SignalKeyArgs),
     /// Deliver nothing there until it is resumed
@@ -109,6 +111,7 @@ pub(super) async fn run(global: &Global, command: DestinationCommand) -> Result<
         // Done above: it needs no gateway that runs.
         DestinationCommand::SignalKey(_) => {}
         DestinationCommand::Signal(args) => signal::signal(global, &client, args).await?,
+        DestinationCommand::Test(args) => signal::test(global, &client, &args).await?,
         DestinationCommand::Pause { name } => signal::set_paused(global, &client, &name, true).await?,
         DestinationCommand::Resume { name } => signal::set_paused(global, &client, &name, false).await?,
         DestinationCommand::List => {

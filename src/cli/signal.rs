@@ -1,4 +1,4 @@
-//! Signals and pauses of a destination, and the keys by which it signals over Tor.
+//! Signals, pauses and tests of a destination, and the keys by which it signals over Tor.
 
 use super::{
     Global,
@@ -11,8 +11,13 @@ use crate::{adapters::system_entropy::SystemEntropy, signal_service::keys};
 use clap::Args;
 use http::Method;
 use jiff::Timestamp;
-use std::process::ExitCode;
-use tidegate_schemas::{id::DestinationId, signal::SignalBody, view::DestinationView};
+use std::{process::ExitCode, time::Duration};
+use tidegate_schemas::{
+    id::DestinationId,
+    outcome::Disposition,
+    signal::SignalBody,
+    view::{ConnectionTest, DestinationView},
+};
 
 /// What a signal says.
 #[derive(Debug, Clone, Args)]
@@ -55,6 +60,21 @@ pub struct SignalArgs {
     word: WordArgs,
 }
 
+/// `tidegate destination test`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "It connects to the onion service on a circuit of its own and hangs up: no message is sent, and nothing counts for or against
+the destination. Its service sees a connection, so that it is done within the window alone, or with --any-time.
+The circuit is of the destination's Tor budget. Exit code 1: not reached; 75: not now (Tor isn't ready, the budget is used up)."
+)]
+pub struct TestArgs {
+    /// The destination's name
+    name: DestinationId,
+    /// Also while its window is closed, or it is paused
+    #[arg(long)]
+    any_time: bool,
+}
+
 /// `tidegate destination signal-key`.
 #[derive(Debug, Args)]
 #[command(after_help = "Run it where the gateway is, as its user or as root, and carry the line to the receiver:
@@ -73,6 +93,27 @@ pub(super) async fn signal(global: &Global, client: &AdminClient, args: SignalAr
     let path = format!("/api/v1/destinations/{}/signal", args.name);
     let view: DestinationView = client.send(Method::POST, &path, Some(&args.word.body())).await?;
     shown(global, &view)
+}
+
+/// Connects to a destination and hangs up. One that can't be reached is a failure.
+pub(super) async fn test(global: &Global, client: &AdminClient, args: &TestArgs) -> Result<(), Failure> {
+    let path = format!("/api/v1/destinations/{}/test?any_time={}", args.name, args.any_time);
+    // The gateway keeps the agreement's deadline.
+    let limit = Duration::from_secs(3_600);
+    let tested: ConnectionTest = client.send_within(Method::POST, &path, None::<&()>, limit).await?;
+    let seconds = Duration::from_millis(tested.took_ms).as_secs_f64();
+    let words = format!("{} after {seconds:.1} s: {}", tested.destination, tested.words);
+    if global.json {
+        output::json(&tested)?;
+    }
+    match tested.error {
+        None if global.json => Ok(()),
+        None => output::line(&format!("reached {words}")),
+        Some(error) if error.disposition() == Disposition::Snooze => {
+            Err(Failure::later(format!("did not reach {words}")))
+        }
+        Some(_) => Err(Failure::failed(format!("did not reach {words}"))),
+    }
 }
 
 /// Stops a destination, or lets it go on.

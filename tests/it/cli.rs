@@ -45,6 +45,7 @@ async fn start(outbox_up: bool) -> World {
         reach: support::reach(Some(&registry), outbox_up.then_some(&outbox)),
         clock: Arc::new(StandingClock("2027-01-04T12:00:00Z".parse().unwrap())),
         reloader: None,
+        drain: Arc::default(),
         state_dir: state.path().to_owned(),
     })
     .unwrap();

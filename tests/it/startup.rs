@@ -246,6 +246,24 @@ async fn a_second_signal_ends_the_process_at_once_whatever_it_waits_for() {
 }
 
 #[actix::test]
+async fn an_operator_drains_it_and_is_told_when_it_has_ended() {
+    let mut gateway = Gateway::prepare("");
+    gateway.start();
+    gateway.hand_in().await;
+    let config = gateway.config();
+    let drain = move || {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
+        command.arg("--config").arg(config).arg("drain").output().unwrap()
+    };
+    let said = tokio::task::spawn_blocking(drain).await.unwrap();
+    let text = String::from_utf8_lossy(&said.stdout);
+    assert!(said.status.success() && text.contains("the gateway has ended"), "{said:?}\n{}", gateway.log());
+    let mut process = gateway.process.take().unwrap();
+    gateway.until("the end", || process.check().err()).await;
+    assert!(gateway.log().contains("an operator drains the gateway"), "{}", gateway.log());
+}
+
+#[actix::test]
 async fn requests_that_never_end_hold_up_a_drain_for_a_bounded_time() {
     let mut gateway = Gateway::prepare("");
     gateway.start();

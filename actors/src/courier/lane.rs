@@ -20,7 +20,7 @@ use std::{
     time::Duration,
 };
 use tidegate_schemas::{
-    agreement::{Circumstances, Destination},
+    agreement::Circumstances,
     dispatch::{Door, Mode, door},
     entry::Entry,
     messages::outbox::{Budget, ChangedLoads, Spend, StillQueued},
@@ -196,7 +196,7 @@ impl LaneSlot {
             }
         };
         parts.isolations.used(self.index, isolation);
-        let opening = parts.transport.open(target(&parts.destination), isolation);
+        let opening = parts.transport.open(Target::from(&*parts.destination), isolation);
         let lane = match tokio::time::timeout(limit.length, opening).await {
             Ok(result) => result?,
             Err(_) => {
@@ -246,14 +246,6 @@ async fn request_of(
     }
     let request = wire::encode(&entries, &parts.destination, parts.clock.now())?;
     Ok(Some((entries, request)))
-}
-
-fn target(destination: &Destination) -> Target {
-    Target {
-        destination: destination.id.clone(),
-        endpoint: destination.endpoint.clone(),
-        client_auth: destination.keys.client_auth,
-    }
 }
 
 async fn spend(parts: &CourierParts) -> Result<(), DeliveryError> {

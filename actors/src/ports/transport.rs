@@ -3,6 +3,7 @@
 use futures_util::future::BoxFuture;
 use std::fmt;
 use tidegate_schemas::{
+    agreement::Destination,
     clock::ConsensusTimes,
     id::DestinationId,
     onion::OnionEndpoint,
@@ -20,6 +21,12 @@ pub struct Target {
     pub endpoint: OnionEndpoint,
     /// x25519 secret of onion client authorization, if the service asks for it.
     pub client_auth: Option<[u8; 32]>,
+}
+impl From<&Destination> for Target {
+    fn from(destination: &Destination) -> Self {
+        let Destination { id, endpoint, keys, .. } = destination;
+        Self { destination: id.clone(), endpoint: endpoint.clone(), client_auth: keys.client_auth }
+    }
 }
 impl fmt::Debug for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -3,6 +3,8 @@
 use super::operation::{Answer, Operation, json, lines};
 use crate::admin::{
     agreements::{DryRun, PutQuery, RemoveQuery},
+    connection_test::When,
+    drain::Draining,
     foresight::{Asked, Openings, Simulated},
     health::Health,
     outbox::{Acted, Filter},
@@ -20,7 +22,7 @@ use tidegate_schemas::{
     history::AgreementChange,
     messages::tools::{Checked, Compacted, Stats},
     signal::SignalBody,
-    view::{ChangeView, DestinationView, EntryView, LedgerView, QuarantineView, ReloadView, Shown},
+    view::{ChangeView, ConnectionTest, DestinationView, EntryView, LedgerView, QuarantineView, ReloadView, Shown},
     window::RawWindows,
 };
 
@@ -74,6 +76,7 @@ fn watching() -> Vec<Operation> {
             json::<ReloadView>(),
         )
         .query::<DryRun>(),
+        post("/api/v1/drain", ("drain", "gateway", "End the gateway in order, as SIGTERM does"), json::<Draining>()),
     ]
 }
 
@@ -128,6 +131,12 @@ fn destinations() -> Vec<Operation> {
             json::<DestinationView>(),
         ),
         post("/api/v1/destinations/{destination}/resume", ("resume", tag, "Let it go on"), json::<DestinationView>()),
+        post(
+            "/api/v1/destinations/{destination}/test",
+            ("testConnection", tag, "Connect to it on a fresh circuit, and hang up: nothing is sent"),
+            json::<ConnectionTest>(),
+        )
+        .query::<When>(),
     ]
 }
 

@@ -70,10 +70,10 @@ async fn on_every_route_a_token_is_let_in_by_its_scope_alone_and_what_it_tried_i
             }
         }
     }
-    assert_eq!(refused, 2 * 5 + 7, "routes for admin, and for operators");
+    assert_eq!(refused, 2 * 6 + 8, "routes for admin, and for operators");
     assert!(world.record.lock().unwrap().operated.is_empty());
     tried.dedup();
-    assert_eq!(tried.len(), 11, "{tried:?}");
+    assert_eq!(tried.len(), 13, "{tried:?}");
     // Each is let in where its scope is enough, a method that only looks included.
     for (scope, token) in &tokens {
         assert_eq!(ask(&world, token, "GET", "/api/v1/status").await.status, 200);

@@ -7,11 +7,13 @@ use super::{
 use serde_json::json;
 use std::{
     collections::{BTreeMap, BTreeSet},
+    fmt::Write as _,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
 };
+use tidegate_schemas::onion::OnionAddress;
 
 /// What the gateway logs when a destination, and not a message, is put back.
 const PUT_BACK: &str = "not delivered now";
@@ -113,4 +115,36 @@ fn a_receiver_that_refuses_everything_parks_nothing_and_gets_all_when_it_is_well
     };
     let (taken, wanted) = (web.taken(), aliases.into_iter().flat_map(wanted).collect::<BTreeSet<_>>());
     assert_eq!((taken.len(), taken.into_iter().collect::<BTreeSet<_>>()), (100, wanted));
+}
+
+#[test]
+fn an_operator_tests_a_connection_and_nothing_is_sent_or_counted() {
+    let web = Web::start(|_| 200);
+    let stage = {
+        let mut stage = Stage::without_gateway(Options { place: Place::Nowhere, ..Options::default() });
+        stage.serve(web.address, false, &[("ward", TRIES), ("night", TRIES)]);
+        let nowhere = OnionAddress::from_public_key([7; 32]);
+        writeln!(stage.options_mut().more, "[destination.gone]\nonion = \"{}:80\"\n{TRIES}", nowhere.reveal()).unwrap();
+        stage.open();
+        stage
+    };
+    stage.wait_for("tor", |stage| (stage.observation("uplink")?["status"]["state"] == "ready").then_some(()));
+    let said = stage.tidegate(&["destination", "test", "ward"]);
+    assert!(said.starts_with("reached ward after "), "{said}\n{}", stage.gateway_log());
+    // A destination that is paused is left alone, unless one says that it doesn't matter.
+    stage.tidegate(&["destination", "pause", "night"]);
+    let said = stage.tidegate(&["destination", "test", "night"]);
+    assert!(said.contains("paused") && said.contains("any_time"), "{said}");
+    let said = stage.tidegate(&["destination", "test", "night", "--any-time"]);
+    assert!(said.starts_with("reached night after "), "{said}");
+    let gone = stage.ask("POST", "/api/v1/destinations/gone/test", None).unwrap();
+    assert_eq!((&gone["reached"], gone["error"].is_string()), (&json!(false), true), "{gone}");
+    assert!(stage.tidegate(&["destination", "test", "gone"]).contains("did not reach gone"));
+    assert!(web.asked().is_empty());
+    for (alias, circuits) in [("ward", 1), ("night", 1), ("gone", 2)] {
+        let load = stage.load(alias).unwrap();
+        assert_eq!((&load["failures"], &load["fresh_circuits_last_hour"]), (&json!(0), &json!(circuits)), "{load}");
+    }
+    let audit = stage.ask("GET", "/api/v1/audit", None).unwrap().to_string();
+    assert!(audit.contains("destination.test") && audit.contains("any_time=true"), "{audit}");
 }

@@ -166,6 +166,11 @@ impl Stage {
         }
     }
 
+    /// What may still be chosen before the gateway starts.
+    pub fn options_mut(&mut self) -> &mut Options {
+        &mut self.options
+    }
+
     /// Starts everything; publications are not lost from here on.
     pub fn start(options: Options) -> Self {
         let mut stage = Self::without_gateway(options);

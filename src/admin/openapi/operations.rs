@@ -3,6 +3,7 @@
 use super::operation::{Answer, Operation, json, lines};
 use crate::admin::{
     agreements::{DryRun, PutQuery, RemoveQuery},
+    config::Part,
     foresight::{Asked, Openings, Simulated},
     health::Health,
     outbox::{Acted, Filter},
@@ -15,6 +16,7 @@ use tidegate_schemas::{
     agreement::RawAgreement,
     audit::AuditEntry,
     config::raw::RawDestination,
+    effective::EffectiveConfig,
     explain::Explanation,
     forecast::Forecast,
     history::AgreementChange,
@@ -73,7 +75,15 @@ fn watching() -> Vec<Operation> {
             ("reload", "gateway", "Take over what the config files say now: all of it, or nothing"),
             json::<ReloadView>(),
         )
-        .query::<DryRun>(),
+        .query::<DryRun>()
+        .conditional(),
+        get(
+            "/api/v1/config",
+            ("config", "gateway", "What is in force, key by key, and where each stands"),
+            json::<EffectiveConfig>(),
+        )
+        .query::<Part>()
+        .conditional(),
     ]
 }
 
@@ -90,9 +100,17 @@ fn destinations() -> Vec<Operation> {
         get(one, ("destination", tag, "One destination"), json::<DestinationView>()),
         put(one, ("putDestination", tag, "Make a destination, or change one that was made so"), json::<ChangeView>())
             .query::<PutQuery>()
-            .body::<RawDestination>(),
+            .body::<RawDestination>()
+            .conditional(),
+        get(
+            "/api/v1/destinations/{destination}/agreement",
+            ("agreement", tag, "Its agreement as it is written, without the address: PUT takes it back with If-Match"),
+            json::<RawDestination>(),
+        )
+        .conditional(),
         delete(one, ("removeDestination", tag, "Remove one that was made so"), json::<ChangeView>())
-            .query::<RemoveQuery>(),
+            .query::<RemoveQuery>()
+            .conditional(),
         get(
             "/api/v1/destinations/{destination}/history",
             ("history", tag, "How its agreement came about"),
@@ -114,8 +132,11 @@ fn destinations() -> Vec<Operation> {
         .body::<RawAgreement>(),
         put(windows, ("setWindows", tag, "Its windows from now on"), json::<ChangeView>())
             .query::<DryRun>()
-            .body::<RawWindows>(),
-        delete(windows, ("resetWindows", tag, "No windows: always open"), json::<ChangeView>()).query::<DryRun>(),
+            .body::<RawWindows>()
+            .conditional(),
+        delete(windows, ("resetWindows", tag, "No windows: always open"), json::<ChangeView>())
+            .query::<DryRun>()
+            .conditional(),
         post(
             "/api/v1/destinations/{destination}/signal",
             ("signal", tag, "Ready, or not now, for a time"),

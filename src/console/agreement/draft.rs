@@ -355,6 +355,13 @@ fn lines<'k>(field: &Field, keys: &'k Keys) -> Vec<(String, &'k Value)> {
     values.iter().map(|value| (line(field.name, value), value)).collect()
 }
 
+/// The rules of a key such as `windows.allow` in a line, as they stand in the form.
+pub(super) fn rules_text(key: &str, value: &Value) -> Option<String> {
+    let field = FIELDS.iter().find(|field| field.kind == Rules && field.path.join(".") == key)?;
+    let rules: Vec<String> = value.as_array()?.iter().map(|rule| line(field.name, rule)).collect();
+    Some(rules.join("; "))
+}
+
 fn line(field: &str, value: &Value) -> String {
     let read = |value: &Value| match field {
         "allow" => serde_json::from_value(value.clone()).ok().map(|window: RawWindow| rule_text(&window)),

@@ -2,7 +2,7 @@
 
 use super::{
     ADD, HERE,
-    draft::{Draft, FIELDS, Keys, Kind},
+    draft::{Draft, FIELDS, Field, Keys, Kind, rules_text},
 };
 use crate::{
     admin::App,
@@ -92,8 +92,11 @@ impl Editing {
                 ..Input::default()
             });
         }
-        inputs.extend(FIELDS.iter().map(|field| {
-            let new_address = field.name == "onion" && self.id.is_none();
+        // Without an address there is no destination; one that is there has one.
+        let of_address = |field: &&Field| field.name == "onion" && self.id.is_none();
+        let fields = FIELDS.iter().filter(of_address).chain(FIELDS.iter().filter(|field| !of_address(field)));
+        inputs.extend(fields.map(|field| {
+            let new_address = of_address(&field);
             let value = self.draft.text(field.name).to_owned();
             Input {
                 name: field.name,
@@ -236,15 +239,14 @@ fn openings(view: &ChangeView, now: Timestamp) -> Table {
 }
 
 fn table(caption: &str, names: &[&str], changes: &[KeyChange], empty: &'static str) -> Table {
-    let value = |value: &Option<Value>, hidden: bool| match value {
-        _ if hidden => Cell::of("not shown"),
+    let value = |change: &KeyChange, value: &Option<Value>| match value {
+        _ if change.hidden => Cell::of("not shown"),
         None => Cell::of("not set"),
         Some(Value::String(text)) => Cell::of(text.clone()),
-        Some(value) => Cell::of(value.to_string()),
+        Some(value) => Cell::of(rules_text(&change.key, value).unwrap_or_else(|| value.to_string())),
     };
-    let row = |change: &KeyChange| {
-        vec![Cell::of(change.key.clone()), value(&change.old, change.hidden), value(&change.new, change.hidden)]
-    };
+    let row =
+        |change: &KeyChange| vec![Cell::of(change.key.clone()), value(change, &change.old), value(change, &change.new)];
     Table {
         caption: caption.to_owned(),
         heads: heads(names),

@@ -89,7 +89,7 @@ async fn a_change_is_previewed_with_what_it_means_and_saved_by_its_version() {
     for said in [
         "It would become version 2",
         "lanes",
-        "windows.allow",
+        "mon-fri 22:00-02:00; sat,sun 00:00-24:00 # weekends",
         "always open",
         // 22:00 in Madrid.
         "2027-01-04 21:00 UTC",

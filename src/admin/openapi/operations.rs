@@ -12,6 +12,9 @@ use crate::admin::{
     tools::{BackedUp, Keep, Told},
 };
 use actix_web::http::Method;
+use schemars::{JsonSchema, Schema, SchemaGenerator, generate::SchemaSettings};
+use serde_json::Value;
+use std::borrow::Cow;
 use tidegate_schemas::{
     agreement::RawAgreement,
     audit::AuditEntry,
@@ -35,6 +38,24 @@ pub(super) const TAGS: [(&str, &str); 5] = [
     ("watching", "For monitoring"),
 ];
 
+/// An agreement as it is written: what may be put, any part of it, and never the address.
+struct WrittenKeys;
+
+impl JsonSchema for WrittenKeys {
+    fn schema_name() -> Cow<'static, str> {
+        "Agreement".into()
+    }
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        let settings = SchemaSettings::draft2020_12().with(|settings| settings.inline_subschemas = true);
+        let mut schema = settings.for_deserialize().into_generator().into_root_schema_for::<RawDestination>();
+        schema.remove("$schema");
+        if let Some(properties) = schema.get_mut("properties").and_then(Value::as_object_mut) {
+            properties.remove("onion");
+        }
+        schema
+    }
+}
+
 /// All of them, in the order of the table of routes.
 pub(super) fn all() -> Vec<Operation> {
     [watching(), destinations(), outbox(), records()].into_iter().flatten().collect()
@@ -55,7 +76,7 @@ fn delete(path: &'static str, about: (&'static str, &'static str, &'static str),
 
 fn watching() -> Vec<Operation> {
     let metrics = Answer::Text("application/openmetrics-text");
-    let described = json::<serde_json::Map<String, serde_json::Value>>();
+    let described = json::<serde_json::Map<String, Value>>();
     vec![
         get("/livez", ("live", "watching", "Whether the endpoint answers"), json::<Health>()),
         get(
@@ -105,7 +126,7 @@ fn destinations() -> Vec<Operation> {
         get(
             "/api/v1/destinations/{destination}/agreement",
             ("agreement", tag, "Its agreement as it is written, without the address: PUT takes it back with If-Match"),
-            json::<RawDestination>(),
+            json::<WrittenKeys>(),
         )
         .conditional(),
         delete(one, ("removeDestination", tag, "Remove one that was made so"), json::<ChangeView>())

@@ -13,10 +13,12 @@
 //! | GET `/api/v1/status` | every actor, the clock, versions | `status` |
 //! | GET `/api/v1/destinations`, `/{id}` | agreements in short, windows, what waits | `destinations` |
 //! | PUT, DELETE `/api/v1/destinations/{id}` | make, change and remove destinations | `agreements` |
+//! | GET `/api/v1/destinations/{id}/agreement` | the agreement as it is written | `agreements` |
 //! | GET `/api/v1/destinations/{id}/history` | how the agreement came about | `agreements` |
 //! | GET `/api/v1/destinations/{id}/openings`, `/forecast` | what comes | `foresight` |
 //! | POST `/api/v1/destinations/{id}/simulate` | what another agreement would mean | `foresight` |
 //! | PUT, DELETE `/api/v1/destinations/{id}/windows` | windows from now on; always open | `destinations` |
+//! | GET `/api/v1/config` | what is in force, and where each key stands | `config` |
 //! | POST `/api/v1/reload` | take over what the config files say now | `agreements` |
 //! | POST `/api/v1/destinations/{id}/test` | can it be reached | `connection_test` |
 //! | POST `/api/v1/drain` | end in order | `drain` |
@@ -49,6 +51,8 @@ pub mod token;
 pub mod tools;
 
 pub(crate) mod agreements;
+pub(crate) mod conditions;
+pub(crate) mod config;
 pub(crate) mod connection_test;
 pub(crate) mod destinations;
 pub(crate) mod drain;
@@ -162,6 +166,7 @@ fn routes() -> Vec<Endpoint> {
         get(destination, web::get().to(destinations::show)),
         put(destination, Rule::change(Admin, "destination.put"), web::put().to(agreements::put)),
         delete(destination, Rule::change(Admin, "destination.remove"), web::delete().to(agreements::remove)),
+        get("/api/v1/destinations/{destination}/agreement", web::get().to(agreements::agreement)),
         get("/api/v1/destinations/{destination}/history", web::get().to(agreements::history)),
         get("/api/v1/destinations/{destination}/openings", web::get().to(foresight::openings)),
         get("/api/v1/destinations/{destination}/forecast", web::get().to(foresight::forecast)),
@@ -202,6 +207,7 @@ fn routes() -> Vec<Endpoint> {
         get("/api/v1/outbox/{destination}/{seq}", web::get().to(outbox::show_place)),
         get("/api/v1/outbox/{destination}/{seq}/explain", web::get().to(outbox::explain_place)),
         post("/api/v1/outbox/{destination}/{seq}/{act}", Rule::act_of(Operate, "entry"), web::post().to(outbox::act)),
+        get("/api/v1/config", web::get().to(config::show)),
         post("/api/v1/reload", Rule::change(Admin, "reload"), web::post().to(agreements::reload)),
         post("/api/v1/drain", Rule::act_of(Admin, "drain"), web::post().to(drain::begin)),
         get("/api/v1/quarantine", web::get().to(records::quarantine)),

@@ -9,15 +9,17 @@ pub mod config_errors;
 pub mod config_files;
 pub mod exit;
 
-mod agreement;
+pub(crate) mod agreement;
 mod chain;
 mod check;
+mod config;
 #[cfg(feature = "testnet")]
 mod demo;
 pub(crate) mod destination;
 mod device;
 mod doctor;
 mod drain;
+mod edit;
 mod embedded_broker;
 mod evidence;
 mod init;
@@ -39,7 +41,7 @@ mod store_files;
 #[cfg(feature = "testnet")]
 mod testnet;
 mod token;
-mod typed_windows;
+pub(crate) mod typed_windows;
 mod wait;
 mod windows;
 
@@ -100,6 +102,8 @@ pub enum Command {
     Receiver(receiver::ReceiverArgs),
     /// Check the config: say all that is wrong with it, or what the gateway would do and when each destination opens next
     Check,
+    /// Show what the running gateway goes by, defaults included, and where each key stands
+    Config(config::ConfigArgs),
     /// Let the running gateway take over what the config files say now: all of it, or nothing
     Reload(reload::ReloadArgs),
     /// Let the running gateway end in order: nothing is taken in any more, and what is under way may finish
@@ -180,6 +184,7 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Testnet(command) => testnet::run(&global, command),
         Command::EmbeddedBroker(args) => embedded_broker::run(args),
         Command::Check => check::run(&global),
+        Command::Config(args) => block_on(config::run(&global, &args)),
         Command::Reload(args) => block_on(reload::run(&global, &args)),
         Command::Drain => block_on(drain::run(&global)),
         Command::Status => block_on(status::run(&global)),

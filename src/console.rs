@@ -12,6 +12,7 @@
 //! | `/console/outbox`, `/console/ages` | what waits, and why; how long already | `outbox` |
 //! | `/console/outbox/{destination}/{seq}`, `/{act}` | one message, and acts on it | `entry` |
 //! | `/console/destinations`, `/{destination}` | how they stand; windows before and after now; signals and pauses | `destinations`, `timeline` |
+//! | `/console/destinations/{destination}/edit`, `/preview`, `/save`, `/remove`, `/windows`, `/console/add-destination` | agreements changed, with a preview | `agreement` |
 //! | `/console/ledger`, `/quarantine`, `/audit` | what ended, what never became an entry, who did what | `records` |
 //! | `/console/actors`, `/devices`, `/tor`, `/matrix`, `/privacy` | the parts, and what leaves this machine | `parts` |
 //! | `/console/assets/...` | style and icon: no session needed | here |
@@ -19,6 +20,7 @@
 pub(crate) mod guard;
 pub(crate) mod login;
 
+mod agreement;
 mod destinations;
 mod entry;
 mod frame;
@@ -86,6 +88,8 @@ pub(crate) fn routes() -> Vec<Endpoint> {
     let line = |method, path, rule, route| Endpoint { method, path, rule, route };
     let post = |path, rule, route| line(Method::POST, path, rule, route);
     let operates = |path, act, route| post(path, Rule::act_of(Scope::Operate, act), route);
+    let administers = |path, act, route| post(path, Rule::act_of(Scope::Admin, act), route);
+    let looks_through = |method, path, route| line(method, path, Rule::without_act(Scope::Admin), route);
     let entry_act = "/console/outbox/{destination}/{seq}/{act}";
     vec![
         get("/console", actix::get().to(overview::show)),
@@ -102,6 +106,36 @@ pub(crate) fn routes() -> Vec<Endpoint> {
         operates("/console/destinations/{destination}/signal", "signal", actix::post().to(destinations::signal)),
         operates("/console/destinations/{destination}/pause", "pause", actix::post().to(destinations::pause)),
         operates("/console/destinations/{destination}/resume", "resume", actix::post().to(destinations::resume)),
+        get("/console/destinations/{destination}/edit", actix::get().to(agreement::edit)),
+        looks_through(
+            Method::POST,
+            "/console/destinations/{destination}/edit",
+            actix::post().to(agreement::edit_again),
+        ),
+        looks_through(
+            Method::POST,
+            "/console/destinations/{destination}/preview",
+            actix::post().to(agreement::preview),
+        ),
+        administers("/console/destinations/{destination}/save", "destination.put", actix::post().to(agreement::save)),
+        looks_through(
+            Method::GET,
+            "/console/destinations/{destination}/remove",
+            actix::get().to(agreement::confirm_removal),
+        ),
+        administers(
+            "/console/destinations/{destination}/remove",
+            "destination.remove",
+            actix::post().to(agreement::remove),
+        ),
+        looks_through(
+            Method::GET,
+            "/console/destinations/{destination}/windows",
+            actix::get().to(agreement::confirm_reset),
+        ),
+        administers("/console/destinations/{destination}/windows", "windows.reset", actix::post().to(agreement::reset)),
+        looks_through(Method::GET, agreement::ADD, actix::get().to(agreement::add)),
+        looks_through(Method::POST, agreement::ADD, actix::post().to(agreement::add_preview)),
         get("/console/ledger", actix::get().to(records::ledger)),
         get("/console/quarantine", actix::get().to(records::quarantine)),
         get("/console/audit", actix::get().to(records::audit)),

@@ -1,7 +1,7 @@
 //! The Registry: who the destinations are, what was agreed with them, and which routes lead there.
 //!
-//! - *Hears* `Current` (answered from memory), `PutDestination`, `PutWindows`, `RemoveDestination`, `Reload`, `History`, `Observe`,
-//!   `Shutdown`.
+//! - *Hears* `Current` (answered from memory), `PutDestination`, `PutWindows`, `RemoveDestination`, `Reload`, `History`, `Written`,
+//!   `Everything`, `Observe`, `Shutdown`.
 //! - *Owns* the registry store: destinations that were made at run time, the version and the history of every agreement, and for
 //!   each destination the identity by which it knows this gateway. An identity is drawn once and kept; no two destinations' have
 //!   anything in common (DESIGN decision 14).
@@ -11,7 +11,8 @@
 //!
 //! The config's destinations and those of the store are merged when the actor starts; until the state is read, requests wait. A
 //! destination of the files wins over one of the store, and can't be changed here: whoever tries is told file and line. A change is
-//! checked, written to disk and only then in force: when the disk refuses, nothing has changed. A reload is one such change. Changes
+//! checked, written to disk and only then in force: when the disk refuses, nothing has changed. A reload is one such change. A change
+//! may be bound to a version (RFC 9110 section 13): that is looked at in its turn, so of two writers one hears of the other. Changes
 //! take their turn; at most [`CHANGES_MAX`] wait. Reading, checking and writing are done on a blocking thread, never on the
 //! System thread.
 //!
@@ -33,8 +34,8 @@ use tidegate_schemas::{
     messages::{
         gateway::{Observe, Shutdown},
         registry::{
-            ChangeError, Changed, Current, Declared, History, PutDestination, PutWindows, RegistrySnapshot, Reload,
-            Reloaded, RemoveDestination,
+            ChangeError, Changed, Current, Declared, Everything, History, InForce, PutDestination, PutWindows,
+            RegistrySnapshot, Reload, Reloaded, RemoveDestination, Written, WrittenAgreement,
         },
     },
     view::{BrokenDestination, Observation, RegistryObservation},
@@ -191,7 +192,7 @@ impl Handler<Reload> for Registry {
     type Result = ResponseActFuture<Self, Result<Reloaded, ChangeError>>;
 
     fn handle(&mut self, message: Reload, _: &mut Self::Context) -> Self::Result {
-        self.change(move |parts, book| book.reload(parts, &message.declared, message.dry_run))
+        self.change(move |parts, book| book.reload(parts, &message))
     }
 }
 
@@ -200,6 +201,22 @@ impl Handler<History> for Registry {
 
     fn handle(&mut self, message: History, _: &mut Self::Context) -> Self::Result {
         self.change(move |_, book| Ok(book.history(&message.destination)))
+    }
+}
+
+impl Handler<Written> for Registry {
+    type Result = ResponseActFuture<Self, Result<Option<WrittenAgreement>, ChangeError>>;
+
+    fn handle(&mut self, message: Written, _: &mut Self::Context) -> Self::Result {
+        self.change(move |_, book| Ok(book.written(&message.destination)))
+    }
+}
+
+impl Handler<Everything> for Registry {
+    type Result = ResponseActFuture<Self, Result<InForce, ChangeError>>;
+
+    fn handle(&mut self, _: Everything, _: &mut Self::Context) -> Self::Result {
+        self.change(|_, book| Ok(book.everything()))
     }
 }
 

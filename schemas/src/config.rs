@@ -13,6 +13,7 @@ pub mod devices;
 pub mod file;
 pub mod keys;
 mod merge;
+pub mod origins;
 pub mod raw;
 pub mod settings;
 pub mod source;

@@ -45,6 +45,20 @@ impl Canonical {
         RawDestination::deserialize(&self.0)
     }
 
+    /// The keys that are written, without the onion address: that one is not shown (PR-4).
+    #[must_use]
+    pub fn without_address(&self) -> Map<String, Value> {
+        let mut keys = self.0.as_object().cloned().unwrap_or_default();
+        keys.remove("onion");
+        keys
+    }
+
+    /// The onion address as it is written.
+    #[must_use]
+    pub fn onion(&self) -> Option<String> {
+        self.0.get("onion")?.as_str().map(str::to_owned)
+    }
+
     /// By what messages for it are taken, also when nothing can be delivered: each key as far as it can be read, else its default.
     #[must_use]
     pub fn intake(&self) -> IntakeTerms {
@@ -116,6 +130,14 @@ pub fn differences(before: Option<&Canonical>, after: Option<&Canonical>) -> Vec
         KeyChange { key: key.clone(), old: shown(old.get(key), hidden), new: shown(new.get(key), hidden), hidden }
     });
     changes.collect()
+}
+
+/// The values of a table by their dotted paths, such as `windows.allow`.
+#[must_use]
+pub fn flat(value: &Value) -> BTreeMap<String, &Value> {
+    let mut keys = BTreeMap::new();
+    flatten("", value, &mut keys);
+    keys
 }
 
 fn flatten<'v>(path: &str, value: &'v Value, into: &mut BTreeMap<String, &'v Value>) {

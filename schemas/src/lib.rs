@@ -22,6 +22,8 @@ pub mod forecast;
 
 pub mod impact;
 
+pub mod effective;
+
 pub mod entry;
 
 pub mod outcome;
@@ -43,6 +45,8 @@ pub mod export;
 pub mod wire;
 
 pub mod tidings;
+
+pub mod condition;
 
 pub mod config;
 

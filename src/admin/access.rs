@@ -16,7 +16,7 @@ use tidegate_schemas::messages::{
     dispatcher::Explain,
     gateway::Observe,
     outbox::{Enqueue, Foresee, List, ListLedger, ListQuarantine, Loads, Operate, SetPaused, Show, Signal, Spend},
-    registry::{Current, History, PutDestination, PutWindows, Reload, RemoveDestination},
+    registry::{Current, Everything, History, PutDestination, PutWindows, Reload, RemoveDestination, Written},
     tools::{Check, Compact, CountStats, Export},
     uplink::TestConnection,
 };
@@ -38,6 +38,10 @@ pub struct Access {
     pub remove: Option<Recipient<RemoveDestination>>,
     /// Registry: how an agreement came about.
     pub history: Option<Recipient<History>>,
+    /// Registry: an agreement as it is written.
+    pub written: Option<Recipient<Written>>,
+    /// Registry: all of them.
+    pub everything: Option<Recipient<Everything>>,
     /// Registry: what the config files say now.
     pub reload: Option<Recipient<Reload>>,
     /// Outbox: custody.
@@ -159,6 +163,8 @@ pub fn situation(view: &View<Handles>) -> Situation {
         put_windows: registry.clone().map(Addr::recipient),
         remove: registry.clone().map(Addr::recipient),
         history: registry.clone().map(Addr::recipient),
+        written: registry.clone().map(Addr::recipient),
+        everything: registry.clone().map(Addr::recipient),
         reload: registry.clone().map(Addr::recipient),
         enqueue: outbox.clone().map(Addr::recipient),
         loads: outbox.clone().map(Addr::recipient),

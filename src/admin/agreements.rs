@@ -1,12 +1,14 @@
 //! Destinations made, changed and removed through the admin API, the history of every agreement, and reloads of the config.
 //!
 //! What a config file declares is changed there alone: such a request is refused with file and line. Every change can be asked for
-//! with `dry_run=true`: the answer says what it would mean, and nothing happens.
+//! with `dry_run=true`: the answer says what it would mean, and nothing happens. Every change can be bound to the version that it was made
+//! of (`If-Match`, RFC 9110 section 13.1.1; `super::conditions`), a dry run too: its answer has the tag (`ETag`) of what there is, so that
+//! the real change can be bound to what was shown.
 
 use super::{
     App,
     access::{ask, ask_within},
-    body, destinations,
+    body, conditions, destinations,
     pages::Page,
     problem::HttpProblem,
 };
@@ -14,7 +16,7 @@ use actix::Recipient;
 use actix_web::{
     HttpRequest, HttpResponse,
     http::StatusCode,
-    web::{Data, Json, Path, Payload, Query},
+    web::{Data, Path, Payload, Query},
 };
 use futures_util::future::join_all;
 use schemars::JsonSchema;
@@ -22,14 +24,19 @@ use serde::Deserialize;
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use tidegate_schemas::{
     agreement::ServiceAgreement,
+    condition::{Condition, version_tag},
     config::{Problem, raw::RawDestination},
     entry::Event,
     forecast::Forecast,
+    history::ChangeKind,
     id::DestinationId,
     impact::{Impact, OPENINGS_SHOWN, openings},
     messages::{
         outbox::{Foresee, List, Loads, Operate, OperateError, PAGE_ENTRIES_MAX},
-        registry::{ChangeError, Changed, Current, Expect, History, PutDestination, RemoveDestination},
+        registry::{
+            ChangeError, Changed, Current, Expect, History, PutDestination, RemoveDestination, Written,
+            WrittenAgreement,
+        },
     },
     view::{AbsentDestination, ChangeView, DestinationLoad, ReloadView},
 };
@@ -68,7 +75,7 @@ pub(super) struct DryRun {
 /// What becomes of messages that wait for a destination that is removed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
-enum Fate {
+pub(crate) enum Fate {
     /// They stay in the outbox under its name, and are delivered when it comes back.
     Hold,
     /// They are removed for good.
@@ -91,17 +98,61 @@ pub(super) async fn put(
     app: Data<App>,
     id: Path<String>,
     query: Query<PutQuery>,
+    request: HttpRequest,
     payload: Payload,
-) -> Result<Json<ChangeView>, HttpProblem> {
+) -> Result<HttpResponse, HttpProblem> {
     let destination = destinations::name(&id)?;
+    let condition = conditions::of(&request)?;
     let raw: Box<RawDestination> = body::json(payload).await?;
     let PutQuery { dry_run, expect } = query.into_inner();
-    let message = PutDestination { destination: destination.clone(), raw, expect, dry_run };
+    make(&app, PutDestination { destination, raw, expect, condition, dry_run }).await.map(|made| made.answer())
+}
+
+/// Makes or changes a destination, or says what that would mean.
+pub(crate) async fn make(app: &App, message: PutDestination) -> Result<Made, HttpProblem> {
+    let (destination, dry_run) = (message.destination.clone(), message.dry_run);
     let changed = ask(app.reach.look().access.put.as_ref(), message).await??;
     if !dry_run {
         tracing::info!(%destination, version = changed.version, "a destination was put through the admin endpoint");
     }
-    Ok(Json(view(&app, changed, dry_run).await))
+    Ok(made(app, changed, dry_run).await)
+}
+
+/// The agreement as it is written, without the address: what `PUT` takes back with `If-Match`.
+pub(super) async fn agreement(
+    app: Data<App>,
+    id: Path<String>,
+    request: HttpRequest,
+) -> Result<HttpResponse, HttpProblem> {
+    let written = written(&app, &destinations::name(&id)?).await?;
+    conditions::shown(&request, &version_tag(written.version), &written.keys)
+}
+
+/// An agreement as it is written.
+pub(crate) async fn written(app: &App, destination: &DestinationId) -> Result<WrittenAgreement, HttpProblem> {
+    let message = Written { destination: destination.clone() };
+    let written = ask(app.reach.look().access.written.as_ref(), message).await??;
+    written.ok_or_else(|| HttpProblem::not_found(format!("there is no destination {destination}")))
+}
+
+/// A change that was made, or what it would mean.
+pub(crate) struct Made {
+    pub(crate) view: ChangeView,
+    /// The tag of what there is, after a dry run.
+    tag: Option<String>,
+}
+
+impl Made {
+    pub(super) fn answer(&self) -> HttpResponse {
+        conditions::tagged(self.tag.as_deref(), &self.view)
+    }
+}
+
+/// With what it means. An answer to a change has no tag: RFC 9110 section 9.3.4 keeps those for what was stored just as it came.
+pub(super) async fn made(app: &App, changed: Changed, dry_run: bool) -> Made {
+    let there = changed.kind != Some(ChangeKind::Added);
+    let tag = (dry_run && there).then(|| version_tag(changed.version - u64::from(changed.kind.is_some())));
+    Made { view: view(app, changed, dry_run).await, tag }
 }
 
 /// A destination is no more; what waits for it is held or purged.
@@ -109,14 +160,27 @@ pub(super) async fn remove(
     app: Data<App>,
     id: Path<String>,
     query: Query<RemoveQuery>,
-) -> Result<Json<ChangeView>, HttpProblem> {
+    request: HttpRequest,
+) -> Result<HttpResponse, HttpProblem> {
     let destination = destinations::name(&id)?;
+    let condition = conditions::of(&request)?;
     let RemoveQuery { dry_run, queued } = query.into_inner();
+    take_away(&app, destination, condition, dry_run, queued).await.map(|made| made.answer())
+}
+
+/// Removes a destination, or says what that would mean.
+pub(crate) async fn take_away(
+    app: &App,
+    destination: DestinationId,
+    condition: Condition,
+    dry_run: bool,
+    queued: Option<Fate>,
+) -> Result<Made, HttpProblem> {
     let loads = ask(app.reach.look().access.loads.as_ref(), Loads).await?;
     let load = loads.iter().find(|load| load.destination == destination);
     let waiting = load.map_or(0, waits);
     let remove = |dry_run| {
-        let message = RemoveDestination { destination: destination.clone(), dry_run };
+        let message = RemoveDestination { destination: destination.clone(), condition: condition.clone(), dry_run };
         async { ask(app.reach.look().access.remove.as_ref(), message).await }
     };
     if let (1.., Some(load), None, false) = (waiting, load, queued, dry_run) {
@@ -137,11 +201,12 @@ pub(super) async fn remove(
     }
     // It is gone first: nothing new comes, and should the purge be cut off, it can be asked for again.
     let purged = match queued {
-        Some(Fate::Purge) if !dry_run => Some(purge(&app, &destination).await?),
+        Some(Fate::Purge) if !dry_run => Some(purge(app, &destination).await?),
         _ => None,
     };
-    let view = view(&app, changed, dry_run).await;
-    Ok(Json(ChangeView { purged, ..view }))
+    let mut made = made(app, changed, dry_run).await;
+    made.view.purged = purged;
+    Ok(made)
 }
 
 fn fate_needed(load: &DestinationLoad) -> HttpProblem {
@@ -167,12 +232,16 @@ pub(super) async fn history(
 }
 
 /// Takes over what the config files say now.
-pub(super) async fn reload(app: Data<App>, query: Query<DryRun>) -> Result<Json<ReloadView>, HttpProblem> {
+pub(super) async fn reload(
+    app: Data<App>,
+    query: Query<DryRun>,
+    request: HttpRequest,
+) -> Result<HttpResponse, HttpProblem> {
     let Some(reloader) = &app.reloader else {
         return Err(HttpProblem::unavailable("this gateway was started without config files"));
     };
     let dry_run = query.dry_run;
-    let outcome = reloader.reload(dry_run).await?;
+    let outcome = reloader.reload(dry_run, conditions::of(&request)?).await?;
     let until = Instant::now() + IMPACT_LIMIT;
     let loads = loads(&app, until).await;
     let mut destinations = Vec::with_capacity(outcome.reloaded.changed.len());
@@ -195,7 +264,7 @@ pub(super) async fn reload(app: Data<App>, query: Query<DryRun>) -> Result<Json<
             !destinations.iter().any(comes)
         });
     }
-    Ok(Json(ReloadView {
+    let view = ReloadView {
         dry_run,
         destinations,
         new_keys: outcome.reloaded.new_keys,
@@ -205,8 +274,9 @@ pub(super) async fn reload(app: Data<App>, query: Query<DryRun>) -> Result<Json<
         routes_changed: outcome.reloaded.routes_changed,
         needs_restart: outcome.needs_restart,
         absent,
-        warnings: outcome.warnings.iter().map(written).collect(),
-    }))
+        warnings: outcome.warnings.iter().map(in_words).collect(),
+    };
+    Ok(conditions::tagged(Some(&outcome.tag), &view))
 }
 
 /// Messages that wait for destinations that aren't there; none when the lines that know are down.
@@ -238,7 +308,7 @@ async fn loads(app: &App, until: Instant) -> Option<BTreeMap<DestinationId, u64>
 }
 
 /// The change with what it means. What can't be found out is absent.
-pub(super) async fn view(app: &App, changed: Changed, dry_run: bool) -> ChangeView {
+async fn view(app: &App, changed: Changed, dry_run: bool) -> ChangeView {
     let until = Instant::now() + IMPACT_LIMIT;
     let loads = loads(app, until).await;
     view_among(app, changed, dry_run, loads.as_ref(), Some(until)).await
@@ -273,11 +343,11 @@ async fn view_among(
         waiting,
         impact,
         purged: None,
-        warnings: changed.warnings.iter().map(written).collect(),
+        warnings: changed.warnings.iter().map(in_words).collect(),
     }
 }
 
-fn written(warning: &Problem) -> String {
+fn in_words(warning: &Problem) -> String {
     format!("{}: {}", warning.path, warning.message)
 }
 

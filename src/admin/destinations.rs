@@ -4,8 +4,8 @@
 use crate::admin::{
     App,
     access::{Situation, ask},
-    agreements::{self, DryRun},
-    body,
+    agreements::{self, DryRun, Made},
+    body, conditions,
     pages::Page,
     problem::HttpProblem,
 };
@@ -15,12 +15,13 @@ use actix_web::{
 };
 use tidegate_schemas::{
     agreement::Circumstances,
+    condition::Condition,
     id::DestinationId,
     messages::{
         outbox::Loads,
         registry::{ChangeError, Current, PutWindows, RegisteredDestination},
     },
-    view::{ChangeView, DestinationLoad, DestinationView},
+    view::{DestinationLoad, DestinationView},
     window::RawWindows,
 };
 
@@ -40,10 +41,12 @@ pub(super) async fn set_windows(
     app: Data<App>,
     id: Path<String>,
     query: Query<DryRun>,
+    request: HttpRequest,
     payload: Payload,
-) -> Result<Json<ChangeView>, HttpProblem> {
+) -> Result<HttpResponse, HttpProblem> {
     let windows: RawWindows = body::json(payload).await?;
-    put_windows(&app, &id, windows, query.dry_run).await
+    let message = windows_of(&id, windows, conditions::of(&request)?, query.dry_run)?;
+    put_windows(&app, message).await.map(|change| change.answer())
 }
 
 /// No windows: always open.
@@ -51,13 +54,19 @@ pub(super) async fn reset_windows(
     app: Data<App>,
     id: Path<String>,
     query: Query<DryRun>,
-) -> Result<Json<ChangeView>, HttpProblem> {
-    put_windows(&app, &id, RawWindows::default(), query.dry_run).await
+    request: HttpRequest,
+) -> Result<HttpResponse, HttpProblem> {
+    let message = windows_of(&id, RawWindows::default(), conditions::of(&request)?, query.dry_run)?;
+    put_windows(&app, message).await.map(|change| change.answer())
 }
 
-async fn put_windows(app: &App, id: &str, windows: RawWindows, dry_run: bool) -> Result<Json<ChangeView>, HttpProblem> {
-    let destination = name(id)?;
-    let message = PutWindows { destination: destination.clone(), windows, dry_run };
+fn windows_of(id: &str, windows: RawWindows, condition: Condition, dry_run: bool) -> Result<PutWindows, HttpProblem> {
+    Ok(PutWindows { destination: name(id)?, windows, condition, dry_run })
+}
+
+/// Sets windows, or says what that would mean.
+pub(crate) async fn put_windows(app: &App, message: PutWindows) -> Result<Made, HttpProblem> {
+    let (destination, dry_run) = (message.destination.clone(), message.dry_run);
     let changed = ask(app.reach.look().access.put_windows.as_ref(), message).await?;
     let changed = changed.map_err(|error| match error {
         ChangeError::Values(problems) => HttpProblem::values(&problems, "windows"),
@@ -66,7 +75,7 @@ async fn put_windows(app: &App, id: &str, windows: RawWindows, dry_run: bool) ->
     if !dry_run {
         tracing::info!(%destination, "windows were set through the admin endpoint");
     }
-    Ok(Json(agreements::view(app, changed, dry_run).await))
+    Ok(agreements::made(app, changed, dry_run).await)
 }
 
 pub(crate) fn name(text: &str) -> Result<DestinationId, HttpProblem> {

@@ -8,7 +8,10 @@ mod operation;
 mod operations;
 
 use crate::admin::{problem::HttpProblem, rule::Rule};
-use actix_web::{HttpResponse, http::header::ContentType};
+use actix_web::{
+    HttpResponse,
+    http::{Method, header::ContentType},
+};
 use operation::{Answer, Operation, Taken};
 use schemars::{Schema, SchemaGenerator, generate::SchemaSettings, transform::RecursiveTransform};
 use serde_json::{Map, Value, json};
@@ -16,6 +19,14 @@ use std::sync::LazyLock;
 
 /// Where the schemas of answers stand.
 const SCHEMAS: &str = "/components/schemas";
+
+/// The headers of a conditional request (RFC 9110 section 13.1).
+const CONDITIONS: [(&str, &str); 2] = [
+    ("If-Match", "Only if this is what there is (ETag, or the version in double quotes); else 412"),
+    ("If-None-Match", "Only if this is not what there is, * being anything; else 304 for GET and 412"),
+];
+/// What may stand in them.
+const TAGS: &str = "^(\\*|(W/)?\"[!#-~]*\"(, ?(W/)?\"[!#-~]*\"){0,7})$";
 
 /// The document as text.
 static TEXT: LazyLock<String> = LazyLock::new(|| {
@@ -94,7 +105,11 @@ fn described(
     described.insert("operationId".into(), operation.id.into());
     described.insert("tags".into(), json!([operation.tag]));
     described.insert("summary".into(), operation.summary.into());
-    let parameters: Vec<Value> = parts(operation.path).chain(parameters(operation.query, taken)).collect();
+    let conditions = CONDITIONS.iter().filter(|_| operation.conditional).map(|(name, about)| {
+        json!({ "name": name, "in": "header", "required": false, "description": about, "schema": { "type": "string", "pattern": TAGS } })
+    });
+    let parameters: Vec<Value> =
+        parts(operation.path).chain(parameters(operation.query, taken)).chain(conditions).collect();
     if !parameters.is_empty() {
         described.insert("parameters".into(), parameters.into());
     }
@@ -109,7 +124,11 @@ fn described(
     };
     let answered = json!({ "description": operation.answered(), "content": { media_type: { "schema": schema } } });
     let refused = json!({ "$ref": "#/components/responses/Problem" });
-    described.insert("responses".into(), json!({ "200": answered, "default": refused }));
+    let mut responses = json!({ "200": answered, "default": refused });
+    if operation.conditional && operation.method == Method::GET {
+        responses["304"] = json!({ "description": "It is what If-None-Match names" });
+    }
+    described.insert("responses".into(), responses);
     if super::is_public(operation.path) {
         described.insert("security".into(), json!([]));
     } else if let Some(rule) = rule {

@@ -15,6 +15,7 @@ use tidegate_actors::ports::destination_check::PATH;
 use tidegate_actors::ports::ledger_archive::ArchiveError;
 use tidegate_schemas::{
     audit::Scope,
+    condition::{quoted, version_tag},
     config::{Problem, Problems},
     messages::{
         outbox::{OperateError, SignalError, StoreError},
@@ -40,6 +41,41 @@ pub struct ValueError {
     pub place: Option<String>,
 }
 
+/// What few refusals have, in a box: the version that is there and its entity tag (`ETag`), where a request was made of something else; the
+/// methods that an address knows (`Allow`, RFC 9110 section 10.2.1).
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "Option<u64>", into = "Option<u64>")]
+pub struct Rare(Option<Box<RareParts>>);
+
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct RareParts {
+    version: Option<u64>,
+    etag: Option<String>,
+    allow: Option<String>,
+}
+
+impl Rare {
+    fn of(parts: RareParts) -> Self {
+        Self(Some(Box::new(parts)))
+    }
+    fn version(&self) -> Option<u64> {
+        self.0.as_ref()?.version
+    }
+    fn has_no_version(&self) -> bool {
+        self.version().is_none()
+    }
+}
+impl From<Option<u64>> for Rare {
+    fn from(version: Option<u64>) -> Self {
+        version.map_or_else(Self::default, |_| Self::of(RareParts { version, ..RareParts::default() }))
+    }
+}
+impl From<Rare> for Option<u64> {
+    fn from(rare: Rare) -> Self {
+        rare.version()
+    }
+}
+
 /// A refusal.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct HttpProblem {
@@ -55,15 +91,16 @@ pub struct HttpProblem {
     /// The values that are wrong, where the body is.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub errors: Vec<ValueError>,
+    /// The version that is there, where the request was made of another.
+    #[serde(default, skip_serializing_if = "Rare::has_no_version")]
+    #[schemars(with = "Option<u64>")]
+    pub version: Rare,
     /// Seconds after which another try makes sense (`Retry-After`).
     #[serde(skip)]
     pub retry_after_s: Option<u32>,
     /// How to authenticate (`WWW-Authenticate`).
     #[serde(skip)]
     pub challenge: Option<&'static str>,
-    /// The methods that this address knows (`Allow`, RFC 9110 section 10.2.1).
-    #[serde(skip)]
-    pub allow: Option<Box<str>>,
 }
 
 impl HttpProblem {
@@ -75,9 +112,9 @@ impl HttpProblem {
             status: status.as_u16(),
             detail: detail.into(),
             errors: Vec::new(),
+            version: Rare::default(),
             retry_after_s: None,
             challenge: None,
-            allow: None,
         }
     }
 
@@ -128,13 +165,20 @@ impl HttpProblem {
         let detail = format!("it knows {allow}");
         let mut problem =
             Self::new(StatusCode::METHOD_NOT_ALLOWED, "method", "This address does not know this method", detail);
-        problem.allow = Some(allow.into());
+        problem.version = Rare::of(RareParts { allow: Some(allow), ..RareParts::default() });
         problem
     }
     /// The body is too large.
     pub fn too_large(bytes_max: usize) -> Self {
         let detail = format!("the body may have at most {bytes_max} bytes");
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, "too-large", "The body is too large", detail)
+    }
+    /// It is not what the request was made of (RFC 9110 section 15.5.13); `tag` is that of what is there.
+    pub fn changed(detail: impl Into<String>, version: Option<u64>, tag: Option<&str>) -> Self {
+        let title = "It was changed meanwhile";
+        let mut problem = Self::new(StatusCode::PRECONDITION_FAILED, "changed", title, detail);
+        problem.version = Rare::of(RareParts { version, etag: tag.map(quoted), allow: None });
+        problem
     }
     /// Come back later.
     pub fn too_many(retry_after_s: u32) -> Self {
@@ -236,8 +280,12 @@ impl ResponseError for HttpProblem {
         if let Some(challenge) = self.challenge {
             response.insert_header((header::WWW_AUTHENTICATE, challenge));
         }
-        if let Some(allow) = &self.allow {
-            response.insert_header((header::ALLOW, &**allow));
+        let RareParts { etag, allow, .. } = self.version.0.as_deref().cloned().unwrap_or_default();
+        if let Some(allow) = allow {
+            response.insert_header((header::ALLOW, allow));
+        }
+        if let Some(etag) = etag {
+            response.insert_header((header::ETAG, etag));
         }
         // A refusal may come before the body was read; the connection can't be used for a second request then.
         response.force_close();
@@ -320,6 +368,15 @@ impl From<ChangeError> for HttpProblem {
         match error {
             ChangeError::Unknown(_) => Self::not_found(detail),
             ChangeError::Exists(_) => Self::conflict("exists", "It is there already", detail),
+            ChangeError::Changed { version, .. } => {
+                let tag = version.map(version_tag);
+                let detail = format!("{detail}; look at it again, then change that; nothing changed");
+                Self::changed(detail, version, tag.as_deref())
+            }
+            ChangeError::ConfigChanged { tag } => {
+                let detail = format!("{detail}; ask for a dry run again; nothing changed");
+                Self::changed(detail, None, Some(&tag))
+            }
             ChangeError::Declared { .. } => Self::conflict("declared", "It is declared in the config", detail),
             ChangeError::Routed { .. } => Self::conflict("routed", "A route leads there", detail),
             ChangeError::Values(problems) => Self::values(&problems, PATH),

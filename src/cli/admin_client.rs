@@ -80,6 +80,16 @@ impl AdminClient {
         self.send_within(Method::GET, path, None::<&()>, limit).await
     }
 
+    /// Asks for something that has a version; with its tag, as it stands in `ETag`.
+    ///
+    /// # Errors
+    /// See [`AdminClient::send`].
+    pub async fn get_tagged<T: DeserializeOwned>(&self, path: &str) -> Result<(T, String), Failure> {
+        let (value, tag) = self.answer(Method::GET, path, None::<&()>, None, REQUEST_LIMIT).await?;
+        let tag = tag.ok_or_else(|| Failure::failed(format!("the answer of {} has no version", self.address)))?;
+        Ok((value, tag))
+    }
+
     /// Sends a request with a JSON body, or with none.
     ///
     /// # Errors
@@ -90,7 +100,21 @@ impl AdminClient {
         path: &str,
         body: Option<&impl Serialize>,
     ) -> Result<T, Failure> {
-        self.send_within(method, path, body, REQUEST_LIMIT).await
+        self.send_if(method, path, body, None).await
+    }
+
+    /// The same, if what is there has this tag still (`If-Match`).
+    ///
+    /// # Errors
+    /// As [`AdminClient::send`]; when it has another one.
+    pub async fn send_if<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&impl Serialize>,
+        tag: Option<&str>,
+    ) -> Result<T, Failure> {
+        Ok(self.answer(method, path, body, tag, REQUEST_LIMIT).await?.0)
     }
 
     /// Sends a request whose answer may take so long.
@@ -104,15 +128,26 @@ impl AdminClient {
         body: Option<&impl Serialize>,
         limit: Duration,
     ) -> Result<T, Failure> {
-        let exchange = self.exchange(method, path, body);
+        Ok(self.answer(method, path, body, None, limit).await?.0)
+    }
+
+    async fn answer<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&impl Serialize>,
+        tag: Option<&str>,
+        limit: Duration,
+    ) -> Result<(T, Option<String>), Failure> {
+        let exchange = self.exchange(method, path, body, tag);
         let answer = tokio::time::timeout(limit, exchange).await;
-        let (status, body) = answer.map_err(|_| {
+        let (status, tag, body) = answer.map_err(|_| {
             Failure::later(format!("the gateway at {} did not answer within {} s", self.address, limit.as_secs()))
         })??;
         if !(200..300).contains(&status) {
             return Err(refusal(status, &body));
         }
-        self.understood(&body)
+        Ok((self.understood(&body)?, tag))
     }
 
     fn understood<T: DeserializeOwned>(&self, body: &[u8]) -> Result<T, Failure> {
@@ -132,7 +167,7 @@ impl AdminClient {
         let silent =
             || Failure::later(format!("the gateway at {} has said nothing for {SILENCE_LIMIT_S} s", self.address));
         let limit = Duration::from_secs(SILENCE_LIMIT_S);
-        let asked = tokio::time::timeout(limit, self.begin(Method::POST, path, None::<&()>)).await;
+        let asked = tokio::time::timeout(limit, self.begin(Method::POST, path, None::<&()>, None)).await;
         let answer = asked.map_err(|_| silent())??;
         let status = answer.status().as_u16();
         let (mut body, mut read) = (answer.into_body(), Vec::new());
@@ -164,11 +199,13 @@ impl AdminClient {
         method: Method,
         path: &str,
         body: Option<&impl Serialize>,
-    ) -> Result<(u16, Bytes), Failure> {
-        let answer = self.begin(method, path, body).await?;
+        tag: Option<&str>,
+    ) -> Result<(u16, Option<String>, Bytes), Failure> {
+        let answer = self.begin(method, path, body, tag).await?;
         let status = answer.status().as_u16();
+        let found = answer.headers().get(header::ETAG).and_then(|tag| tag.to_str().ok()).map(str::to_owned);
         let body = Limited::new(answer.into_body(), ANSWER_BYTES_MAX).collect().await;
-        Ok((status, body.map_err(|error| self.broken(&error))?.to_bytes()))
+        Ok((status, found, body.map_err(|error| self.broken(&error))?.to_bytes()))
     }
 
     /// Sends a request; its answer, whose body is still to come.
@@ -177,6 +214,7 @@ impl AdminClient {
         method: Method,
         path: &str,
         body: Option<&impl Serialize>,
+        tag: Option<&str>,
     ) -> Result<Response<Incoming>, Failure> {
         let broken = |error: &dyn std::fmt::Display| self.broken(error);
         let stream = TcpStream::connect(self.address).await.map_err(|error| {
@@ -194,6 +232,9 @@ impl AdminClient {
             .uri(path)
             .header(header::HOST, self.address.to_string())
             .header(header::AUTHORIZATION, format!("Bearer {}", self.token.reveal()));
+        if let Some(tag) = tag {
+            request = request.header(header::IF_MATCH, tag);
+        }
         let bytes = match body {
             None => Bytes::new(),
             Some(body) => {

@@ -1,4 +1,4 @@
-//! `tidegate destination add`, `edit`, `remove`, `history`: destinations and agreements while the gateway runs, and what a change
+//! `tidegate destination add`, `remove`, `history`: destinations and agreements while the gateway runs, and what a change
 //! would mean before it is made.
 
 use super::{Global, admin_client::AdminClient, exit::Failure, output};
@@ -15,7 +15,6 @@ use tidegate_schemas::{
     history::{AgreementChange, ChangeKind},
     id::DestinationId,
     impact::Impact,
-    messages::registry::Expect,
     view::ChangeView,
     window::Opening,
 };
@@ -80,7 +79,8 @@ fn read(from: impl io::Read) -> io::Result<String> {
     String::from_utf8(bytes).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error.utf8_error()))
 }
 
-fn destination_of(path: &Path) -> Result<RawDestination, Failure> {
+/// A destination from a file.
+pub(super) fn destination_of(path: &Path) -> Result<RawDestination, Failure> {
     let text = text_of(path)?;
     let wrong = |error: &dyn std::fmt::Display| {
         Failure::failed(format!("{} is not a destination: {error}", path.display()).trim_end().to_owned())
@@ -92,11 +92,11 @@ fn destination_of(path: &Path) -> Result<RawDestination, Failure> {
     toml::from_str(&text).map_err(|error: toml::de::Error| wrong(&error.message()))
 }
 
-/// Makes or changes one.
-pub(super) async fn put(global: &Global, client: &AdminClient, change: Change, expect: Expect) -> Result<(), Failure> {
+/// Makes one.
+pub(super) async fn add(global: &Global, client: &AdminClient, change: Change) -> Result<(), Failure> {
     let Change { name, file, dry_run } = change;
     let raw = destination_of(&file)?;
-    let path = format!("/api/v1/destinations/{name}?expect={}&dry_run={dry_run}", output::word(&expect));
+    let path = format!("/api/v1/destinations/{name}?expect=absent&dry_run={dry_run}");
     let view: ChangeView = client.send(Method::PUT, &path, Some(&raw)).await?;
     changed(global, &view)
 }
@@ -154,34 +154,25 @@ pub(super) fn lines(view: &ChangeView) -> Vec<String> {
     };
     let mut lines = vec![if view.dry_run { format!("{done} (dry run: nothing was changed)") } else { done }];
     lines.extend(view.changes.iter().map(|change| format!("  {change}")));
-    lines.extend(impact(&view.impact));
-    if let Some(purged) = view.purged {
-        lines.push(format!("  {purged} messages were purged"));
-    }
-    match (view.waiting, view.kind) {
-        (Some(waiting @ 1..), Some(ChangeKind::Removed) | None) if view.impact.openings_after.is_none() => {
-            lines.push(format!("  {waiting} messages wait for it: they are delivered when it comes back"));
-        }
-        (Some(waiting @ 1..), _) => {
-            let counted = view.impact.forecast.is_some() || view.impact.openings_after.is_none();
-            let how = if counted { "" } else { " (how many of them would expire was not counted)" };
-            lines.push(format!("  {waiting} messages wait for it{how}"));
-        }
-        _ => {}
-    }
+    lines.extend(openings(&view.impact));
+    lines.extend(on_messages(view).into_iter().map(|line| format!("  {line}")));
     lines.extend(view.warnings.iter().map(|warning| format!("  ! {warning}")));
     lines
 }
 
-fn impact(impact: &Impact) -> Vec<String> {
-    let mut lines = Vec::new();
-    if impact.openings_before != impact.openings_after {
-        let sides = [("opened until now", &impact.openings_before), ("opens from now on", &impact.openings_after)];
-        for (title, openings) in sides {
-            lines.extend(openings.as_ref().map(|openings| format!("  {title}: {}", written(openings))));
-        }
+fn openings(impact: &Impact) -> Vec<String> {
+    if impact.openings_before == impact.openings_after {
+        return Vec::new();
     }
-    if let Some(forecast) = &impact.forecast {
+    let sides = [("opened until now", &impact.openings_before), ("opens from now on", &impact.openings_after)];
+    let told = sides.into_iter().filter_map(|(title, openings)| Some((title, openings.as_ref()?)));
+    told.map(|(title, openings)| format!("  {title}: {}", written(openings))).collect()
+}
+
+/// What becomes of the messages that wait.
+pub(crate) fn on_messages(view: &ChangeView) -> Vec<String> {
+    let mut lines = Vec::new();
+    if let Some(forecast) = &view.impact.forecast {
         let least = if forecast.complete { "" } else { "at least " };
         let told = [
             (forecast.over_now, "are older than the lifetime: they expire at once"),
@@ -191,11 +182,22 @@ fn impact(impact: &Impact) -> Vec<String> {
                 "will expire before their turn comes, at the rate of late",
             ),
         ];
-        lines.extend(
-            told.iter()
-                .filter(|(count, _)| *count > 0)
-                .map(|(count, what)| format!("  {least}{count} waiting messages {what}")),
-        );
+        let told = told.iter().filter(|(count, _)| *count > 0);
+        lines.extend(told.map(|(count, what)| format!("{least}{count} waiting messages {what}")));
+    }
+    if let Some(purged) = view.purged {
+        lines.push(format!("{purged} messages were purged"));
+    }
+    match (view.waiting, view.kind) {
+        (Some(waiting @ 1..), Some(ChangeKind::Removed) | None) if view.impact.openings_after.is_none() => {
+            lines.push(format!("{waiting} messages wait for it: they are delivered when it comes back"));
+        }
+        (Some(waiting @ 1..), _) => {
+            let counted = view.impact.forecast.is_some() || view.impact.openings_after.is_none();
+            let how = if counted { "" } else { " (how many of them would expire was not counted)" };
+            lines.push(format!("{waiting} messages wait for it{how}"));
+        }
+        _ => {}
     }
     lines
 }

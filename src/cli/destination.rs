@@ -4,6 +4,7 @@ use super::{
     Global,
     admin_client::AdminClient,
     agreement::{self, Change, Removal},
+    edit::{self, Edit},
     exit::{self, Failure},
     output,
     signal::{self, SignalArgs, SignalKeyArgs, TestArgs},
@@ -17,7 +18,6 @@ use std::{path::PathBuf, process::ExitCode};
 use tidegate_schemas::{
     agreement::{Evaluation, Why},
     id::DestinationId,
-    messages::registry::Expect,
     view::{ChangeView, DestinationLoad, DestinationView},
     window::{RawWindow, RawWindows},
 };
@@ -34,8 +34,8 @@ pub enum DestinationCommand {
     },
     /// Make a destination while the gateway runs; it is kept in the state folder
     Add(Change),
-    /// Change one that was made so: the file has all of it, as for `add`
-    Edit(Change),
+    /// Change one that was made so, in an editor, or from a file that has all of it as for `add`
+    Edit(Edit),
     /// Remove one that was made so; messages that wait for it are held or purged (which does not erase the medium)
     Remove(Removal),
     /// Show how the agreement with a destination came about: who changed what, and when
@@ -122,8 +122,8 @@ pub(super) async fn run(global: &Global, command: DestinationCommand) -> Result<
             let view: DestinationView = client.get(&format!("/api/v1/destinations/{name}")).await?;
             shown(global, &view)?;
         }
-        DestinationCommand::Add(change) => agreement::put(global, &client, change, Expect::Absent).await?,
-        DestinationCommand::Edit(change) => agreement::put(global, &client, change, Expect::Present).await?,
+        DestinationCommand::Add(change) => agreement::add(global, &client, change).await?,
+        DestinationCommand::Edit(edit) => edit::edit(global, &client, edit).await?,
         DestinationCommand::Remove(removal) => agreement::remove(global, &client, removal).await?,
         DestinationCommand::History { name } => agreement::history(global, &client, &name).await?,
         DestinationCommand::Windows(WindowsCommand::Set(args)) => {
@@ -292,6 +292,12 @@ pub(crate) fn written(window: &RawWindow) -> String {
             format!("{days} {from}-{to}")
         }
     }
+}
+
+/// The same with its note: `typed_windows::rule` reads it.
+pub(crate) fn rule_text(window: &RawWindow) -> String {
+    let note = window.note.as_ref().map(|note| format!(" # {note}")).unwrap_or_default();
+    format!("{}{note}", written(window))
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! `/console/destinations`: how each stands; one with its windows before and after now, and what an operator can tell it.
 
 use super::{
+    agreement,
     frame::{self, Frame, Refused},
     guard::{Form, Visitor},
     sheet::{Act, Cell, Field, Part, Sheet, Table, heads, utc},
@@ -16,9 +17,11 @@ use actix_web::{
     web::{Data, Path},
 };
 use tidegate_schemas::{
+    config::file::DestinationSource,
     messages::dispatcher::Explain,
     signal::SignalBody,
     view::{DestinationLoad, DestinationView},
+    window::RawWindows,
 };
 
 /// Where they are.
@@ -27,8 +30,14 @@ const HERE: &str = "/console/destinations";
 /// All of them.
 pub(super) async fn list(app: Data<App>, visitor: Visitor, request: HttpRequest) -> Result<HttpResponse, Refused> {
     let views = destinations::all(&app).await?;
+    let visitor_may = visitor.administers();
     let frame = Frame::of(visitor, HERE, "Destinations").live(&request, app.clock.now());
-    Ok(Sheet::new(frame, "By alias: onion addresses are not shown.").table(table(&views)).answer())
+    let add = visitor_may.then(|| Cell::of("Add a destination").to(agreement::ADD));
+    let mut sheet = Sheet::new(frame, "By alias: onion addresses are not shown.").table(table(&views));
+    if let Some(add) = add {
+        sheet = sheet.with(Part::Notes { title: "What you can do", notes: vec![add], calm: "" });
+    }
+    Ok(sheet.answer())
 }
 
 /// How each stands, in a row.
@@ -85,11 +94,25 @@ pub(super) async fn show(
     let mut sheet = Sheet::new(frame, words::window(&view.now, utc))
         .with(Part::Notes { title: "What is in the way", notes: reasons, calm })
         .with(Part::Facts { title: "How it stands", facts: facts(&view) })
-        .with(Part::Notes { title: "See also", notes: vec![queue], calm: "" });
+        .with(Part::Notes { title: "See also", notes: links(&visitor, &view, queue), calm: "" });
     for part in timeline::of(&app, &view.destination, agreement, now).await {
         sheet = sheet.with(part);
     }
     Ok(sheet.acts(&visitor, "What you can do", acts(&view)).answer())
+}
+
+/// Its messages, its agreement, and what may be done to that.
+fn links(visitor: &Visitor, view: &DestinationView, queue: Cell) -> Vec<Cell> {
+    let here = |text: &str, page: &str| Cell::of(text).to(format!("{HERE}/{}/{page}", view.destination));
+    if view.source != DestinationSource::Api || !visitor.administers() {
+        return vec![queue, here("Its agreement", "edit")];
+    }
+    let mut links = vec![queue, here("Change its agreement", "edit")];
+    if view.windows != RawWindows::default() {
+        links.push(here("Take its windows away", "windows"));
+    }
+    links.push(here("Remove it", "remove"));
+    links
 }
 
 fn facts(view: &DestinationView) -> Vec<(&'static str, Cell)> {

@@ -121,6 +121,8 @@ fn done(query: &str) -> Option<&'static str> {
         "signal" => "The signal is taken.",
         "pause" => "Paused: nothing is delivered there until it is resumed.",
         "resume" => "It goes on.",
+        "saved" => "Saved: it is in force, and on disk.",
+        "removed" => "Removed. What waits for it, and was not purged, is delivered when it comes back.",
         _ => return None,
     })
 }

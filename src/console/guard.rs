@@ -34,8 +34,8 @@ use tidegate_schemas::audit::Scope;
 
 /// The name of the session's cookie.
 pub(super) const COOKIE: &str = "tidegate-console";
-/// Largest form, in bytes.
-const FORM_BYTES_MAX: usize = 8 * 1024;
+/// Largest form, in bytes: an agreement with as many windows as one may have.
+const FORM_BYTES_MAX: usize = 64 * 1024;
 
 /// Who is logged in.
 #[derive(Debug, Clone)]
@@ -50,6 +50,11 @@ impl Visitor {
     /// Whether they may act on entries and destinations.
     pub(super) fn operates(&self) -> bool {
         self.who.scope >= Scope::Operate
+    }
+
+    /// Whether they may change agreements.
+    pub(super) fn administers(&self) -> bool {
+        self.who.scope >= Scope::Admin
     }
 
     fn sent(&self, form: &Form) -> bool {

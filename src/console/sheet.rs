@@ -29,6 +29,8 @@ pub(super) enum Part {
     Facts { title: &'static str, facts: Vec<(&'static str, Cell)> },
     /// Rows.
     Table(Table),
+    /// A longer form.
+    Questions(Questions),
     /// Forms that do something.
     Acts { title: &'static str, acts: Vec<Act> },
     /// A form that leads to another view of the same page.
@@ -137,6 +139,54 @@ impl Field {
     }
 }
 
+/// A form of many fields, each with its label, its hint, and what is wrong with it.
+#[derive(Default)]
+pub(super) struct Questions {
+    pub(super) title: &'static str,
+    /// Where it is sent.
+    pub(super) place: String,
+    /// What it carries.
+    pub(super) hidden: Vec<(String, String)>,
+    pub(super) inputs: Vec<Input>,
+    pub(super) buttons: Vec<Button>,
+    /// Below the buttons.
+    pub(super) note: &'static str,
+}
+
+/// One of its fields.
+#[derive(Default)]
+pub(super) struct Input {
+    pub(super) name: &'static str,
+    pub(super) label: &'static str,
+    pub(super) hint: &'static str,
+    pub(super) value: String,
+    /// What can be chosen, value and words; a text where that is empty.
+    pub(super) choices: &'static [(&'static str, &'static str)],
+    /// Lines of the text; one that can't be broken where that is 0.
+    pub(super) lines: usize,
+    pub(super) error: Option<String>,
+}
+
+impl Input {
+    /// The elements that describe it.
+    fn described(&self) -> String {
+        let hint = (!self.hint.is_empty()).then(|| format!("{}-hint", self.name));
+        let error = self.error.as_ref().map(|_| format!("{}-error", self.name));
+        [error, hint].into_iter().flatten().collect::<Vec<_>>().join(" ")
+    }
+}
+
+/// One of its buttons.
+#[derive(Default)]
+pub(super) struct Button {
+    pub(super) label: &'static str,
+    /// Where it sends the form, if that is elsewhere.
+    pub(super) place: String,
+    pub(super) quiet: bool,
+    /// Whether it can't be taken back.
+    pub(super) grave: bool,
+}
+
 /// A form that leads to another view of the same page.
 pub(super) struct Filter {
     pub(super) place: &'static str,
@@ -167,7 +217,12 @@ impl Sheet {
 
     /// The answer.
     pub(super) fn answer(&self) -> HttpResponse {
-        frame::page(StatusCode::OK, self)
+        self.answer_as(StatusCode::OK)
+    }
+
+    /// The answer with a status of its own.
+    pub(super) fn answer_as(&self, status: StatusCode) -> HttpResponse {
+        frame::page(status, self)
     }
 }
 
@@ -220,7 +275,24 @@ mod tests {
             next: Some(bad()),
             ..Table::default()
         };
+        let input = |choices, lines| Input {
+            name: "a",
+            label: "b",
+            hint: "c",
+            value: bad(),
+            choices,
+            lines,
+            error: Some(bad()),
+        };
+        let questions = Questions {
+            place: bad(),
+            hidden: vec![(bad(), bad())],
+            inputs: vec![input(&[], 0), input(&[], 3), input(&[("a", "b")], 0)],
+            buttons: vec![Button { place: bad(), ..Button::default() }],
+            ..Questions::default()
+        };
         let sheet = Sheet::new(Frame::outside(&bad()), bad())
+            .with(Part::Questions(questions))
             .with(Part::Notes { title: "a", notes: vec![cell()], calm: "b" })
             .with(Part::Facts { title: "a", facts: vec![("b", cell())] })
             .with(Part::Prose { title: "a", lines: vec![bad()] })

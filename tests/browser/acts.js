@@ -13,9 +13,10 @@ export class Sent {
     });
   }
 
-  // Whether a form to this pattern did what it should: the answer to that is a redirect.
+  // Whether a form to this pattern did what it should: the answer to that is a redirect, or the page that asks whether it is meant.
   did(pattern) {
-    return this.#all.some((it) => it.status === 303 && fits(pattern, it.path));
+    const asks = /\/(preview|edit|add-destination)$/.test(pattern);
+    return this.#all.some((it) => it.status === (asks ? 200 : 303) && fits(pattern, it.path));
   }
 
   acts(pattern) {

@@ -145,7 +145,19 @@ ${signal}
     this.#spawn('gateway', ['--config', 'tidegate.toml', 'run']);
     await until('the gateway', async () => (await fetch(`${this.url}/readyz`)).ok);
     this.token = readFileSync(path.join(this.folder, 'state/admin.token'), 'utf8').trim();
+    // One that was made at run time: its agreement can be changed on pages.
+    this.spare = onion(4);
+    const windows = { timezone: 'Europe/Madrid', allow: [{ days: 'mon-fri', from: '22:00', to: '02:00' }] };
+    await this.put('pharmacy', { onion: this.spare, receiver_memory: '30d', windows }, { 'if-none-match': '*' });
     await this.#fill(broker);
+  }
+
+  // Makes or changes a destination through the API, as somebody else would.
+  async put(name, body, headers) {
+    const all = { authorization: `Bearer ${this.token}`, 'content-type': 'application/json', ...headers };
+    const place = `${this.url}/api/v1/destinations/${name}`;
+    const answer = await fetch(place, { method: 'PUT', headers: all, body: JSON.stringify(body) });
+    if (!answer.ok) throw new Error(`${name}: ${answer.status} ${await answer.text()}`);
   }
 
   async #startReceiver() {

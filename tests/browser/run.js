@@ -5,6 +5,7 @@ import { existsSync } from 'node:fs';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { Acts, Sent, actAll, lookOnly } from './acts.js';
+import { changeAll } from './agreements.js';
 import { Faults, launch, open } from './browser.js';
 import { canFail } from './html.js';
 import { House } from './house.js';
@@ -58,6 +59,7 @@ async function theConsole(browser, house) {
     found.places.forEach((it) => looked.set(it.place, it));
     say(`${who}: ${found.places.length} addresses of ${found.kinds.size} pages`);
     figures.browser_acts += await actAll(page, house, faults, who, javaScriptEnabled ? house.token : house.operator);
+    figures.browser_acts += await changeAll(page, house, faults, who, javaScriptEnabled);
     figures.browser_acts += await byKeyboard(page, house, house.operator, faults);
     forms.filter((it) => !sent.did(it)).forEach((it) => faults.add(`${who}: nothing was sent to ${it}`));
     const acts = sent.acts('/console/outbox/{destination}/{seq}/{act}');

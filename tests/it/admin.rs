@@ -1,5 +1,6 @@
 //! The admin endpoint from outside: who is let in, what is answered, how pages and problems look.
 
+mod agreements;
 mod console;
 mod scopes;
 
@@ -11,7 +12,7 @@ use std::{
     sync::{Arc, Mutex},
 };
 use tempfile::TempDir;
-use tidegate::admin::{self, Settings, listener::Serving, status::StatusView, token::AdminToken};
+use tidegate::admin::{self, Settings, access::Reach, listener::Serving, status::StatusView, token::AdminToken};
 use tidegate_actors::testing::seeded_entropy::SeededEntropy;
 use tidegate_schemas::{
     clock::ClockTrust,
@@ -30,18 +31,22 @@ struct World {
 }
 
 async fn start_with(registry: Option<RegistryActor>, outbox: bool) -> World {
-    let state = tempfile::tempdir().unwrap();
-    let token = AdminToken::open_or_create(state.path(), &SeededEntropy::new(1)).unwrap();
     let registry: Option<Addr<RegistryActor>> = registry.map(|registry| registry.start());
     let actor = OutboxActor::new(Arc::new(Semaphore::new(100)));
     let record = actor.record.clone();
     let outbox = outbox.then(|| actor.start());
+    serve(support::reach(registry.as_ref(), outbox.as_ref()), record)
+}
+
+fn serve(reach: Reach, record: Arc<Mutex<Record>>) -> World {
+    let state = tempfile::tempdir().unwrap();
+    let token = AdminToken::open_or_create(state.path(), &SeededEntropy::new(1)).unwrap();
     let serving = admin::start(Settings {
         listen: "127.0.0.1:0".parse().unwrap(),
         hosts: vec!["gateway.home".into()],
         token: token.clone(),
         audit: support::audit_log(state.path()),
-        reach: support::reach(registry.as_ref(), outbox.as_ref()),
+        reach,
         clock: Arc::new(StandingClock("2027-01-04T12:00:00Z".parse().unwrap())),
         reloader: None,
         drain: Arc::default(),
@@ -125,7 +130,7 @@ async fn nobody_gets_past_the_guard_on_any_route_by_any_of_the_tricks() {
         }
     }
     writeln!(std::io::stdout(), "figure routes_unguarded {allowed} routes").unwrap();
-    assert_eq!((allowed, routes.len()), (0, 34));
+    assert_eq!((allowed, routes.len()), (0, 36));
     assert!(world.record.lock().unwrap().operated.is_empty());
     // Wrong tokens come last: after a few of them the answer is 429, and the right token passes all the same.
     let mut last = 0;

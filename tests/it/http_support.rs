@@ -36,7 +36,7 @@ use tidegate_schemas::{
         },
         registry::{
             ChangeError, Changed, Current, Expect, History, PutDestination, PutWindows, RegisteredDestination,
-            RegistrySnapshot, RemoveDestination,
+            RegistrySnapshot, RemoveDestination, Written, WrittenAgreement,
         },
         tools::{CountStats, DestinationStats, Stats},
     },
@@ -242,6 +242,17 @@ impl Handler<History> for RegistryActor {
             changes: vec![],
         };
         Ok(self.snapshot.destinations.contains_key(&message.destination).then(|| vec![change]))
+    }
+}
+impl Handler<Written> for RegistryActor {
+    type Result = Result<Option<WrittenAgreement>, ChangeError>;
+    fn handle(&mut self, message: Written, _: &mut Self::Context) -> Self::Result {
+        let found = self.snapshot.destinations.get(&message.destination);
+        Ok(found.map(|found| {
+            let windows = serde_json::to_value(found.destination.agreement.windows.raw()).unwrap();
+            let keys = [("windows".to_owned(), windows)].into_iter().collect();
+            WrittenAgreement { keys, version: found.version, source: found.source.clone(), broken: None }
+        }))
     }
 }
 impl Handler<Observe> for RegistryActor {
@@ -536,6 +547,7 @@ pub fn reach(registry: Option<&Addr<RegistryActor>>, outbox: Option<&Addr<Outbox
         access.put_windows = Some(registry.clone().recipient());
         access.remove = Some(registry.clone().recipient());
         access.history = Some(registry.clone().recipient());
+        access.written = Some(registry.clone().recipient());
         access.observers.push(("registry".into(), registry.clone().recipient()));
     }
     if let Some(outbox) = outbox {

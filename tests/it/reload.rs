@@ -1,5 +1,7 @@
 //! Reloads of a running gateway, by signal, by the admin API and by the command line: the built program, from outside.
 
+mod edit;
+
 use crate::http_support::{Answer, send};
 use serde_json::Value;
 use std::{
@@ -182,6 +184,42 @@ async fn the_api_and_the_command_line_reload_and_tell_what_is_wrong_and_what_nee
     answer.is_problem(409, "declared");
     // As of the last good reload.
     assert!(answer.body.contains("tidegate.toml:6"), "{}", answer.body);
+}
+
+#[actix::test]
+async fn a_reload_is_bound_to_the_dry_run_that_was_looked_at() {
+    let gateway = Gateway::start(&destination("ward", "")).await;
+    gateway.write(&destination("ward", "lanes = 5"));
+    let reload = async |query: &str, tag: &str| {
+        let token = fs::read_to_string(gateway.path("state/admin.token")).unwrap();
+        let authorization = format!("Bearer {}", token.trim());
+        let headers = [("authorization", authorization.as_str()), ("if-match", tag)];
+        send(gateway.admin, "POST", &format!("/api/v1/reload{query}"), &headers, "").await
+    };
+    let tag = |answer: &Answer| answer.header("etag").unwrap().to_owned();
+    let (config, dry) = (gateway.get("/api/v1/config").await, reload("?dry_run=true", "*").await);
+    assert_eq!(dry.status, 200, "{}", dry.body);
+    let keys = config.json()["keys"].clone();
+    let listen = keys.as_array().unwrap().iter().find(|key| key["key"] == "admin.listen").unwrap();
+    assert!(listen["origin"]["file"].as_str().unwrap().ends_with("tidegate.toml"), "{listen}");
+    assert_eq!(listen["value"], gateway.admin.to_string());
+    let address = OnionAddress::from_public_key([0; 32]).reveal();
+    assert!(!config.body.contains(&address[20..40]), "{}", config.body);
+    // The files go on changing after the dry run: what would be taken over is not what was shown.
+    gateway.write(&destination("ward", "lanes = 6"));
+    let refused = reload("", &tag(&dry)).await;
+    refused.is_problem(412, "changed");
+    assert!(refused.body.contains("config files"), "{}", refused.body);
+    // Bound to what is in force alone, it is taken over.
+    let dry = reload("?dry_run=true", &tag(&config)).await;
+    let done = reload("", &tag(&dry)).await;
+    assert_eq!((done.status, &done.json()["destinations"][0]["changes"][0]["new"]), (200, &6.into()), "{}", done.body);
+    assert_eq!(tag(&gateway.get("/api/v1/config").await), tag(&done));
+    for stale in [&tag(&dry), &tag(&config)] {
+        let refused = reload("", stale).await;
+        refused.is_problem(412, "changed");
+        assert_eq!(tag(&refused), tag(&done));
+    }
 }
 
 #[actix::test]

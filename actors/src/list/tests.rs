@@ -17,6 +17,7 @@ use std::{
 };
 use tidegate_schemas::{
     agreement::ServiceAgreement,
+    condition::Condition,
     config::raw::RawDestination,
     messages::registry::{Expect, PutDestination},
 };
@@ -61,6 +62,7 @@ async fn stir(world: &World) {
             destination: "api".parse().unwrap(),
             raw: Box::new(raw),
             expect: Expect::Either,
+            condition: Condition::default(),
             dry_run: false,
         };
         // It may be the one that falls.

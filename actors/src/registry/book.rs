@@ -14,17 +14,18 @@ use std::{
 };
 use tidegate_schemas::{
     agreement::{DESTINATIONS_MAX, Destination, ServiceAgreement},
+    condition::{Condition, version_tag},
     config::{
         Problem, Problems,
         check::{CheckedDestination, Occasion},
         file::DestinationSource,
         raw::RawDestination,
     },
-    history::{AgreementChange, Canonical, Who},
+    history::{AgreementChange, AgreementLog, Canonical, Who},
     id::DestinationId,
     messages::registry::{
-        Broken, ChangeError, Changed, Declared, DeclaredDestination, Expect, PutDestination, PutWindows,
-        RegisteredDestination, RegistrySnapshot, Reloaded, RemoveDestination,
+        Broken, ChangeError, Changed, Declared, DeclaredDestination, Expect, InForce, PutDestination, PutWindows,
+        RegisteredDestination, RegistrySnapshot, Reload, Reloaded, RemoveDestination, WrittenAgreement,
     },
     route::Route,
     view::BrokenDestination,
@@ -39,6 +40,7 @@ pub(super) struct Book {
     state: RegistryState,
     declared: Arc<Declared>,
     stored: BTreeMap<DestinationId, Stored>,
+    epoch: u64,
     revision: u64,
 }
 
@@ -66,7 +68,7 @@ impl Book {
         for Problem { path, message, .. } in warnings(&stored) {
             tracing::warn!(at = %path, "{message}");
         }
-        let mut book = Self { state, declared, stored, revision: 1 };
+        let mut book = Self { state, declared, stored, epoch: 0, revision: 1 };
         let next = book.noted(parts, &book.declared, book.state.clone(), &|place| Who::Files(place));
         if next != book.state {
             parts.store.save(&next).map_err(|error| {
@@ -75,12 +77,16 @@ impl Book {
             })?;
             book.state = next;
         }
+        let mut epoch = [0; 8];
+        parts.entropy.fill(&mut epoch);
+        book.epoch = u64::from_le_bytes(epoch);
         Ok(book)
     }
 
     /// What is in force.
     pub fn snapshot(&self) -> RegistrySnapshot {
         let mut snapshot = RegistrySnapshot {
+            epoch: self.epoch,
             revision: self.revision,
             routes: Arc::clone(&self.declared.routes),
             ..RegistrySnapshot::default()
@@ -129,14 +135,63 @@ impl Book {
         Some(self.state.agreements.get(id)?.changes.iter().rev().cloned().collect())
     }
 
+    /// The agreement with one destination as it is written.
+    pub fn written(&self, id: &DestinationId) -> Option<WrittenAgreement> {
+        let log = self.state.agreements.get(id)?;
+        let declared = self.declared.destinations.iter().find(|declared| declared.destination.id == *id);
+        self.written_of(id, log, declared)
+    }
+
+    fn written_of(
+        &self,
+        id: &DestinationId,
+        log: &AgreementLog,
+        declared: Option<&DeclaredDestination>,
+    ) -> Option<WrittenAgreement> {
+        let keys = log.now.as_ref()?.without_address();
+        let broken =
+            self.stored.get(id).filter(|_| declared.is_none()).and_then(|stored| stored.as_ref().err().cloned());
+        let source = declared.map_or(DestinationSource::Api, |declared| declared.source.clone());
+        Some(WrittenAgreement { keys, version: log.version, source, broken })
+    }
+
+    /// All that is in force, as it is written.
+    pub fn everything(&self) -> InForce {
+        let declared = by_name(&self.declared);
+        let each = self.state.agreements.iter();
+        let written =
+            each.filter_map(|(id, log)| Some((id.clone(), self.written_of(id, log, declared.get(id).copied())?)));
+        InForce { tag: self.tag(), destinations: written.collect(), origins: Arc::clone(&self.declared.origins) }
+    }
+
+    fn tag(&self) -> String {
+        RegistrySnapshot { epoch: self.epoch, revision: self.revision, ..RegistrySnapshot::default() }.config_tag()
+    }
+
+    /// That the change is made of what is there (RFC 9110 section 13). Called in the change's turn, after what would refuse it anyway
+    /// (section 13.2.1), before what it says is looked at.
+    fn is_of(&self, id: &DestinationId, condition: &Condition) -> Result<(), ChangeError> {
+        let there = self.state.destinations.contains_key(id);
+        let version = self.state.agreements.get(id).map(|log| log.version).filter(|_| there);
+        match condition.holds(version.map(version_tag).as_deref()) {
+            true => Ok(()),
+            false => Err(ChangeError::Changed { id: id.clone(), version }),
+        }
+    }
+
     /// Puts a destination into the store.
     pub fn put(&mut self, parts: &RegistryParts, message: PutDestination) -> Result<Changed, ChangeError> {
-        let PutDestination { destination: id, raw, expect, dry_run } = message;
+        let PutDestination { destination: id, mut raw, expect, condition, dry_run } = message;
         self.may_change(&id)?;
         match (expect, self.state.destinations.contains_key(&id)) {
             (Expect::Absent, true) => return Err(ChangeError::Exists(id)),
             (Expect::Present, false) => return Err(ChangeError::Unknown(id)),
             _ => {}
+        }
+        self.is_of(&id, &condition)?;
+        if raw.onion.is_none() && condition.if_match.is_some() {
+            // What was shown to whoever changes it has no address.
+            raw.onion = self.state.destinations.get(&id).and_then(Canonical::onion);
         }
         let others = self.declared.destinations.iter().map(|declared| &declared.destination.id);
         let names: BTreeSet<_> = others.chain(self.state.destinations.keys()).chain([&id]).collect();
@@ -149,9 +204,10 @@ impl Book {
 
     /// Changes the windows of a destination of the store.
     pub fn put_windows(&mut self, parts: &RegistryParts, message: PutWindows) -> Result<Changed, ChangeError> {
-        let PutWindows { destination: id, windows, dry_run } = message;
+        let PutWindows { destination: id, windows, condition, dry_run } = message;
         self.may_change(&id)?;
         let canonical = self.state.destinations.get(&id).ok_or_else(|| ChangeError::Unknown(id.clone()))?;
+        self.is_of(&id, &condition)?;
         let mut raw = canonical.raw().map_err(|error| {
             ChangeError::Values(Problem::new("destination", error.to_string(), "put the whole destination").into())
         })?;
@@ -189,11 +245,12 @@ impl Book {
 
     /// Takes a destination out of the store.
     pub fn remove(&mut self, parts: &RegistryParts, message: RemoveDestination) -> Result<Changed, ChangeError> {
-        let RemoveDestination { destination: id, dry_run } = message;
+        let RemoveDestination { destination: id, condition, dry_run } = message;
         self.may_change(&id)?;
         if !self.state.destinations.contains_key(&id) {
             return Err(ChangeError::Unknown(id));
         }
+        self.is_of(&id, &condition)?;
         if let Some(route) = self.declared.routes.0.iter().find(|route| route.names(&id)) {
             return Err(ChangeError::Routed { id, topic: route.filter.subscription() });
         }
@@ -212,12 +269,11 @@ impl Book {
 
     /// Takes over what the files say, all of it or nothing. The destinations of the store are looked at anew: what they refer to (key
     /// files, time zones) may be another one now.
-    pub fn reload(
-        &mut self,
-        parts: &RegistryParts,
-        declared: &Arc<Declared>,
-        dry_run: bool,
-    ) -> Result<Reloaded, ChangeError> {
+    pub fn reload(&mut self, parts: &RegistryParts, message: &Reload) -> Result<Reloaded, ChangeError> {
+        let Reload { declared, condition, dry_run } = message;
+        if !condition.holds(Some(&self.tag())) {
+            return Err(ChangeError::ConfigChanged { tag: self.tag() });
+        }
         // A route may lead to a destination of the store; it may have gone since the files were checked.
         let known = by_name(declared);
         let named = declared.routes.0.iter().flat_map(Route::named);
@@ -227,8 +283,9 @@ impl Book {
             return Err(ChangeError::Unknown(id.clone()));
         }
         let stored = check_stored(parts, &self.state);
-        let reloaded = self.compare(declared, &stored);
-        if dry_run {
+        let mut reloaded = self.compare(declared, &stored);
+        reloaded.tag = self.tag();
+        if *dry_run {
             return Ok(reloaded);
         }
         let next = self.noted(parts, declared, self.state.clone(), &|place| Who::Reload(place));
@@ -241,6 +298,7 @@ impl Book {
         self.stored = stored;
         // What a Registry begins with that has to start again.
         *parts.declared.lock().unwrap_or_else(PoisonError::into_inner) = Arc::clone(declared);
+        reloaded.tag = self.tag();
         Ok(reloaded)
     }
 

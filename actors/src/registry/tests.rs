@@ -15,6 +15,7 @@ use crate::{
 use std::{collections::HashSet, time::Duration};
 use tidegate_schemas::{
     agreement::{BreakGlass, Destination, Limits, ServiceAgreement},
+    condition::Condition,
     config::raw::RawDestination,
     history::ChangeKind,
     id::DestinationId,
@@ -23,6 +24,7 @@ use tidegate_schemas::{
     window::{RawDenial, RawWindow, RawWindows},
 };
 
+mod conditions;
 mod reload;
 
 struct House {
@@ -95,11 +97,25 @@ fn raw(name: &str, windows: RawWindows) -> RawDestination {
 }
 
 fn put(name: &str, windows: RawWindows) -> PutDestination {
-    PutDestination { destination: id(name), raw: Box::new(raw(name, windows)), expect: Expect::Either, dry_run: false }
+    PutDestination {
+        destination: id(name),
+        raw: Box::new(raw(name, windows)),
+        expect: Expect::Either,
+        condition: Condition::default(),
+        dry_run: false,
+    }
+}
+
+fn set_windows(name: &str, windows: RawWindows) -> PutWindows {
+    PutWindows { destination: id(name), windows, condition: Condition::default(), dry_run: false }
+}
+
+fn reload_of(declared: Arc<Declared>) -> Reload {
+    Reload { declared, condition: Condition::default(), dry_run: false }
 }
 
 fn remove(name: &str) -> RemoveDestination {
-    RemoveDestination { destination: id(name), dry_run: false }
+    RemoveDestination { destination: id(name), condition: Condition::default(), dry_run: false }
 }
 
 impl House {
@@ -180,7 +196,7 @@ fn a_destination_made_at_run_time_is_in_force_at_once_and_after_a_restart() {
 
         let house = start(&store, &["cardiology"], 2);
         assert_eq!(house.shown("lab").await, shown);
-        let windows = PutWindows { destination: id("lab"), windows: RawWindows::default(), dry_run: false };
+        let windows = set_windows("lab", RawWindows::default());
         let changed = house.registry.send(windows).await.unwrap().unwrap();
         let keys: Vec<&str> = changed.changes.iter().map(|change| change.key.as_str()).collect();
         assert_eq!((changed.version, keys), (2, vec!["windows.allow", "windows.timezone"]));
@@ -207,7 +223,7 @@ fn a_failing_disk_changes_nothing() {
         assert!(house.rung().await);
         let (before, on_disk) = (house.current().await, store.state());
         store.set_failing(true);
-        let reload = Reload { declared: declaring(&["ward"]), dry_run: false };
+        let reload = reload_of(declaring(&["ward"]));
         for refused in [
             house.put("lab", RawWindows::default()).await.map(drop),
             house.put("ward", nightly()).await.map(drop),
@@ -247,7 +263,7 @@ fn what_cannot_be_kept_is_refused_before_the_disk_hears_of_it() {
             // Once a year, while messages live 14 days.
             (cron("0 0 1 1 *"), "lifetime.max_age"),
         ] {
-            let change = PutWindows { destination: id("lab"), windows: windows.clone(), dry_run: false };
+            let change = set_windows("lab", windows.clone());
             for refused in [house.put("lab", windows).await, house.registry.send(change).await.unwrap()] {
                 let Err(ChangeError::Values(problems)) = refused else { panic!("{refused:?}") };
                 let paths: Vec<&str> = problems.iter().map(|p| p.path.as_str()).collect();
@@ -300,7 +316,7 @@ fn a_destination_that_a_route_names_is_not_removed() {
         let routed = declared(vec![], Routes(vec![route]));
         let house = start(&store, &[], 1);
         // It went while the files were being checked.
-        let reload = Reload { declared: routed, dry_run: false };
+        let reload = reload_of(routed);
         let refused = house.registry.send(reload.clone()).await.unwrap();
         assert_eq!(refused, Err(ChangeError::Unknown(id("lab"))));
         house.put("lab", nightly()).await.unwrap();
@@ -434,7 +450,7 @@ fn what_is_known_of_destinations_that_are_gone_is_bounded_and_the_oldest_goes_fi
         assert_eq!(store.state().agreements.len(), ABSENT_KEPT + 2);
         house.remove("lab").await.unwrap();
         assert!(!known(&store, &name(5)) && known(&store, &name(6)) && known(&store, &id("lab")));
-        let reload = Reload { declared: declaring(&[]), dry_run: false };
+        let reload = reload_of(declaring(&[]));
         house.registry.send(reload).await.unwrap().unwrap();
         assert!(!known(&store, &name(6)) && known(&store, &id("cardiology")));
         assert_eq!(store.state().agreements.len(), ABSENT_KEPT);

@@ -75,7 +75,7 @@ pub fn declared(destinations: Vec<Destination>, routes: Routes) -> Arc<Declared>
         DeclaredDestination { destination, raw: Canonical::of(&raw), source }
     };
     let destinations = destinations.into_iter().enumerate().map(declare).collect();
-    Arc::new(Declared { destinations, routes: Arc::new(routes) })
+    Arc::new(Declared { destinations, routes: Arc::new(routes), ..Declared::default() })
 }
 
 /// The same, as a Registry begins with it.

@@ -39,6 +39,7 @@ use jiff::Timestamp;
 use std::{
     io,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 /// The version of the config format.
@@ -149,6 +150,7 @@ impl RawConfig {
             warnings,
             declarations,
             settings: Settings::default(),
+            origins: Arc::default(),
         })
     }
 }

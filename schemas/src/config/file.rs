@@ -1,6 +1,6 @@
 //! A checked config: what `run` works with. [`super::raw::RawConfig::check`] makes it.
 
-use super::{Problem, devices::Devices, settings::Settings};
+use super::{Problem, devices::Devices, origins::Origins, settings::Settings};
 use crate::{
     agreement::Destination,
     clock::TrustPolicy,
@@ -54,6 +54,8 @@ pub struct Config {
     pub declarations: BTreeMap<DestinationId, Declaration>,
     /// What can't be changed while the gateway runs.
     pub settings: Settings,
+    /// Where each key stands.
+    pub origins: Arc<Origins>,
 }
 
 impl Config {
@@ -64,7 +66,11 @@ impl Config {
             let Declaration { raw, source } = self.declarations.get(&destination.id)?.clone();
             Some(DeclaredDestination { destination: destination.clone(), raw, source })
         });
-        Declared { destinations: destinations.collect(), routes: Arc::new(self.routes.clone()) }
+        Declared {
+            destinations: destinations.collect(),
+            routes: Arc::new(self.routes.clone()),
+            origins: Arc::clone(&self.origins),
+        }
     }
 }
 

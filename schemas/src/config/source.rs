@@ -12,12 +12,13 @@ use super::{
     check::Surroundings,
     file::{Config, DestinationSource},
     keys, merge,
+    origins::Origins,
     raw::RawConfig,
     settings,
 };
 use crate::id::DestinationId;
 use serde::Deserialize;
-use std::ops::Range;
+use std::{ops::Range, sync::Arc};
 use toml::{
     Spanned,
     de::{DeTable, DeValue, Deserializer},
@@ -91,7 +92,13 @@ impl<'i> Texts<'i> {
         at..at
     }
 
-    fn name(&self, file: usize) -> &'i str {
+    /// Where the lines of each file end.
+    pub fn lines(&self) -> Vec<Vec<usize>> {
+        self.files.iter().map(|file| file.text.match_indices('\n').map(|(at, _)| at).collect()).collect()
+    }
+
+    /// The path of a file, as it is shown.
+    pub fn name(&self, file: usize) -> &'i str {
         self.files.get(file).map_or("", |file| file.name)
     }
 
@@ -192,6 +199,7 @@ impl<'i> ConfigText<'i> {
                     }
                 }
                 config.settings = settings::of(self.table.get_ref());
+                config.origins = Arc::new(Origins::of(self.table.get_ref(), &self.texts));
                 Ok(config)
             }
             _ => {

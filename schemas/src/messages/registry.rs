@@ -2,7 +2,8 @@
 
 use crate::{
     agreement::{Destination, IntakeTerms, ServiceAgreement},
-    config::{Problem, Problems, file::DestinationSource, raw::RawDestination},
+    condition::Condition,
+    config::{Problem, Problems, file::DestinationSource, origins::Origins, raw::RawDestination},
     history::{AgreementChange, Canonical, ChangeKind, KeyChange},
     id::DestinationId,
     route::Routes,
@@ -20,6 +21,8 @@ use std::{
 /// All that is known of destinations and routes, at one moment.
 #[derive(Debug, Clone, Default)]
 pub struct RegistrySnapshot {
+    /// Drawn by each Registry that begins, so that no two count the same.
+    pub epoch: u64,
     /// Rises with every change.
     pub revision: u64,
     /// Those that are in force, by alias.
@@ -33,6 +36,12 @@ pub struct RegistrySnapshot {
 }
 
 impl RegistrySnapshot {
+    /// The entity tag of the config as a whole: another one after every change of a destination or a route, and after a restart.
+    #[must_use]
+    pub fn config_tag(&self) -> String {
+        format!("{:016x}-{}", self.epoch, self.revision)
+    }
+
     /// By what messages for this destination are taken; `None` where none are. Those for a broken one are: it was agreed that they are
     /// kept, and its device can't know that something is wrong here.
     #[must_use]
@@ -69,6 +78,8 @@ pub struct Declared {
     pub destinations: Vec<DeclaredDestination>,
     /// The routes.
     pub routes: Arc<Routes>,
+    /// Where each key stands.
+    pub origins: Arc<Origins>,
 }
 
 /// A destination of the config files.
@@ -110,6 +121,8 @@ pub struct PutDestination {
     pub raw: Box<RawDestination>,
     /// Whether it is new.
     pub expect: Expect,
+    /// Of which version it is a change. With `If-Match`, a destination without its address keeps the present one.
+    pub condition: Condition,
     /// Only say what would change.
     pub dry_run: bool,
 }
@@ -122,6 +135,8 @@ pub struct PutWindows {
     pub destination: DestinationId,
     /// The new windows.
     pub windows: RawWindows,
+    /// Of which version it is a change.
+    pub condition: Condition,
     /// Only say what would change.
     pub dry_run: bool,
 }
@@ -133,6 +148,8 @@ pub struct PutWindows {
 pub struct RemoveDestination {
     /// Which.
     pub destination: DestinationId,
+    /// Which version of it.
+    pub condition: Condition,
     /// Only say what would change.
     pub dry_run: bool,
 }
@@ -145,12 +162,51 @@ pub struct History {
     pub destination: DestinationId,
 }
 
+/// "What is the agreement with this destination, as it is written?" `None` where there is no such destination.
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "Result<Option<WrittenAgreement>, ChangeError>")]
+pub struct Written {
+    /// Whose.
+    pub destination: DestinationId,
+}
+
+/// An agreement as it is written.
+#[derive(Debug, Clone, PartialEq)]
+pub struct WrittenAgreement {
+    /// The keys of `[destination.NAME]` that are written, without the onion address.
+    pub keys: serde_json::Map<String, serde_json::Value>,
+    /// Its version.
+    pub version: u64,
+    /// Where it is declared.
+    pub source: DestinationSource,
+    /// Why it can't be used, where it can't.
+    pub broken: Option<String>,
+}
+
+/// "What is in force, as it is written?"
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "Result<InForce, ChangeError>")]
+pub struct Everything;
+
+/// All that is in force, as it is written: of one moment.
+#[derive(Debug, Clone)]
+pub struct InForce {
+    /// [`RegistrySnapshot::config_tag`] of it.
+    pub tag: String,
+    /// The destinations, without their onion addresses.
+    pub destinations: BTreeMap<DestinationId, WrittenAgreement>,
+    /// Where each key of the config files stands.
+    pub origins: Arc<Origins>,
+}
+
 /// "The config files say this now." All of it or nothing.
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "Result<Reloaded, ChangeError>")]
 pub struct Reload {
     /// What they say, checked.
     pub declared: Arc<Declared>,
+    /// Of which config it is a change ([`RegistrySnapshot::config_tag`]).
+    pub condition: Condition,
     /// Only say what would change.
     pub dry_run: bool,
 }
@@ -191,6 +247,8 @@ pub struct Reloaded {
     pub routes_changed: bool,
     /// What deserves a second look, of the destinations of the store.
     pub warnings: Vec<Problem>,
+    /// [`RegistrySnapshot::config_tag`] of what is in force when it is answered.
+    pub tag: String,
 }
 
 /// Why something was not changed. Nothing was, then.
@@ -202,6 +260,20 @@ pub enum ChangeError {
     /// One is there already.
     #[error("there is a destination {0} already")]
     Exists(DestinationId),
+    /// It is not what the change was made of.
+    #[error("{id} is not what this change was made of: {}", now_at(*version))]
+    Changed {
+        /// Which.
+        id: DestinationId,
+        /// The version that is there; `None` where there is none.
+        version: Option<u64>,
+    },
+    /// The config is not what the reload was asked for.
+    #[error("the config in force is not the one that this reload was asked for")]
+    ConfigChanged {
+        /// The tag of what is in force.
+        tag: String,
+    },
     /// The files win.
     #[error("{id} is declared in {source_of}: change it there, then `tidegate reload`")]
     Declared {
@@ -224,4 +296,8 @@ pub enum ChangeError {
     /// It could not be written to disk.
     #[error("it could not be stored ({0}); nothing changed")]
     Store(String),
+}
+
+fn now_at(version: Option<u64>) -> String {
+    version.map_or_else(|| "there is none now".to_owned(), |version| format!("it is at version {version} now"))
 }

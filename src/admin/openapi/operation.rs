@@ -31,6 +31,8 @@ pub(super) struct Operation {
     /// The form of its body, where it takes one.
     pub body: Option<Taken>,
     pub answer: Answer,
+    /// Whether it may be bound to a version (`If-Match`, `If-None-Match`).
+    pub conditional: bool,
 }
 
 impl Operation {
@@ -40,13 +42,17 @@ impl Operation {
         (id, tag, summary): (&'static str, &'static str, &'static str),
         answer: Answer,
     ) -> Self {
-        Self { method, path, id, tag, summary, query: None, body: None, answer }
+        Self { method, path, id, tag, summary, query: None, body: None, answer, conditional: false }
     }
     pub(super) fn query<T: JsonSchema>(self) -> Self {
         Self { query: Some(schema::<T>), ..self }
     }
     pub(super) fn body<T: JsonSchema>(self) -> Self {
         Self { body: Some(schema::<T>), ..self }
+    }
+    /// It may be bound to a version.
+    pub(super) fn conditional(self) -> Self {
+        Self { conditional: true, ..self }
     }
     /// What the answer is, in words.
     pub(super) fn answered(&self) -> &'static str {

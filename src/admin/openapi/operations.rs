@@ -3,6 +3,7 @@
 use super::operation::{Answer, Operation, json, lines};
 use crate::admin::{
     agreements::{DryRun, PutQuery, RemoveQuery},
+    config::Part,
     connection_test::When,
     drain::Draining,
     foresight::{Asked, Openings, Simulated},
@@ -13,10 +14,14 @@ use crate::admin::{
     tools::{BackedUp, Keep, Told},
 };
 use actix_web::http::Method;
+use schemars::{JsonSchema, Schema, SchemaGenerator, generate::SchemaSettings};
+use serde_json::Value;
+use std::borrow::Cow;
 use tidegate_schemas::{
     agreement::RawAgreement,
     audit::AuditEntry,
     config::raw::RawDestination,
+    effective::EffectiveConfig,
     explain::Explanation,
     forecast::Forecast,
     history::AgreementChange,
@@ -34,6 +39,24 @@ pub(super) const TAGS: [(&str, &str); 5] = [
     ("records", "What ended, what never became a message, who did what"),
     ("watching", "For monitoring"),
 ];
+
+/// An agreement as it is written: what may be put, any part of it, and never the address.
+struct WrittenKeys;
+
+impl JsonSchema for WrittenKeys {
+    fn schema_name() -> Cow<'static, str> {
+        "Agreement".into()
+    }
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        let settings = SchemaSettings::draft2020_12().with(|settings| settings.inline_subschemas = true);
+        let mut schema = settings.for_deserialize().into_generator().into_root_schema_for::<RawDestination>();
+        schema.remove("$schema");
+        if let Some(properties) = schema.get_mut("properties").and_then(Value::as_object_mut) {
+            properties.remove("onion");
+        }
+        schema
+    }
+}
 
 /// All of them, in the order of the table of routes.
 pub(super) fn all() -> Vec<Operation> {
@@ -55,7 +78,7 @@ fn delete(path: &'static str, about: (&'static str, &'static str, &'static str),
 
 fn watching() -> Vec<Operation> {
     let metrics = Answer::Text("application/openmetrics-text");
-    let described = json::<serde_json::Map<String, serde_json::Value>>();
+    let described = json::<serde_json::Map<String, Value>>();
     vec![
         get("/livez", ("live", "watching", "Whether the endpoint answers"), json::<Health>()),
         get(
@@ -75,8 +98,16 @@ fn watching() -> Vec<Operation> {
             ("reload", "gateway", "Take over what the config files say now: all of it, or nothing"),
             json::<ReloadView>(),
         )
-        .query::<DryRun>(),
+        .query::<DryRun>()
+        .conditional(),
         post("/api/v1/drain", ("drain", "gateway", "End the gateway in order, as SIGTERM does"), json::<Draining>()),
+        get(
+            "/api/v1/config",
+            ("config", "gateway", "What is in force, key by key, and where each stands"),
+            json::<EffectiveConfig>(),
+        )
+        .query::<Part>()
+        .conditional(),
     ]
 }
 
@@ -93,9 +124,17 @@ fn destinations() -> Vec<Operation> {
         get(one, ("destination", tag, "One destination"), json::<DestinationView>()),
         put(one, ("putDestination", tag, "Make a destination, or change one that was made so"), json::<ChangeView>())
             .query::<PutQuery>()
-            .body::<RawDestination>(),
+            .body::<RawDestination>()
+            .conditional(),
+        get(
+            "/api/v1/destinations/{destination}/agreement",
+            ("agreement", tag, "Its agreement as it is written, without the address: PUT takes it back with If-Match"),
+            json::<WrittenKeys>(),
+        )
+        .conditional(),
         delete(one, ("removeDestination", tag, "Remove one that was made so"), json::<ChangeView>())
-            .query::<RemoveQuery>(),
+            .query::<RemoveQuery>()
+            .conditional(),
         get(
             "/api/v1/destinations/{destination}/history",
             ("history", tag, "How its agreement came about"),
@@ -117,8 +156,11 @@ fn destinations() -> Vec<Operation> {
         .body::<RawAgreement>(),
         put(windows, ("setWindows", tag, "Its windows from now on"), json::<ChangeView>())
             .query::<DryRun>()
-            .body::<RawWindows>(),
-        delete(windows, ("resetWindows", tag, "No windows: always open"), json::<ChangeView>()).query::<DryRun>(),
+            .body::<RawWindows>()
+            .conditional(),
+        delete(windows, ("resetWindows", tag, "No windows: always open"), json::<ChangeView>())
+            .query::<DryRun>()
+            .conditional(),
         post(
             "/api/v1/destinations/{destination}/signal",
             ("signal", tag, "Ready, or not now, for a time"),

@@ -1,5 +1,7 @@
 //! The console from outside: who gets in, what its forms do, and what its pages are made of.
 
+mod agreements;
+
 use super::{World, example, scopes, start, start_with};
 use crate::http_support::{self as support, Answer, send};
 use std::{fs, time::Duration};
@@ -112,7 +114,7 @@ async fn every_page_is_there_whole_and_has_nothing_inline_or_from_elsewhere() {
         assert!(named || path.contains("/ages"), "{path} is not in the navigation");
         seen += 1;
     }
-    assert_eq!(seen, 15);
+    assert_eq!(seen, 19);
     for (path, words) in [
         ("/console", "Every part runs."),
         ("/console/outbox?destination=cardiology&state=queued", "Beginning"),
@@ -215,13 +217,16 @@ async fn nobody_gets_past_the_consoles_guard_on_any_route_by_any_of_the_tricks()
         }
         assert!(is_untouched(&world), "{method} {path}");
     }
-    assert_eq!((routes.len(), tried), (24, 181));
+    assert_eq!((routes.len(), tried), (34, 284));
     // Each act that the reader tried is on record, and none was done.
     let lines = scopes::audited(&world);
     assert!(lines.iter().all(|line| line.who == "the-read" && line.status.is_none_or(|status| status == 403)));
     let mut acts: Vec<&str> = lines.iter().map(|line| line.act.as_str()).collect();
     acts.dedup();
-    assert_eq!(acts, ["entry.hold", "signal", "pause", "resume"]);
+    assert_eq!(
+        acts,
+        ["entry.hold", "signal", "pause", "resume", "destination.put", "destination.remove", "windows.reset"]
+    );
     // A reader is not offered what is refused.
     let page = reader.get(&world, "/console/outbox/cardiology/1").await;
     assert!(page.status == 200 && !page.body.contains("/hold\""), "{}", page.body);

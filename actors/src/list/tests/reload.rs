@@ -10,7 +10,7 @@ use tidegate_schemas::{
 
 async fn reload(world: &World, declared: Declared) {
     let registry = world.handles().registry.unwrap();
-    let message = Reload { declared: declared.into(), dry_run: false };
+    let message = Reload { declared: declared.into(), condition: Condition::default(), dry_run: false };
     assert_eq!(registry.send(message).await.unwrap().unwrap().changed.len(), 1);
 }
 
@@ -37,7 +37,7 @@ async fn what_waits_for_a_destination_that_a_reload_drops_is_delivered_when_it_c
     let mut routes = (*before.routes).clone();
     // Else the reload would be refused: it names it.
     routes.0[0].allow = None;
-    reload(&world, Declared { destinations: without.collect(), routes: routes.into() }).await;
+    reload(&world, Declared { destinations: without.collect(), routes: routes.into(), ..Declared::default() }).await;
     world.transport.bring_up(&"ward".parse().unwrap());
     let waiting = ward(&world).await;
     assert!(waiting.0 > 10, "{waiting:?}");

@@ -126,7 +126,12 @@ fn the_defaults_of_the_list_are_those_of_the_example_and_of_the_program() {
     let (explicit, default) = (check(&format!("{written}{onion}")), check(&onion));
     assert_eq!(crate::config::settings::differences(&explicit.settings, &default.settings), [""; 0]);
     // As written they differ, of course.
-    let as_meant = |config| Config { declarations: Default::default(), settings: Default::default(), ..config };
+    let as_meant = |config| Config {
+        declarations: Default::default(),
+        settings: Default::default(),
+        origins: Default::default(),
+        ..config
+    };
     assert_eq!(as_meant(explicit), as_meant(default));
     let room = "matrix = { homeserver = \"http://127.0.0.1\", user = \"u\", password = { file = \"p\" }";
     let with_room = check(&format!("{room}, room = \"tidegate\", invite = [] }}"));
